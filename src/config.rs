@@ -1,0 +1,250 @@
+//! Settings: defaults here, then `payonce.toml`, then the environment. A wrong or unknown setting
+//! stops the start, and is named.
+
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use config::{Config, Environment, File};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::service::Limits;
+
+/// Every setting. In the environment `writer.batch_max` is `PAYONCE_WRITER__BATCH_MAX`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the private Postgres lives (`PAYONCE_DATA_DIR`).
+    pub data_dir: PathBuf,
+    pub server: Server,
+    pub database: Database,
+    pub writer: Writer,
+    pub history: History,
+    pub telemetry: Telemetry,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// An address, or `localhost` for 127.0.0.1 and [::1] (also `HOST`).
+    pub host: String,
+    /// 0 takes any free port (also `PORT`).
+    pub port: u16,
+    /// Threads that serve HTTP; 0: one for each core.
+    pub workers: usize,
+    pub connections_max: NonZeroUsize,
+    pub body_bytes_max: NonZeroUsize,
+    /// How long a client may take to send a request's head, and then its body.
+    pub read_timeout_ms: NonZeroU32,
+    /// How long a request may wait before its payment is taken up.
+    pub request_timeout_ms: NonZeroU32,
+    pub keep_alive_ms: NonZeroU32,
+    /// How long requests under way may take to end when the service stops.
+    pub shutdown_timeout_ms: NonZeroU32,
+    /// The origins whose pages may call the service.
+    pub cors_origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// Absent: a private Postgres is started (also `DATABASE_URL`).
+    pub url: Option<SecretString>,
+    /// For migrations only, where the service's own role may not change the schema.
+    pub migrate_url: Option<SecretString>,
+    pub migrate_on_start: bool,
+    pub connect_timeout_ms: NonZeroU32,
+    pub statement_timeout_ms: NonZeroU32,
+    /// How long a transaction may take before its connection is given up.
+    pub transaction_timeout_ms: NonZeroU32,
+    pub readers_max: NonZeroU16,
+    /// How long a read may take, the wait for a connection included.
+    pub read_timeout_ms: NonZeroU32,
+    /// Where the private Postgres' programs come from: `auto` (the system, else a pinned package),
+    /// `package`, or a directory.
+    pub local_binaries: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Writer {
+    /// Transactions that post payments side by side.
+    pub count: NonZeroU32,
+    pub queue_max: NonZeroUsize,
+    /// Payments in one transaction.
+    pub batch_max: NonZeroUsize,
+    /// How long a batch waits for rows that somebody else has locked.
+    pub lock_wait_ms_max: NonZeroU32,
+    /// How often a batch is posted again after a lost connection or a conflict.
+    pub attempts_max: NonZeroU32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    pub page_size_max: NonZeroU16,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// What is logged, as in `info,payonce=debug`.
+    pub filter: String,
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    Text,
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: ".payonce".into(),
+            server: Server::default(),
+            database: Database::default(),
+            writer: Writer::default(),
+            history: History::default(),
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 4000,
+            workers: 0,
+            connections_max: nonzero_usize(10_000),
+            body_bytes_max: nonzero_usize(16_384),
+            read_timeout_ms: nonzero_u32(5_000),
+            request_timeout_ms: nonzero_u32(5_000),
+            keep_alive_ms: nonzero_u32(75_000),
+            shutdown_timeout_ms: nonzero_u32(10_000),
+            cors_origins: vec![
+                "http://localhost:3000".to_owned(),
+                "http://127.0.0.1:3000".to_owned(),
+            ],
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            migrate_url: None,
+            migrate_on_start: true,
+            connect_timeout_ms: nonzero_u32(3_000),
+            statement_timeout_ms: nonzero_u32(3_000),
+            transaction_timeout_ms: nonzero_u32(5_000),
+            readers_max: NonZeroU16::MIN.saturating_add(7),
+            read_timeout_ms: nonzero_u32(5_000),
+            local_binaries: "auto".to_owned(),
+        }
+    }
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self {
+            count: nonzero_u32(2),
+            queue_max: nonzero_usize(8_192),
+            batch_max: nonzero_usize(256),
+            lock_wait_ms_max: nonzero_u32(100),
+            attempts_max: nonzero_u32(8),
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { page_size_max: NonZeroU16::MIN.saturating_add(9) }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { filter: "info,actix_server=warn,sqlx=warn".to_owned(), format: Format::Auto }
+    }
+}
+
+impl Settings {
+    /// Reads the settings of this process.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong or unknown.
+    pub fn load() -> Result<Self> {
+        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let usual = Config::builder()
+            .set_override_option("server.host", var("HOST"))?
+            .set_override_option("server.port", var("PORT"))?
+            .set_override_option("database.url", var("DATABASE_URL"))?
+            .build()?;
+        let environment = Environment::with_prefix("PAYONCE")
+            .prefix_separator("_")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("server.cors_origins");
+        let settings: Self = Config::builder()
+            .add_source(File::with_name("payonce.toml").required(false))
+            .add_source(usual)
+            .add_source(environment)
+            .build()
+            .and_then(Config::try_deserialize)
+            .context("the settings are wrong")?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// The service's share of the settings.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let ms = |value: NonZeroU32| Duration::from_millis(value.get().into());
+        Limits {
+            writers: self.writer.count,
+            queue_max: self.writer.queue_max.get(),
+            batch_max: self.writer.batch_max.get(),
+            attempts_max: self.writer.attempts_max.get(),
+            request_timeout: ms(self.server.request_timeout_ms),
+            transaction_timeout: ms(self.database.transaction_timeout_ms),
+            readers_max: self.database.readers_max.get().into(),
+            read_timeout: ms(self.database.read_timeout_ms),
+        }
+    }
+
+    /// Limits that would contradict each other or the wire.
+    fn check(&self) -> Result<()> {
+        let at_most = |name: &str, value: usize, max: usize| {
+            if value > max {
+                bail!("the settings are wrong: {name} is {value}, and at most {max}");
+            }
+            Ok(())
+        };
+        // Postgres counts the rows of an array in 32 bits; memory is the nearer limit.
+        at_most("writer.batch_max", self.writer.batch_max.get(), 10_000)?;
+        at_most("writer.queue_max", self.writer.queue_max.get(), 1_000_000)?;
+        at_most("writer.count", usize::try_from(self.writer.count.get())?, 64)?;
+        at_most("history.page_size_max", self.history.page_size_max.get().into(), 1_000)?;
+        at_most("server.workers", self.server.workers, 1_024)?;
+        at_most("server.body_bytes_max", self.server.body_bytes_max.get(), 1 << 20)
+    }
+}
+
+/// For defaults, none of which is zero.
+fn nonzero_u32(value: u32) -> NonZeroU32 {
+    NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN)
+}
+
+fn nonzero_usize(value: usize) -> NonZeroUsize {
+    NonZeroUsize::new(value).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,20 @@
+//! SQL and nothing else. Each function takes a connection and runs one statement; who begins and
+//! commits is decided by the writers in `service`.
+//!
+//! | phase of a batch | statement |
+//! |---|---|
+//! | lock | [`posting::lock_accounts`]: `SELECT ... FOR UPDATE`, in id order |
+//! | read | [`posting::read_keys`]: a later statement, so its snapshot is younger than the locks |
+//! | write | [`posting::write`]: balances, payments and keys in one statement |
+
+pub mod accounts;
+pub mod audit;
+mod connect;
+mod error;
+pub mod history;
+pub mod migrate;
+pub mod posting;
+
+pub use connect::{Manager, Pool, Purpose, Target, connect, pool};
+pub use error::{Error, Kind};
+pub use sqlx::PgConnection;

@@ -1,0 +1,311 @@
+//! The audit: what must hold in the whole database, one statement for each check. They read
+//! whole tables, and are meant to run in one snapshot.
+
+use sqlx::PgConnection;
+
+use super::Error;
+use crate::domain::PAYMENT_ID_NAMESPACE;
+
+/// What one check found.
+#[derive(Debug)]
+pub struct Finding {
+    pub violations: i64,
+    /// The first ten violations, in words.
+    pub examples: Vec<String>,
+}
+
+/// How much there is to check.
+pub struct Extent {
+    pub accounts: i64,
+    pub payments: i64,
+    pub keys: i64,
+}
+
+/// Counts what there is.
+pub async fn extent(conn: &mut PgConnection) -> Result<Extent, Error> {
+    let extent = sqlx::query_as!(
+        Extent,
+        r#"/* audit */
+        SELECT (SELECT count(*) FROM accounts) AS "accounts!",
+               (SELECT count(*) FROM payments) AS "payments!",
+               (SELECT count(*) FROM idempotency_keys) AS "keys!"
+        "#
+    );
+    Ok(extent.fetch_one(conn).await?)
+}
+
+/// Every check by name, with the invariant of `ARCHITECTURE.md` that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// The balances of all accounts add up to 0.
+    Conservation,
+    /// No account but the bank is below zero.
+    Floors,
+    /// No payer and idempotency key have two payments.
+    KeysPayOnce,
+    /// Each payment's id is the one derived from payer and key, so its primary key refuses a second.
+    IdsAreDerived,
+    /// No key is left in progress.
+    NothingInProgress,
+    /// Each key with status success has its payment, and its response says so.
+    SuccessesArePayments,
+    /// No key with status failed has a payment.
+    FailuresAreNone,
+    /// No account has two payments at one time, and each knows the time of its newest.
+    TimesIncrease,
+    /// Each balance after a payment is the one before it, plus or minus the amount.
+    BalancesFollow,
+    /// Replaying an account's history gives its balance.
+    BalancesAreExplained,
+}
+
+impl Check {
+    pub const ALL: [Self; 10] = [
+        Self::Conservation,
+        Self::Floors,
+        Self::KeysPayOnce,
+        Self::IdsAreDerived,
+        Self::NothingInProgress,
+        Self::SuccessesArePayments,
+        Self::FailuresAreNone,
+        Self::TimesIncrease,
+        Self::BalancesFollow,
+        Self::BalancesAreExplained,
+    ];
+
+    /// The invariant's number and the rule, in words.
+    #[must_use]
+    pub fn rule(self) -> (u8, &'static str) {
+        match self {
+            Self::Conservation => (1, "The balances of all accounts add up to 0."),
+            Self::Floors => (1, "No account but the bank is below zero."),
+            Self::KeysPayOnce => (2, "No payer and idempotency key have two payments."),
+            Self::IdsAreDerived => (2, "Each payment's id is the one derived from payer and key, so its primary key refuses a second."),
+            Self::NothingInProgress => (3, "No key is left in progress."),
+            Self::SuccessesArePayments => (3, "Each key with status success has its payment, and its response says so."),
+            Self::FailuresAreNone => (3, "No key with status failed has a payment."),
+            Self::TimesIncrease => (5, "No account has two payments at one time, and each knows the time of its newest."),
+            Self::BalancesFollow => (6, "Each balance after a payment is the one before it, plus or minus the amount."),
+            Self::BalancesAreExplained => (6, "Replaying an account's history gives its balance."),
+        }
+    }
+}
+
+/// Runs one check.
+pub async fn run(conn: &mut PgConnection, check: Check) -> Result<Finding, Error> {
+    match check {
+        Check::Conservation => conservation(conn).await,
+        Check::Floors => floors(conn).await,
+        Check::KeysPayOnce => keys_pay_once(conn).await,
+        Check::IdsAreDerived => ids_are_derived(conn).await,
+        Check::NothingInProgress => nothing_in_progress(conn).await,
+        Check::SuccessesArePayments => successes_are_payments(conn).await,
+        Check::FailuresAreNone => failures_are_none(conn).await,
+        Check::TimesIncrease => times_increase(conn).await,
+        Check::BalancesFollow => balances_follow(conn).await,
+        Check::BalancesAreExplained => balances_are_explained(conn).await,
+    }
+}
+
+async fn conservation(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('the balances add up to %s cents', sum(balance)) AS what
+            FROM accounts HAVING sum(balance) <> 0
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn floors(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('account %s holds %s cents', id, balance) AS what
+            FROM accounts WHERE balance < 0 AND id <> 0
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn keys_pay_once(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('payer %s and key %L have %s payments', from_id, idempotency_key,
+                          count(*)) AS what
+            FROM payments GROUP BY from_id, idempotency_key HAVING count(*) > 1
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn ids_are_derived(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('payment %s is not the one of payer %s and key %L', id, from_id,
+                          idempotency_key) AS what
+            FROM (
+                SELECT id, from_id, idempotency_key,
+                       sha256($1 || convert_to(from_id || '/' || idempotency_key, 'UTF8')) AS hash
+                FROM payments
+            ) AS named
+            WHERE id <> encode(
+                set_byte(set_byte(substring(hash FROM 1 FOR 16),
+                                  6, (get_byte(hash, 6) & 15) | 128),
+                         8, (get_byte(hash, 8) & 63) | 128), 'hex')::uuid
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#,
+        PAYMENT_ID_NAMESPACE.as_bytes().as_slice()
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn nothing_in_progress(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('key %L of payer %s is in progress', key, user_id) AS what
+            FROM idempotency_keys WHERE status = 'in_progress'
+            UNION ALL
+            SELECT format('key %L of a new account is in progress', key)
+            FROM account_idempotency_keys WHERE response IS NULL
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn successes_are_payments(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('key %L of payer %s succeeded without its payment', k.key, k.user_id)
+                   AS what
+            FROM idempotency_keys k
+            LEFT JOIN payments p ON p.from_id = k.user_id AND p.idempotency_key = k.key
+                 AND p.id::text = k.response->>'id'
+                 AND p.amount::text = k.response->>'amount'
+                 AND p.to_id::text = k.response->>'to_id'
+                 AND p.created_at = (k.response->>'created_at')::timestamptz
+                 AND p.from_balance_after::text = k.response->>'balance_after'
+            WHERE k.status = 'success' AND p.id IS NULL
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn failures_are_none(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('key %L of payer %s failed, yet payment %s is there', k.key, k.user_id,
+                          p.id) AS what
+            FROM idempotency_keys k
+            JOIN payments p ON p.from_id = k.user_id AND p.idempotency_key = k.key
+            WHERE k.status = 'failed'
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn times_increase(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('account %s has %s payments at %s', account, count(*), created_at) AS what
+            FROM (SELECT from_id AS account, created_at FROM payments
+                  UNION ALL SELECT to_id, created_at FROM payments) AS entry
+            GROUP BY account, created_at HAVING count(*) > 1
+            UNION ALL
+            SELECT format('account %s has its newest payment at %s, not at %s', id, newest,
+                          last_payment_at)
+            FROM accounts
+            LEFT JOIN (SELECT account, max(created_at) AS newest
+                       FROM (SELECT from_id AS account, created_at FROM payments
+                             UNION ALL SELECT to_id, created_at FROM payments) AS entry
+                       GROUP BY account) AS history ON history.account = accounts.id
+            WHERE last_payment_at IS DISTINCT FROM newest
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn balances_follow(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('payment %s leaves account %s with %s cents after %s and %s', id, account,
+                          balance_after, before, change) AS what
+            FROM (
+                SELECT id, account, change, balance_after,
+                       lag(balance_after, 1, 0::bigint)
+                           OVER (PARTITION BY account ORDER BY created_at, id) AS before
+                FROM (SELECT id, from_id AS account, -amount AS change, created_at,
+                             from_balance_after AS balance_after FROM payments
+                      UNION ALL
+                      SELECT id, to_id, amount, created_at, to_balance_after
+                      FROM payments) AS entry
+            ) AS chain
+            WHERE balance_after <> before + change
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn balances_are_explained(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('account %s holds %s cents, its history gives %s', accounts.id, balance,
+                          coalesce(total, 0)) AS what
+            FROM accounts
+            LEFT JOIN (SELECT account, sum(change) AS total
+                       FROM (SELECT from_id AS account, -amount AS change FROM payments
+                             UNION ALL SELECT to_id, amount FROM payments) AS entry
+                       GROUP BY account) AS history ON history.account = accounts.id
+            WHERE balance <> coalesce(total, 0)
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}

@@ -1,0 +1,39 @@
+//! What payments are, and the rule that decides about money. Pure: no I/O, no clock, no other
+//! module of this crate.
+
+mod account;
+mod cursor;
+mod idempotency;
+mod intent;
+pub mod ledger;
+mod money;
+mod payment;
+mod text;
+mod timestamp;
+
+pub use account::{Account, AccountId, Opening};
+pub use cursor::Cursor;
+pub use idempotency::{Fingerprint, IdempotencyKey};
+pub use intent::Intent;
+pub use money::{Amount, Balance, CENTS_MAX};
+pub use payment::{PAYMENT_ID_NAMESPACE, Payment, PaymentId, PaymentView};
+pub use text::{Name, Note};
+pub use timestamp::Timestamp;
+
+/// Why a value from outside is not what it should be; the text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    #[error("{0}")]
+    Value(String),
+    /// An integer, but not one that can be an amount.
+    #[error("amount must be from 1 to {CENTS_MAX} cents")]
+    Amount,
+    #[error("from and to are the same account")]
+    SameAccount,
+}
+
+impl Invalid {
+    pub(crate) fn value(text: impl Into<String>) -> Self {
+        Self::Value(text.into())
+    }
+}

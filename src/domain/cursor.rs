@@ -1,0 +1,47 @@
+use uuid::Uuid;
+
+use super::{Invalid, PaymentId, PaymentView, Timestamp};
+
+/// The place in a history after which the next page begins: keyset pagination on
+/// `(created_at, id)`, newest first. Unlike an offset it does not move when payments arrive.
+///
+/// An account's times are strictly increasing, so the time alone is exact; the id only breaks
+/// ties in a history that was not written by this service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    pub last_seen_timestamp: Timestamp,
+    pub last_seen_id: Option<PaymentId>,
+}
+
+impl Cursor {
+    /// Reads `last_seen_timestamp` and `last_seen_id`; without a timestamp there is no cursor.
+    ///
+    /// # Errors
+    /// A malformed value, or an id without a timestamp.
+    pub fn parse(timestamp: Option<&str>, id: Option<&str>) -> Result<Option<Self>, Invalid> {
+        let Some(timestamp) = timestamp else {
+            return match id {
+                None => Ok(None),
+                Some(_) => Err(Invalid::value("last_seen_id goes with last_seen_timestamp")),
+            };
+        };
+        // In a query string a plus sign that was not escaped arrives as a space.
+        let timestamp = match timestamp.rsplit_once(' ') {
+            Some((before, offset)) => format!("{before}+{offset}"),
+            None => timestamp.to_owned(),
+        };
+        let last_seen_timestamp = Timestamp::parse_bound(&timestamp)
+            .map_err(|error| Invalid::value(format!("last_seen_timestamp: {error}")))?;
+        let last_seen_id = id
+            .map(|text| Uuid::parse_str(text).map(PaymentId::from_uuid))
+            .transpose()
+            .map_err(|_| Invalid::value("last_seen_id is the id of a payment, a UUID"))?;
+        Ok(Some(Self { last_seen_timestamp, last_seen_id }))
+    }
+
+    /// The cursor of the page after `last`.
+    #[must_use]
+    pub fn after(last: &PaymentView<'_>) -> Self {
+        Self { last_seen_timestamp: last.created_at, last_seen_id: Some(last.id) }
+    }
+}

@@ -1,0 +1,207 @@
+//! The rule: what becomes of a batch of intents, given what was locked and what was read. It
+//! decides everything about money, in memory, and touches nothing else.
+//!
+//! Intents are taken one after another, in order, each seeing what the ones before it did: the
+//! brief's "two users can't send money to one user at a single time" holds inside a batch because
+//! this is a loop, and between batches because of the row locks.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{AccountId, Amount, Balance, Fingerprint, IdempotencyKey, Intent, Payment, PaymentId, Timestamp};
+
+/// A locked account, as far as the rule needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub balance: Balance,
+    pub last_payment_at: Option<Timestamp>,
+}
+
+/// What is known of a key that was used before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// Somebody else holds it, and has not finished.
+    InProgress,
+    /// It made a payment; `response` is the body that told so.
+    Success { fingerprint: Fingerprint, response: String },
+    /// It made none: the funds were insufficient. The same request may run again.
+    Failed { fingerprint: Fingerprint },
+}
+
+/// What becomes of one intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Posted now; the body for the payer.
+    Posted(String),
+    /// Posted earlier; the body that was given then.
+    Replayed(String),
+    /// Not posted, and not under way: the key is held by another request.
+    InProgress,
+    Declined(Declined),
+}
+
+/// Why the rule makes no payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Declined {
+    AccountNotFound(AccountId),
+    /// The key belongs to a request that asked for something else.
+    KeyReused,
+    InsufficientFunds,
+    /// The payee (or the bank, paying) would pass the limit of a balance.
+    BalanceLimit,
+}
+
+/// How a key is left: written once, with its final status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub payer: AccountId,
+    pub key: IdempotencyKey,
+    pub fingerprint: Fingerprint,
+    /// The body that a success is replayed with; `None` for a failure.
+    pub response: Option<String>,
+}
+
+/// Everything a batch changes, ready to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decision {
+    /// One for each intent, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// The new payments, in the order in which they happened.
+    pub payments: Vec<Payment>,
+    /// The accounts that changed, by id.
+    pub standings: BTreeMap<AccountId, Standing>,
+    /// Without duplicates, sorted by payer and key: the order in which every process writes them.
+    pub claims: Vec<Claim>,
+}
+
+impl Decision {
+    #[must_use]
+    pub fn changes_nothing(&self) -> bool {
+        self.payments.is_empty() && self.claims.is_empty()
+    }
+}
+
+/// Decides a batch.
+///
+/// `now` is the database's clock, read after every row was locked. `accounts` are the locked
+/// rows of all payers and payees that exist; `known` holds the keys that were used before.
+#[must_use]
+pub fn decide<'a>(
+    now: Timestamp,
+    accounts: BTreeMap<AccountId, Standing>,
+    known: HashMap<PaymentId, Known>,
+    intents: impl IntoIterator<Item = &'a Intent>,
+) -> Decision {
+    let mut ledger = Ledger { now, accounts, known, claims: BTreeMap::new(), decision: Decision::default() };
+    for intent in intents {
+        let outcome = ledger.take(intent);
+        ledger.decision.outcomes.push(outcome);
+    }
+    ledger.decision.claims = ledger.claims.into_values().collect();
+    ledger.decision
+}
+
+struct Ledger {
+    now: Timestamp,
+    accounts: BTreeMap<AccountId, Standing>,
+    known: HashMap<PaymentId, Known>,
+    claims: BTreeMap<(AccountId, IdempotencyKey), Claim>,
+    decision: Decision,
+}
+
+impl Ledger {
+    fn take(&mut self, intent: &Intent) -> Outcome {
+        let fingerprint = intent.fingerprint();
+        let Some(payer) = self.accounts.get(&intent.from()).copied() else {
+            return Outcome::Declined(Declined::AccountNotFound(intent.from()));
+        };
+        match self.known.get(&intent.id()) {
+            Some(Known::InProgress) => return Outcome::InProgress,
+            Some(Known::Success { fingerprint: of, .. } | Known::Failed { fingerprint: of })
+                if *of != fingerprint =>
+            {
+                return Outcome::Declined(Declined::KeyReused);
+            }
+            Some(Known::Success { response, .. }) => return Outcome::Replayed(response.clone()),
+            Some(Known::Failed { .. }) | None => {}
+        }
+        let Some(payee) = self.accounts.get(&intent.to()).copied() else {
+            return Outcome::Declined(Declined::AccountNotFound(intent.to()));
+        };
+        match transfer(intent.from(), payer.balance, payee.balance, intent.amount) {
+            Ok((from_balance_after, to_balance_after)) => {
+                let created_at = [Some(self.now), payer.last_payment_at.map(Timestamp::next), payee.last_payment_at.map(Timestamp::next)]
+                    .into_iter()
+                    .flatten()
+                    .max()
+                    .unwrap_or(self.now);
+                self.post(Payment {
+                    id: intent.id(),
+                    from: intent.from(),
+                    to: intent.to(),
+                    amount: intent.amount,
+                    note: intent.note.as_ref().map(|note| note.as_str().to_owned()),
+                    key: intent.key().clone(),
+                    created_at,
+                    requested_at: intent.requested_at,
+                    from_balance_after,
+                    to_balance_after,
+                }, fingerprint)
+            }
+            Err(Declined::InsufficientFunds) => {
+                self.fail(intent, fingerprint);
+                Outcome::Declined(Declined::InsufficientFunds)
+            }
+            Err(declined) => Outcome::Declined(declined),
+        }
+    }
+
+    fn post(&mut self, payment: Payment, fingerprint: Fingerprint) -> Outcome {
+        let response = payment.receipt();
+        for (id, balance) in [
+            (payment.from, payment.from_balance_after),
+            (payment.to, payment.to_balance_after),
+        ] {
+            let standing = Standing { balance, last_payment_at: Some(payment.created_at) };
+            self.accounts.insert(id, standing);
+            self.decision.standings.insert(id, standing);
+        }
+        self.claim(payment.from, payment.key.clone(), fingerprint, Some(response.clone()));
+        self.known.insert(payment.id, Known::Success { fingerprint, response: response.clone() });
+        self.decision.payments.push(payment);
+        Outcome::Posted(response)
+    }
+
+    fn fail(&mut self, intent: &Intent, fingerprint: Fingerprint) {
+        let known = self.known.insert(intent.id(), Known::Failed { fingerprint });
+        if known.is_none() {
+            self.claim(intent.from(), intent.key().clone(), fingerprint, None);
+        }
+    }
+
+    fn claim(&mut self, payer: AccountId, key: IdempotencyKey, fingerprint: Fingerprint, response: Option<String>) {
+        let claim = Claim { payer, key: key.clone(), fingerprint, response };
+        self.claims.insert((payer, key), claim);
+    }
+}
+
+/// Both balances after a payment, or why there can be none.
+fn transfer(
+    payer: AccountId,
+    from: Balance,
+    to: Balance,
+    amount: Amount,
+) -> Result<(Balance, Balance), Declined> {
+    let from_after = from.minus(amount).ok_or(if payer.is_bank() {
+        Declined::BalanceLimit
+    } else {
+        Declined::InsufficientFunds
+    })?;
+    if from_after.is_below_zero() && !payer.is_bank() {
+        return Err(Declined::InsufficientFunds);
+    }
+    let to_after = to.plus(amount).ok_or(Declined::BalanceLimit)?;
+    Ok((from_after, to_after))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! HTTP: routes, what bodies and queries may look like, and which status an error has.
+
+mod accounts;
+mod body;
+mod error;
+mod headers;
+mod health;
+mod history;
+mod payments;
+mod query;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
+use actix_web::middleware::DefaultHeaders;
+use actix_web::web::{self, PayloadConfig, ServiceConfig, ThinData};
+use actix_web::{App, Error, HttpResponse, HttpServer, Resource, Route, guard};
+use anyhow::{Context, Result};
+use tracing::Span;
+use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder, TracingLogger};
+
+use crate::config::Settings;
+use crate::service::Service;
+use error::ApiError;
+
+/// Every route of the service.
+fn routes(app: &mut ServiceConfig) {
+    app.service(at("/send_payment", "PUT").route(web::put().to(payments::send)))
+        .service(at("/payment_history/{user}", "GET, HEAD").route(get().to(history::page)))
+        .service(at("/payments/{id}", "GET, HEAD").route(get().to(history::payment)))
+        .service(
+            at("/accounts", "GET, HEAD, POST")
+                .route(get().to(accounts::list))
+                .route(web::post().to(accounts::open)),
+        )
+        .service(at("/accounts/{id}", "GET, HEAD").route(get().to(accounts::get)))
+        .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
+        .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
+        .service(at("/problems/{code}", "GET, HEAD").route(get().to(error::explain)))
+        .default_service(web::to(async || Err::<HttpResponse, _>(ApiError::NotFound)));
+}
+
+fn at(path: &str, allow: &'static str) -> Resource {
+    let refuse = move || async move { Err::<HttpResponse, _>(ApiError::MethodNotAllowed { allow }) };
+    web::resource(path).default_service(web::to(refuse))
+}
+
+/// Whatever can be read with GET has a HEAD (RFC 9110, section 9.3.2).
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// The limits that handlers and extractors need.
+#[derive(Debug, Clone, Copy)]
+struct HttpLimits {
+    body_bytes_max: usize,
+    body_read_timeout: Duration,
+    page_size_max: u16,
+}
+
+/// A server that listens, and where.
+pub struct Listening {
+    pub addresses: Vec<SocketAddr>,
+    pub server: Server,
+}
+
+/// Binds the addresses and starts serving.
+///
+/// # Errors
+/// An address is not ours or is in use.
+pub fn listen(service: Arc<Service>, settings: &Settings) -> Result<Listening> {
+    let server = settings.server.clone();
+    let ms = |value: std::num::NonZeroU32| Duration::from_millis(value.get().into());
+    let limits = HttpLimits {
+        body_bytes_max: server.body_bytes_max.get(),
+        body_read_timeout: ms(server.read_timeout_ms),
+        page_size_max: settings.history.page_size_max.get(),
+    };
+    let service = web::Data::from(service);
+    let origins = server.cors_origins.clone();
+    let mut http = HttpServer::new(move || {
+        App::new()
+            .app_data(service.clone())
+            .app_data(ThinData(limits))
+            .app_data(PayloadConfig::new(limits.body_bytes_max))
+            .wrap(cors(&origins))
+            .wrap(DefaultHeaders::new().add((headers::TIMING_ALLOW_ORIGIN, origins.join(", "))))
+            .wrap(TracingLogger::<RequestSpan>::new())
+            .configure(routes)
+    })
+    .disable_signals()
+    .client_request_timeout(ms(server.read_timeout_ms))
+    .keep_alive(ms(server.keep_alive_ms))
+    .max_connections(server.connections_max.get())
+    .shutdown_timeout(u64::from(server.shutdown_timeout_ms.get()).div_ceil(1_000));
+    if server.workers > 0 {
+        http = http.workers(server.workers);
+    }
+
+    let mut port = server.port;
+    for host in hosts(&server.host) {
+        http = http
+            .bind((host, port))
+            .with_context(|| format!("cannot listen on {host}, port {port}"))?;
+        // With port 0 the first address chooses, and the others follow.
+        port = http.addrs().first().map_or(port, SocketAddr::port);
+    }
+    Ok(Listening { addresses: http.addrs(), server: http.run() })
+}
+
+/// `localhost` is both loopback addresses, where there is IPv6 (containers are often without).
+fn hosts(host: &str) -> Vec<&str> {
+    match host {
+        "localhost" if TcpListener::bind(("::1", 0)).is_ok() => vec!["127.0.0.1", "::1"],
+        "localhost" => vec!["127.0.0.1"],
+        host => vec![host],
+    }
+}
+
+/// Pages of these origins may call the service and read the headers that explain an answer.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST])
+        .allowed_headers([header::CONTENT_TYPE, header::AUTHORIZATION, headers::IDEMPOTENCY_KEY])
+        .expose_headers([
+            header::LINK,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            headers::SERVER_TIMING,
+            headers::IDEMPOTENCY_REPLAYED,
+        ])
+        .max_age(3_600);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// A span for each request, at the level `debug`: what goes wrong is logged where it is handled.
+struct RequestSpan;
+
+impl RootSpanBuilder for RequestSpan {
+    fn on_request_start(request: &ServiceRequest) -> Span {
+        tracing_actix_web::root_span!(level = tracing_actix_web::Level::DEBUG, request)
+    }
+
+    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
+        DefaultRootSpanBuilder::on_request_end(span, outcome);
+    }
+}

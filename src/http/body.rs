@@ -1,0 +1,134 @@
+//! Bodies and headers of requests, read strictly: what is not understood is refused.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, ThinData};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::HttpLimits;
+use super::error::ApiError;
+use super::headers::IDEMPOTENCY_KEY;
+use crate::domain::{IdempotencyKey, Invalid, Timestamp};
+
+/// A JSON body.
+pub(super) struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Json<T> {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = matches!(request.mime_type(), Ok(Some(mime)) if mime.essence_str() == "application/json");
+        let limits = request.app_data::<ThinData<HttpLimits>>().map(|limits| limits.0);
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            if !is_json {
+                return Err(ApiError::UnsupportedMediaType);
+            }
+            let limits = limits.ok_or(ApiError::NotFound)?;
+            let read = tokio::time::timeout(limits.body_read_timeout, bytes).await;
+            let bytes = read.map_err(|_| ApiError::RequestTimeout)?.map_err(|error| {
+                match error.as_response_error().status_code() {
+                    StatusCode::PAYLOAD_TOO_LARGE => {
+                        ApiError::BodyTooLarge { bytes_max: limits.body_bytes_max }
+                    }
+                    _ => ApiError::InvalidRequest("The body cannot be read.".to_owned()),
+                }
+            })?;
+            let parsed = serde_json::from_slice(&bytes);
+            parsed.map(Self).map_err(|error| ApiError::InvalidRequest(format!("The body: {error}.")))
+        })
+    }
+}
+
+/// An integer literal of any length. One that is longer than 64 bits becomes the nearest that
+/// fits, which is past every limit of ours: it is refused as too large, not as malformed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Integer(pub i64);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        integer(raw.get()).ok_or_else(|| D::Error::custom(format!("{} is not an integer", shown(&raw))))
+    }
+}
+
+fn integer(literal: &str) -> Option<Integer> {
+    let digits = literal.strip_prefix('-').unwrap_or(literal);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let nearest = if literal.starts_with('-') { i64::MIN } else { i64::MAX };
+    Some(Integer(literal.parse().unwrap_or(nearest)))
+}
+
+/// The beginning of a value, for a message.
+fn shown(raw: &RawValue) -> String {
+    raw.get().chars().take(40).collect()
+}
+
+/// A client's time: RFC 3339, or a Unix time in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientTime(pub Timestamp);
+
+impl<'de> Deserialize<'de> for ClientTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let time = match integer(raw.get()) {
+            Some(Integer(ms)) => Timestamp::from_unix_ms(ms),
+            None => match serde_json::from_str::<String>(raw.get()) {
+                Ok(text) => Timestamp::parse(&text),
+                Err(_) => Err(Invalid::Value(format!("{} is not a timestamp", shown(&raw)))),
+            },
+        };
+        time.map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// The request's key, from the header, the body, or both where they agree.
+pub(super) fn idempotency_key(
+    request: &HttpRequest,
+    in_body: Option<String>,
+) -> Result<Option<IdempotencyKey>, ApiError> {
+    let mut keys: Vec<String> = in_body.into_iter().collect();
+    for value in request.headers().get_all(IDEMPOTENCY_KEY) {
+        let text = value.to_str().map_err(|_| {
+            ApiError::InvalidRequest("The header Idempotency-Key is not visible ASCII.".to_owned())
+        })?;
+        keys.push(unquoted(text.trim())?);
+    }
+    let Some(first) = keys.pop() else {
+        return Ok(None);
+    };
+    if keys.iter().any(|key| *key != first) {
+        return Err(ApiError::InvalidRequest(
+            "The request names two different idempotency keys; name one.".to_owned(),
+        ));
+    }
+    Ok(Some(IdempotencyKey::new(first)?))
+}
+
+/// A bare key, or a string of RFC 9651, section 3.3.3: in quotes, with `\"` and `\\` inside.
+fn unquoted(value: &str) -> Result<String, ApiError> {
+    let Some(rest) = value.strip_prefix('"') else {
+        return Ok(value.to_owned());
+    };
+    let malformed = || ApiError::InvalidRequest("The header Idempotency-Key is not a string.".to_owned());
+    let inner = rest.strip_suffix('"').ok_or_else(malformed)?;
+    let mut key = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '"' => return Err(malformed()),
+            '\\' => key.push(chars.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(malformed)?),
+            _ => key.push(char),
+        }
+    }
+    Ok(key)
+}

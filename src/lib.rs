@@ -1,0 +1,14 @@
+//! payonce moves money between accounts in one Postgres database, and never twice.
+//!
+//! The modules in reading order. Each uses those below it, never those above:
+//! `http -> service -> {db, domain}`, `db -> domain`, `domain ->` nothing.
+
+pub mod http;
+pub mod service;
+
+pub mod db;
+pub mod domain;
+
+pub mod config;
+pub mod local_postgres;
+pub mod telemetry;

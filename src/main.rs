@@ -1,0 +1,162 @@
+//! The commands.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use payonce::config::Settings;
+use payonce::domain::{AccountId, Amount, Name, Opening};
+use payonce::local_postgres::Ledger;
+use payonce::service::accounts::Request;
+use payonce::service::{Service, audit};
+use payonce::{db, http, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Moves money between accounts in Postgres, and never twice.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves HTTP (the default). Migrates first, unless database.migrate_on_start is false.
+    Serve,
+    /// Brings the schema up to date.
+    Migrate,
+    /// Checks the ledger's invariants over the whole database; exit status 1 on a violation.
+    Audit {
+        /// Prints the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The oldest Postgres that is supported, as it counts its versions.
+const POSTGRES_VERSION_MIN: i32 = 150_000;
+
+/// The people of a private, empty ledger: accounts 1 to 10.
+const PLAYGROUND_NAMES: [&str; 10] =
+    ["Ada", "Ben", "Chloe", "Dan", "Eva", "Finn", "Grace", "Hugo", "Iris", "Jack"];
+const PLAYGROUND_CENTS: i64 = 100_000;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("payonce: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let settings = Settings::load()?;
+    telemetry::start(&settings.telemetry)?;
+    let ledger = Ledger::open(&settings)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let code = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve(&settings, &ledger).await.map(|()| ExitCode::SUCCESS),
+            Command::Migrate => migrate(&ledger.migrate).await.map(|()| ExitCode::SUCCESS),
+            Command::Audit { json } => audit(&ledger.target, json).await,
+        }
+    })?;
+    ledger.close()?;
+    Ok(code)
+}
+
+async fn migrate(target: &db::Target) -> Result<()> {
+    let mut conn = connect(target).await?;
+    db::migrate::run(&mut conn).await.context("the schema cannot be migrated")
+}
+
+async fn connect(target: &db::Target) -> Result<db::PgConnection> {
+    let connected = db::connect(target, db::Purpose::Maintain).await;
+    let mut conn = connected.context("the database cannot be reached")?;
+    let version = db::migrate::server_version(&mut conn).await?;
+    if version < POSTGRES_VERSION_MIN {
+        bail!("Postgres 15 or newer is needed; this one says it is {version}");
+    }
+    Ok(conn)
+}
+
+async fn audit(target: &db::Target, json: bool) -> Result<ExitCode> {
+    let report = audit::run(target).await.context("the audit could not be made")?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
+    // Before anything else starts, so that a signal from now on ends it in order.
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    if settings.database.migrate_on_start {
+        migrate(&ledger.migrate).await?;
+    } else {
+        connect(&ledger.target).await?;
+    }
+    let (service, writers) = Service::start(&ledger.target, settings.limits())?;
+    let service = Arc::new(service);
+    if ledger.server.is_some() && service.accounts.are_none().await.is_ok_and(|none| none) {
+        fill_playground(&service).await?;
+    }
+
+    let listening = http::listen(Arc::clone(&service), settings)?;
+    drop(service);
+    greet(&listening, ledger);
+    let handle = listening.server.handle();
+    let server = tokio::spawn(listening.server);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    println!("Stopping: answering what was accepted.");
+    handle.stop(true).await;
+    server.await??;
+    let limit = settings.server.shutdown_timeout_ms.get();
+    writers.finish(Duration::from_millis(limit.into())).await;
+    Ok(())
+}
+
+/// Opens accounts 1 to 10 with money, so that the first request works at once.
+async fn fill_playground(service: &Service) -> Result<()> {
+    for (id, name) in (1..).zip(PLAYGROUND_NAMES) {
+        let opening = Opening {
+            id: Some(AccountId::new(id)?),
+            name: Some(Name::new("name", name.to_owned())?),
+            balance: Some(Amount::from_cents(PLAYGROUND_CENTS)?),
+        };
+        let opened = service.accounts.open(Request { opening, key: None }).await;
+        if let Err(refusal) = opened {
+            bail!("the playground's account {id} cannot be opened: {refusal:?}");
+        }
+    }
+    Ok(())
+}
+
+fn greet(listening: &http::Listening, ledger: &Ledger) {
+    for address in &listening.addresses {
+        println!("payonce listens on http://{address}");
+    }
+    let Some(server) = &ledger.server else {
+        return;
+    };
+    let port = listening.addresses.first().map_or(0, |address| address.port());
+    println!("Its private {} is in {}", server.version(), server.home().display());
+    println!("Accounts 1 to 10 have money. Try:");
+    println!(
+        "  curl -X PUT http://localhost:{port}/send_payment -H 'content-type: application/json' \\\n    \
+         -d '{{\"from\":1,\"to\":2,\"amount\":500,\"idempotency_key\":\"my-first\"}}'"
+    );
+    println!("  curl http://localhost:{port}/payment_history/1");
+    println!("Ctrl-C stops both.");
+}

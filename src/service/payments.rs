@@ -1,0 +1,99 @@
+//! Sending payments: the way in, and the writers behind it.
+//!
+//! ```text
+//! send() -> queue -> writer ... writer -> one transaction per batch -> answers
+//!                        \-> set aside -> waiting writer -> ...
+//! ```
+//!
+//! A writer takes everything that is waiting and posts it as one transaction (group commit). When
+//! the service is idle that is one payment at once; when it is busy, one commit pays for many.
+//! Payments that need a row which somebody else holds are set aside for the waiting writer, whose
+//! only work they are, so that they delay nobody else.
+
+mod batch;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+
+pub(super) use batch::post_one;
+pub(super) use writer::pause_after;
+use writer::{Blocked, Writer};
+
+use super::queue::{Obstacle, Queue, Ticket};
+use super::session::Session;
+use super::{Limits, Refusal};
+use crate::db::Target;
+use crate::domain::Intent;
+
+/// What a request to pay is told.
+#[derive(Debug)]
+pub struct Answer {
+    pub result: Result<Receipt, Refusal>,
+    /// `None` where no writer saw it.
+    pub timing: Option<Timing>,
+}
+
+/// A payment that was made.
+#[derive(Debug)]
+pub struct Receipt {
+    /// JSON, the same bytes at every retry.
+    pub body: String,
+    /// Made by an earlier request with the same key.
+    pub replayed: bool,
+}
+
+/// Where a payment's time went.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// From its arrival to the begin of its transaction.
+    pub queue: Duration,
+    /// Waiting for its batch's row locks.
+    pub lock: Duration,
+    /// Waiting for the commit.
+    pub commit: Duration,
+    /// Which batch it was in: unique among the processes of a database.
+    pub batch: Arc<str>,
+}
+
+type PayTicket = Ticket<Intent, Answer>;
+
+/// The way in to the writers.
+pub struct Payments {
+    queue: Queue<Intent, Answer>,
+    database_down: Arc<AtomicBool>,
+}
+
+impl Payments {
+    pub(super) fn start(target: &Target, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
+        let (queue, inbox) = Queue::bounded(limits.queue_max, limits.request_timeout);
+        let inbox = Arc::new(Mutex::new(inbox));
+        let (aside, set_aside) = mpsc::channel(limits.queue_max);
+        let blocked = Arc::new(Blocked::default());
+        let database_down = Arc::new(AtomicBool::new(false));
+        let writer = || {
+            let session = Session::new(target.clone(), limits.transaction_timeout);
+            Writer::new(session, limits, Arc::clone(&blocked), Arc::clone(&database_down))
+        };
+        for _ in 0..limits.writers.get() {
+            tasks.spawn(writer().run(Arc::clone(&inbox), aside.clone()));
+        }
+        tasks.spawn(writer().run_waiting(set_aside));
+        Self { queue, database_down }
+    }
+
+    /// Sends a payment, and waits until it is made, found to be made already, or refused.
+    pub async fn send(&self, intent: Intent) -> Answer {
+        match self.queue.submit(intent).await {
+            Ok(answer) => answer,
+            Err(Obstacle::Queue) if self.database_down.load(Ordering::Relaxed) => {
+                Answer { result: Err(Refusal::DatabaseUnavailable), timing: None }
+            }
+            Err(obstacle) => Answer { result: Err(obstacle.into()), timing: None },
+        }
+    }
+}

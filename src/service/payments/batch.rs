@@ -1,0 +1,71 @@
+//! One batch: lock, read, decide, write.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::db::posting::{self, Locking};
+use crate::db::{Error, PgConnection};
+use crate::domain::ledger::{self, Decision, Outcome};
+use crate::domain::{AccountId, Intent};
+use crate::service::session::{End, Session};
+
+/// A batch whose transaction has ended.
+pub(super) struct Posted {
+    /// One for each intent; `None` where an account was locked by somebody else.
+    pub outcomes: Vec<Option<Outcome>>,
+    /// The accounts that were.
+    pub blocked: BTreeSet<AccountId>,
+    pub lock: Duration,
+    pub commit: Duration,
+}
+
+/// Posts a batch in a transaction of its own.
+pub(super) async fn post(
+    session: &mut Session,
+    intents: &[&Intent],
+    locking: Locking,
+) -> Result<Posted, Error> {
+    let ids: BTreeSet<AccountId> = intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
+    let started = Instant::now();
+    let ((outcomes, blocked, lock), commit) = session
+        .transaction(async |conn| {
+            let accounts = posting::lock_accounts(conn, &ids, locking).await?;
+            let lock = started.elapsed();
+            let blocked = match locking {
+                Locking::Skip if accounts.len() < ids.len() => {
+                    let existing = posting::existing_accounts(conn, &ids).await?;
+                    existing.into_iter().filter(|id| !accounts.contains_key(id)).collect()
+                }
+                Locking::Skip | Locking::Wait => BTreeSet::new(),
+            };
+            let is_free = |intent: &Intent| !blocked.contains(&intent.from()) && !blocked.contains(&intent.to());
+            let free: Vec<&Intent> = intents.iter().copied().filter(|intent| is_free(intent)).collect();
+
+            // A statement of its own, begun when the rows are locked: its snapshot shows the keys
+            // that were committed while we waited for them.
+            let (now, known) = posting::read_keys(conn, &free).await?;
+            let decision = ledger::decide(now, accounts, known, free.iter().copied());
+            if !decision.changes_nothing() {
+                posting::write(conn, &decision).await?;
+            }
+            let unchanged = decision.changes_nothing();
+            let mut decided = decision.outcomes.into_iter();
+            let outcomes = intents.iter().map(|intent| if is_free(intent) { decided.next() } else { None });
+            let posted = (outcomes.collect(), blocked, lock);
+            Ok(if unchanged { End::RollBack(posted) } else { End::Commit(posted) })
+        })
+        .await?;
+    Ok(Posted { outcomes, blocked, lock, commit })
+}
+
+/// Posts one intent in a transaction that the caller ends, by the same three steps.
+pub(in crate::service) async fn post_one(conn: &mut PgConnection, intent: &Intent) -> Result<Decision, Error> {
+    let ids = BTreeSet::from([intent.from(), intent.to()]);
+    let accounts = posting::lock_accounts(conn, &ids, Locking::Wait).await?;
+    let (now, known) = posting::read_keys(conn, &[intent]).await?;
+    let decision = ledger::decide(now, accounts, known, [intent]);
+    if !decision.changes_nothing() {
+        posting::write(conn, &decision).await?;
+    }
+    Ok(decision)
+}

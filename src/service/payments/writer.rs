@@ -1,0 +1,265 @@
+//! The writers: who is in a batch, and what is done when a batch fails.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::batch::{self, Posted};
+use super::{Answer, PayTicket, Receipt, Timing};
+use crate::db::posting::Locking;
+use crate::db::{Error, Kind};
+use crate::domain::ledger::Outcome;
+use crate::domain::{AccountId, Intent};
+use crate::service::queue::{Inbox, Obstacle};
+use crate::service::session::Session;
+use crate::service::{Limits, Refusal};
+
+/// The pause before a batch is posted again: doubled each time, up to the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_LONGEST: Duration = Duration::from_millis(1_000);
+
+/// The waiting writer's pause between two rounds in which it could post nothing.
+const WAITING_PAUSE: Duration = Duration::from_millis(20);
+
+/// The accounts that were found locked by somebody else. Payments that need them go straight to
+/// the waiting writer, instead of making a whole batch wait again.
+#[derive(Default)]
+pub(super) struct Blocked(Mutex<HashSet<AccountId>>);
+
+impl Blocked {
+    fn add(&self, ids: &BTreeSet<AccountId>) {
+        self.lock().extend(ids);
+    }
+
+    /// Replaces what is known of `tried` by what was found now.
+    fn update(&self, tried: &BTreeSet<AccountId>, found: &BTreeSet<AccountId>) {
+        let mut blocked = self.lock();
+        blocked.retain(|id| !tried.contains(id));
+        blocked.extend(found);
+    }
+
+    fn concerns(&self, intent: &Intent) -> bool {
+        let blocked = self.lock();
+        !blocked.is_empty() && (blocked.contains(&intent.from()) || blocked.contains(&intent.to()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<AccountId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Posts batches on a session of its own.
+pub(super) struct Writer {
+    session: Session,
+    limits: Limits,
+    blocked: Arc<Blocked>,
+    database_down: Arc<AtomicBool>,
+    names: BatchNames,
+}
+
+/// Tickets to be posted together, and how.
+struct Round {
+    tickets: Vec<PayTicket>,
+    locking: Locking,
+    attempt: u32,
+}
+
+/// What a batch left to be done later.
+#[derive(Default)]
+struct Left {
+    tickets: Vec<(PayTicket, Obstacle)>,
+    blocked: BTreeSet<AccountId>,
+    posted_any: bool,
+}
+
+impl Writer {
+    pub fn new(
+        session: Session,
+        limits: Limits,
+        blocked: Arc<Blocked>,
+        database_down: Arc<AtomicBool>,
+    ) -> Self {
+        Self { session, limits, blocked, database_down, names: BatchNames::default() }
+    }
+
+    /// Takes whatever is waiting, up to a batch, and posts it, until the queue is closed.
+    pub async fn run(
+        mut self,
+        inbox: Arc<tokio::sync::Mutex<Inbox<Intent, Answer>>>,
+        aside: mpsc::Sender<PayTicket>,
+    ) {
+        loop {
+            let mut tickets = Vec::new();
+            // One writer waits for tickets while the others post theirs.
+            if inbox.lock().await.recv_many(&mut tickets, self.limits.batch_max).await == 0 {
+                return;
+            }
+            let (concerned, free) = tickets.into_iter().partition(|ticket| self.blocked.concerns(&ticket.work));
+            let left = self.post(free).await;
+            self.blocked.add(&left.blocked);
+            let concerned: Vec<PayTicket> = concerned;
+            let concerned = concerned.into_iter().map(|ticket| (ticket, Obstacle::Lock));
+            for (ticket, obstacle) in left.tickets.into_iter().chain(concerned) {
+                ticket.release(obstacle);
+                if let Err(full) = aside.try_send(ticket) {
+                    refuse(full.into_inner(), obstacle.into());
+                }
+            }
+        }
+    }
+
+    /// Posts what was set aside, again and again, until it is posted or withdrawn.
+    pub async fn run_waiting(mut self, mut set_aside: mpsc::Receiver<PayTicket>) {
+        let mut waiting: VecDeque<PayTicket> = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                match set_aside.recv().await {
+                    Some(ticket) => waiting.push_back(ticket),
+                    None => return,
+                }
+            }
+            while let Ok(ticket) = set_aside.try_recv() {
+                waiting.push_back(ticket);
+            }
+            waiting.retain(|ticket| !ticket.is_withdrawn());
+
+            let count = waiting.len().min(self.limits.batch_max);
+            let tickets: Vec<PayTicket> = waiting.drain(..count).collect();
+            let tried = tickets.iter().flat_map(|ticket| [ticket.work.from(), ticket.work.to()]).collect();
+            let left = self.post(tickets).await;
+            self.blocked.update(&tried, &left.blocked);
+            let mut seen = HashSet::new();
+            for (ticket, obstacle) in left.tickets {
+                // Behind another request with the same key it waits for that one.
+                let first = seen.insert(ticket.work.id());
+                ticket.release(if first { obstacle } else { Obstacle::Key });
+                waiting.push_back(ticket);
+            }
+            if !left.posted_any {
+                tokio::time::sleep(WAITING_PAUSE).await;
+            }
+        }
+    }
+
+    /// Posts the tickets that are not withdrawn: together, or in parts where the whole fails.
+    async fn post(&mut self, tickets: Vec<PayTicket>) -> Left {
+        let mut left = Left::default();
+        let mut rounds = vec![Round { tickets, locking: Locking::Wait, attempt: 1 }];
+        while let Some(mut round) = rounds.pop() {
+            round.tickets.retain(PayTicket::take);
+            if round.tickets.is_empty() {
+                continue;
+            }
+            let waited: Vec<Duration> = round.tickets.iter().map(PayTicket::waited).collect();
+            let intents: Vec<&Intent> = round.tickets.iter().map(|ticket| &ticket.work).collect();
+            match batch::post(&mut self.session, &intents, round.locking).await {
+                Ok(posted) => {
+                    self.database_down.store(false, Ordering::Relaxed);
+                    self.answer(round.tickets, &waited, posted, &mut left);
+                }
+                Err(error) => self.recover(round, &error, &mut rounds, &mut left).await,
+            }
+        }
+        left
+    }
+
+    fn answer(&mut self, tickets: Vec<PayTicket>, waited: &[Duration], posted: Posted, left: &mut Left) {
+        let batch = self.names.next();
+        left.blocked.extend(posted.blocked);
+        for ((ticket, outcome), queue) in tickets.into_iter().zip(posted.outcomes).zip(waited) {
+            let result = match outcome {
+                None => {
+                    left.tickets.push((ticket, Obstacle::Lock));
+                    continue;
+                }
+                Some(Outcome::InProgress) => {
+                    left.tickets.push((ticket, Obstacle::Key));
+                    continue;
+                }
+                Some(Outcome::Posted(body)) => Ok(Receipt { body, replayed: false }),
+                Some(Outcome::Replayed(body)) => Ok(Receipt { body, replayed: true }),
+                Some(Outcome::Declined(declined)) => Err(Refusal::Declined(declined)),
+            };
+            left.posted_any = true;
+            let timing = Timing {
+                queue: *queue,
+                lock: posted.lock,
+                commit: posted.commit,
+                batch: Arc::clone(&batch),
+            };
+            ticket.answer(Answer { result, timing: Some(timing) });
+        }
+    }
+
+    /// What to do about a batch that failed: the one place that decides whether it is posted
+    /// again. The keys make that safe, also where the outcome of a commit is not known.
+    async fn recover(&mut self, round: Round, error: &Error, rounds: &mut Vec<Round>, left: &mut Left) {
+        let Round { mut tickets, locking, attempt } = round;
+        match error.kind() {
+            Kind::LockNotAvailable if locking == Locking::Wait => {
+                rounds.push(Round { tickets, locking: Locking::Skip, attempt });
+            }
+            Kind::Refused | Kind::LockNotAvailable if tickets.len() > 1 => {
+                // Some of it is at fault. The half with the culprit will be halved again.
+                let second = tickets.split_off(tickets.len().div_euclid(2));
+                rounds.push(Round { tickets: second, locking, attempt });
+                rounds.push(Round { tickets, locking, attempt });
+            }
+            Kind::LockNotAvailable => {
+                // Its accounts were free: what it waited for is its key.
+                left.tickets.extend(tickets.into_iter().map(|ticket| (ticket, Obstacle::Key)));
+            }
+            Kind::Conflict | Kind::Unavailable if attempt < self.limits.attempts_max => {
+                let unavailable = error.kind() == Kind::Unavailable;
+                tracing::warn!(%error, attempt, payments = tickets.len(), "a batch is posted again");
+                self.database_down.store(unavailable, Ordering::Relaxed);
+                let obstacle = if unavailable { Obstacle::Database } else { Obstacle::Queue };
+                tickets.iter().for_each(|ticket| ticket.release(obstacle));
+                tokio::time::sleep(pause_after(attempt)).await;
+                rounds.push(Round { tickets, locking, attempt: attempt.saturating_add(1) });
+            }
+            Kind::Conflict | Kind::Unavailable => {
+                tracing::error!(%error, payments = tickets.len(), "a batch is given up");
+                tickets.into_iter().for_each(|ticket| refuse(ticket, Refusal::DatabaseUnavailable));
+            }
+            Kind::Refused | Kind::Bug => {
+                tracing::error!(%error, payments = tickets.len(), "the database refused a batch");
+                tickets.into_iter().for_each(|ticket| refuse(ticket, Refusal::Internal));
+            }
+        }
+    }
+}
+
+fn refuse(ticket: PayTicket, refusal: Refusal) {
+    ticket.answer(Answer { result: Err(refusal), timing: None });
+}
+
+/// 10 ms after the first attempt, then twice as long each time.
+pub(in crate::service) fn pause_after(attempt: u32) -> Duration {
+    let doublings = attempt.saturating_sub(1);
+    PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(PAUSE_LONGEST)
+}
+
+/// Names for batches: a part that no other writer has, and a number.
+struct BatchNames {
+    writer: String,
+    count: u64,
+}
+
+impl Default for BatchNames {
+    fn default() -> Self {
+        let random = Uuid::new_v4().simple().to_string();
+        Self { writer: random.chars().take(8).collect(), count: 0 }
+    }
+}
+
+impl BatchNames {
+    fn next(&mut self) -> Arc<str> {
+        self.count = self.count.wrapping_add(1);
+        format!("{}-{}", self.writer, self.count).into()
+    }
+}
