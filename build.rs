@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::remove_dir_all(&dir)?;
     }
     fs::create_dir_all(&dir)?;
-    let queries: Vec<serde_json::Value> = serde_json::from_str(&fs::read_to_string("sqlx-data.json")?)?;
+    let queries: Vec<serde_json::Value> =
+        serde_json::from_str(&fs::read_to_string("sqlx-data.json")?)?;
     for query in queries {
         let hash = query["hash"].as_str().ok_or("a query without a hash")?;
         fs::write(dir.join(format!("query-{hash}.json")), query.to_string())?;

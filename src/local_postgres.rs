@@ -42,9 +42,8 @@ impl Ledger {
         };
         let target = target(settings, &url).context("DATABASE_URL (database.url) is wrong")?;
         let migrate = match migrate_url {
-            Some(url) => {
-                self::target(settings, url.expose_secret()).context("database.migrate_url is wrong")?
-            }
+            Some(url) => self::target(settings, url.expose_secret())
+                .context("database.migrate_url is wrong")?,
             None => target.clone(),
         };
         Ok(Self { target, migrate, server })

@@ -76,8 +76,7 @@ async fn migrate(target: &db::Target) -> Result<()> {
 }
 
 async fn connect(target: &db::Target) -> Result<db::PgConnection> {
-    let connected = db::connect(target, db::Purpose::Maintain).await;
-    let mut conn = connected.context("the database cannot be reached")?;
+    let mut conn = db::connect(target, db::Purpose::Maintain).await?;
     let version = db::migrate::server_version(&mut conn).await?;
     if version < POSTGRES_VERSION_MIN {
         bail!("Postgres 15 or newer is needed; this one says it is {version}");

@@ -7,10 +7,8 @@ use crate::domain::{Account, AccountId, Balance, Fingerprint, IdempotencyKey, Na
 
 /// An account with its balance.
 pub async fn get(conn: &mut PgConnection, id: AccountId) -> Result<Option<Account>, Error> {
-    let row = sqlx::query!(
-        "SELECT id, name, balance, created_at FROM accounts WHERE id = $1",
-        id.get()
-    );
+    let row =
+        sqlx::query!("SELECT id, name, balance, created_at FROM accounts WHERE id = $1", id.get());
     Ok(row.fetch_optional(conn).await?.map(|row| Account {
         id: AccountId::trusted(row.id),
         name: row.name,
@@ -43,19 +41,15 @@ pub async fn list(
 
 /// Those of the accounts that exist, by id.
 pub async fn list_by_id(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Named>, Error> {
-    let rows = sqlx::query_as!(
-        Named,
-        "SELECT id, name FROM accounts WHERE id = ANY($1) ORDER BY id",
-        ids
-    );
+    let rows =
+        sqlx::query_as!(Named, "SELECT id, name FROM accounts WHERE id = ANY($1) ORDER BY id", ids);
     Ok(rows.fetch_all(conn).await?)
 }
 
 /// Whether the ledger has no account but the bank.
 pub async fn is_empty(conn: &mut PgConnection) -> Result<bool, Error> {
-    let empty = sqlx::query_scalar!(
-        r#"SELECT NOT EXISTS (SELECT FROM accounts WHERE id > 0) AS "empty!""#
-    );
+    let empty =
+        sqlx::query_scalar!(r#"SELECT NOT EXISTS (SELECT FROM accounts WHERE id > 0) AS "empty!""#);
     Ok(empty.fetch_one(conn).await?)
 }
 

@@ -80,12 +80,22 @@ impl Check {
             Self::Conservation => (1, "The balances of all accounts add up to 0."),
             Self::Floors => (1, "No account but the bank is below zero."),
             Self::KeysPayOnce => (2, "No payer and idempotency key have two payments."),
-            Self::IdsAreDerived => (2, "Each payment's id is the one derived from payer and key, so its primary key refuses a second."),
+            Self::IdsAreDerived => (
+                2,
+                "Each payment's id is the one derived from payer and key, so its primary key refuses a second.",
+            ),
             Self::NothingInProgress => (3, "No key is left in progress."),
-            Self::SuccessesArePayments => (3, "Each key with status success has its payment, and its response says so."),
+            Self::SuccessesArePayments => {
+                (3, "Each key with status success has its payment, and its response says so.")
+            }
             Self::FailuresAreNone => (3, "No key with status failed has a payment."),
-            Self::TimesIncrease => (5, "No account has two payments at one time, and each knows the time of its newest."),
-            Self::BalancesFollow => (6, "Each balance after a payment is the one before it, plus or minus the amount."),
+            Self::TimesIncrease => (
+                5,
+                "No account has two payments at one time, and each knows the time of its newest.",
+            ),
+            Self::BalancesFollow => {
+                (6, "Each balance after a payment is the one before it, plus or minus the amount.")
+            }
             Self::BalancesAreExplained => (6, "Replaying an account's history gives its balance."),
         }
     }

@@ -79,12 +79,12 @@ impl Target {
 /// Opens a session.
 ///
 /// # Errors
-/// [`super::Kind::Unavailable`] also when the time limit passes.
+/// [`Error::Connect`], also when the time limit passes.
 pub async fn connect(target: &Target, purpose: Purpose) -> Result<PgConnection, Error> {
     let options = target.options(purpose);
     match tokio::time::timeout(target.connect_timeout, options.connect()).await {
-        Ok(connected) => Ok(connected?),
-        Err(_) => Err(Error::timed_out()),
+        Ok(connected) => connected.map_err(Error::Connect),
+        Err(_) => Err(Error::Connect(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
     }
 }
 

@@ -3,6 +3,9 @@
 pub enum Error {
     #[error("{}", describe(.0))]
     Statement(sqlx::Error),
+    /// No session could be had, for whatever reason.
+    #[error("the database cannot be reached: {}", describe(.0))]
+    Connect(sqlx::Error),
     /// Something was written between our reading and our writing, past our locks.
     #[error("a key, a payment or an account changed although its row was locked")]
     ChangedMeanwhile,
@@ -35,6 +38,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         use sqlx::Error as Sqlx;
         match self {
+            Self::Connect(_) => Kind::Unavailable,
             Self::ChangedMeanwhile => Kind::Conflict,
             Self::Statement(Sqlx::Database(error)) => {
                 of_sqlstate(error.code().as_deref().unwrap_or_default())

@@ -5,7 +5,9 @@ use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
 use super::Error;
-use crate::domain::{AccountId, Amount, Balance, Cursor, IdempotencyKey, Payment, PaymentId, Timestamp};
+use crate::domain::{
+    AccountId, Amount, Balance, Cursor, IdempotencyKey, Payment, PaymentId, Timestamp,
+};
 
 /// A payment, or all columns null where an outer join found none.
 struct Row {

@@ -24,8 +24,7 @@ pub async fn run(conn: &mut PgConnection) -> Result<(), MigrateError> {
 /// # Errors
 /// The database's.
 pub async fn server_version(conn: &mut PgConnection) -> Result<i32, Error> {
-    let version = sqlx::query_scalar!(
-        r#"SELECT current_setting('server_version_num')::int AS "version!""#
-    );
+    let version =
+        sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::int AS "version!""#);
     Ok(version.fetch_one(conn).await?)
 }

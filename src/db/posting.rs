@@ -131,7 +131,13 @@ pub async fn read_keys(
         let Some(intent) = position.and_then(|position| intents.get(position)) else {
             continue;
         };
-        let posted = match (row.to_id, row.amount, row.created_at, row.from_balance_after, row.to_balance_after) {
+        let posted = match (
+            row.to_id,
+            row.amount,
+            row.created_at,
+            row.from_balance_after,
+            row.to_balance_after,
+        ) {
             (Some(to), Some(amount), Some(created_at), Some(from_after), Some(to_after)) => {
                 Amount::from_cents(amount).ok().map(|amount| Payment {
                     id: intent.id(),

@@ -19,7 +19,10 @@ impl AccountId {
         if (0..=super::CENTS_MAX).contains(&id) {
             Ok(Self(id))
         } else {
-            Err(Invalid::value(format!("an account id is an integer from 0 to {}", super::CENTS_MAX)))
+            Err(Invalid::value(format!(
+                "an account id is an integer from 0 to {}",
+                super::CENTS_MAX
+            )))
         }
     }
 

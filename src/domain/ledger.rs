@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{AccountId, Amount, Balance, Fingerprint, IdempotencyKey, Intent, Payment, PaymentId, Timestamp};
+use super::{
+    AccountId, Amount, Balance, Fingerprint, IdempotencyKey, Intent, Payment, PaymentId, Timestamp,
+};
 
 /// A locked account, as far as the rule needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +93,8 @@ pub fn decide<'a>(
     known: HashMap<PaymentId, Known>,
     intents: impl IntoIterator<Item = &'a Intent>,
 ) -> Decision {
-    let mut ledger = Ledger { now, accounts, known, claims: BTreeMap::new(), decision: Decision::default() };
+    let mut ledger =
+        Ledger { now, accounts, known, claims: BTreeMap::new(), decision: Decision::default() };
     for intent in intents {
         let outcome = ledger.take(intent);
         ledger.decision.outcomes.push(outcome);
@@ -129,23 +132,30 @@ impl Ledger {
         };
         match transfer(intent.from(), payer.balance, payee.balance, intent.amount) {
             Ok((from_balance_after, to_balance_after)) => {
-                let created_at = [Some(self.now), payer.last_payment_at.map(Timestamp::next), payee.last_payment_at.map(Timestamp::next)]
-                    .into_iter()
-                    .flatten()
-                    .max()
-                    .unwrap_or(self.now);
-                self.post(Payment {
-                    id: intent.id(),
-                    from: intent.from(),
-                    to: intent.to(),
-                    amount: intent.amount,
-                    note: intent.note.as_ref().map(|note| note.as_str().to_owned()),
-                    key: intent.key().clone(),
-                    created_at,
-                    requested_at: intent.requested_at,
-                    from_balance_after,
-                    to_balance_after,
-                }, fingerprint)
+                let created_at = [
+                    Some(self.now),
+                    payer.last_payment_at.map(Timestamp::next),
+                    payee.last_payment_at.map(Timestamp::next),
+                ]
+                .into_iter()
+                .flatten()
+                .max()
+                .unwrap_or(self.now);
+                self.post(
+                    Payment {
+                        id: intent.id(),
+                        from: intent.from(),
+                        to: intent.to(),
+                        amount: intent.amount,
+                        note: intent.note.as_ref().map(|note| note.as_str().to_owned()),
+                        key: intent.key().clone(),
+                        created_at,
+                        requested_at: intent.requested_at,
+                        from_balance_after,
+                        to_balance_after,
+                    },
+                    fingerprint,
+                )
             }
             Err(Declined::InsufficientFunds) => {
                 self.fail(intent, fingerprint);
@@ -157,10 +167,9 @@ impl Ledger {
 
     fn post(&mut self, payment: Payment, fingerprint: Fingerprint) -> Outcome {
         let response = payment.receipt();
-        for (id, balance) in [
-            (payment.from, payment.from_balance_after),
-            (payment.to, payment.to_balance_after),
-        ] {
+        for (id, balance) in
+            [(payment.from, payment.from_balance_after), (payment.to, payment.to_balance_after)]
+        {
             let standing = Standing { balance, last_payment_at: Some(payment.created_at) };
             self.accounts.insert(id, standing);
             self.decision.standings.insert(id, standing);
@@ -178,7 +187,13 @@ impl Ledger {
         }
     }
 
-    fn claim(&mut self, payer: AccountId, key: IdempotencyKey, fingerprint: Fingerprint, response: Option<String>) {
+    fn claim(
+        &mut self,
+        payer: AccountId,
+        key: IdempotencyKey,
+        fingerprint: Fingerprint,
+        response: Option<String>,
+    ) {
         let claim = Claim { payer, key: key.clone(), fingerprint, response };
         self.claims.insert((payer, key), claim);
     }

@@ -15,11 +15,7 @@ impl Amount {
     /// # Errors
     /// [`Invalid::Amount`] outside 1 to [`CENTS_MAX`].
     pub fn from_cents(cents: i64) -> Result<Self, Invalid> {
-        if (1..=CENTS_MAX).contains(&cents) {
-            Ok(Self(cents))
-        } else {
-            Err(Invalid::Amount)
-        }
+        if (1..=CENTS_MAX).contains(&cents) { Ok(Self(cents)) } else { Err(Invalid::Amount) }
     }
 
     #[must_use]

@@ -36,7 +36,9 @@ impl Timestamp {
     /// As [`Timestamp::parse`].
     pub fn parse_bound(text: &str) -> Result<Self, Invalid> {
         Self::parse_ns(text)
-            .and_then(|ns| Self::from_unix_us(ns.checked_add(NS_PER_US.checked_sub(1)?)?.div_euclid(NS_PER_US)))
+            .and_then(|ns| {
+                Self::from_unix_us(ns.checked_add(NS_PER_US.checked_sub(1)?)?.div_euclid(NS_PER_US))
+            })
             .ok_or_else(Self::invalid)
     }
 
@@ -64,7 +66,9 @@ impl Timestamp {
     }
 
     fn invalid() -> Invalid {
-        Invalid::value("a timestamp is RFC 3339, as in 2026-11-22T12:00:00Z, in the years 1 to 9999")
+        Invalid::value(
+            "a timestamp is RFC 3339, as in 2026-11-22T12:00:00Z, in the years 1 to 9999",
+        )
     }
 }
 

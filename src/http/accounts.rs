@@ -69,7 +69,9 @@ fn parse_ids(text: &str) -> Result<Vec<i64>, ApiError> {
     let ids: Vec<i64> =
         parts.map(|part| account_id(part).map(AccountId::get)).collect::<Result<_, Invalid>>()?;
     if ids.len() > usize::from(LIST_SIZE_MAX) {
-        return Err(ApiError::InvalidRequest(format!("ids names at most {LIST_SIZE_MAX} accounts.")));
+        return Err(ApiError::InvalidRequest(format!(
+            "ids names at most {LIST_SIZE_MAX} accounts."
+        )));
     }
     Ok(ids)
 }

@@ -33,16 +33,19 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
             }
             let limits = limits.ok_or(ApiError::NotFound)?;
             let read = tokio::time::timeout(limits.body_read_timeout, bytes).await;
-            let bytes = read.map_err(|_| ApiError::RequestTimeout)?.map_err(|error| {
-                match error.as_response_error().status_code() {
-                    StatusCode::PAYLOAD_TOO_LARGE => {
-                        ApiError::BodyTooLarge { bytes_max: limits.body_bytes_max }
-                    }
-                    _ => ApiError::InvalidRequest("The body cannot be read.".to_owned()),
+            let bytes = read.map_err(|_| ApiError::RequestTimeout)?.map_err(|error| match error
+                .as_response_error()
+                .status_code()
+            {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    ApiError::BodyTooLarge { bytes_max: limits.body_bytes_max }
                 }
+                _ => ApiError::InvalidRequest("The body cannot be read.".to_owned()),
             })?;
             let parsed = serde_json::from_slice(&bytes);
-            parsed.map(Self).map_err(|error| ApiError::InvalidRequest(format!("The body: {error}.")))
+            parsed
+                .map(Self)
+                .map_err(|error| ApiError::InvalidRequest(format!("The body: {error}.")))
         })
     }
 }
@@ -55,7 +58,8 @@ pub(super) struct Integer(pub i64);
 impl<'de> Deserialize<'de> for Integer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        integer(raw.get()).ok_or_else(|| D::Error::custom(format!("{} is not an integer", shown(&raw))))
+        integer(raw.get())
+            .ok_or_else(|| D::Error::custom(format!("{} is not an integer", shown(&raw))))
     }
 }
 
@@ -119,14 +123,17 @@ fn unquoted(value: &str) -> Result<String, ApiError> {
     let Some(rest) = value.strip_prefix('"') else {
         return Ok(value.to_owned());
     };
-    let malformed = || ApiError::InvalidRequest("The header Idempotency-Key is not a string.".to_owned());
+    let malformed =
+        || ApiError::InvalidRequest("The header Idempotency-Key is not a string.".to_owned());
     let inner = rest.strip_suffix('"').ok_or_else(malformed)?;
     let mut key = String::with_capacity(inner.len());
     let mut chars = inner.chars();
     while let Some(char) = chars.next() {
         match char {
             '"' => return Err(malformed()),
-            '\\' => key.push(chars.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(malformed)?),
+            '\\' => {
+                key.push(chars.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(malformed)?)
+            }
             _ => key.push(char),
         }
     }

@@ -113,29 +113,39 @@ const fn retryable(status: StatusCode, code: &'static str, title: &'static str) 
 type S = StatusCode;
 
 const INVALID_REQUEST: Kind = kind(S::BAD_REQUEST, "invalid_request", "The request is malformed");
-const KEY_MISSING: Kind = kind(S::BAD_REQUEST, "idempotency_key_missing", "The idempotency key is missing");
+const KEY_MISSING: Kind =
+    kind(S::BAD_REQUEST, "idempotency_key_missing", "The idempotency key is missing");
 const NOT_FOUND: Kind = kind(S::NOT_FOUND, "not_found", "Nothing is here");
-const ACCOUNT_NOT_FOUND: Kind = kind(S::NOT_FOUND, "account_not_found", "The account does not exist");
-const PAYMENT_NOT_FOUND: Kind = kind(S::NOT_FOUND, "payment_not_found", "The payment does not exist");
-const METHOD_NOT_ALLOWED: Kind = kind(S::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed");
-const REQUEST_TIMEOUT: Kind = retryable(S::REQUEST_TIMEOUT, "request_timeout", "The request was too slow");
+const ACCOUNT_NOT_FOUND: Kind =
+    kind(S::NOT_FOUND, "account_not_found", "The account does not exist");
+const PAYMENT_NOT_FOUND: Kind =
+    kind(S::NOT_FOUND, "payment_not_found", "The payment does not exist");
+const METHOD_NOT_ALLOWED: Kind =
+    kind(S::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed");
+const REQUEST_TIMEOUT: Kind =
+    retryable(S::REQUEST_TIMEOUT, "request_timeout", "The request was too slow");
 const BODY_TOO_LARGE: Kind = kind(S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large");
 const UNSUPPORTED_MEDIA_TYPE: Kind =
     kind(S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not JSON");
 const REQUEST_IN_PROGRESS: Kind =
     retryable(S::CONFLICT, "request_in_progress", "The same request is under way");
 const ACCOUNT_EXISTS: Kind = kind(S::CONFLICT, "account_exists", "The account exists already");
-const INSUFFICIENT_FUNDS: Kind = kind(S::UNPROCESSABLE_ENTITY, "insufficient_funds", "Insufficient funds");
-const SAME_ACCOUNT: Kind = kind(S::UNPROCESSABLE_ENTITY, "same_account", "Payer and payee are the same");
-const INVALID_AMOUNT: Kind = kind(S::UNPROCESSABLE_ENTITY, "invalid_amount", "The amount is not possible");
-const BALANCE_LIMIT: Kind = kind(S::UNPROCESSABLE_ENTITY, "balance_limit", "A balance would pass its limit");
+const INSUFFICIENT_FUNDS: Kind =
+    kind(S::UNPROCESSABLE_ENTITY, "insufficient_funds", "Insufficient funds");
+const SAME_ACCOUNT: Kind =
+    kind(S::UNPROCESSABLE_ENTITY, "same_account", "Payer and payee are the same");
+const INVALID_AMOUNT: Kind =
+    kind(S::UNPROCESSABLE_ENTITY, "invalid_amount", "The amount is not possible");
+const BALANCE_LIMIT: Kind =
+    kind(S::UNPROCESSABLE_ENTITY, "balance_limit", "A balance would pass its limit");
 const KEY_REUSED: Kind = kind(
     S::UNPROCESSABLE_ENTITY,
     "idempotency_key_reused",
     "The idempotency key belongs to another request",
 );
 const INTERNAL: Kind = kind(S::INTERNAL_SERVER_ERROR, "internal", "The service failed");
-const OVERLOADED: Kind = retryable(S::SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded");
+const OVERLOADED: Kind =
+    retryable(S::SERVICE_UNAVAILABLE, "overloaded", "The service is overloaded");
 const ACCOUNT_BUSY: Kind = retryable(S::SERVICE_UNAVAILABLE, "account_busy", "The account is busy");
 const DATABASE_UNAVAILABLE: Kind =
     retryable(S::SERVICE_UNAVAILABLE, "database_unavailable", "The database is not available");
@@ -237,6 +247,7 @@ pub(super) async fn explain(code: web::Path<String>) -> Result<HttpResponse, Api
     } else {
         "The same request will not succeed as long as nothing else changes."
     };
-    let text = format!("{} ({}, status {})\n\n{retry}\n", kind.title, kind.code, kind.status.as_u16());
+    let text =
+        format!("{} ({}, status {})\n\n{retry}\n", kind.title, kind.code, kind.status.as_u16());
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
 }

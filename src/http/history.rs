@@ -30,10 +30,12 @@ pub(super) async fn page(
     let account = account_id(&user)?;
     let query: PageQuery = query(&request)?;
     let limit = limit(query.limit.as_deref(), PAGE_SIZE, limits.page_size_max)?;
-    let cursor = Cursor::parse(query.last_seen_timestamp.as_deref(), query.last_seen_id.as_deref())?;
+    let cursor =
+        Cursor::parse(query.last_seen_timestamp.as_deref(), query.last_seen_id.as_deref())?;
     let page = service.histories.page(account, cursor, limit).await?;
 
-    let payments: Vec<PaymentView> = page.payments.iter().map(|it| it.seen_by(Some(account))).collect();
+    let payments: Vec<PaymentView> =
+        page.payments.iter().map(|it| it.seen_by(Some(account))).collect();
     let mut response = HttpResponse::Ok();
     if let Some(last) = payments.last().filter(|_| page.has_more) {
         link_next(&mut response, &next_page(account, Cursor::after(last), limit));
@@ -43,7 +45,8 @@ pub(super) async fn page(
 
 fn next_page(account: AccountId, cursor: Cursor, limit: u16) -> String {
     let time = cursor.last_seen_timestamp;
-    let id = cursor.last_seen_id.map(|id| format!("&last_seen_id={}", id.uuid())).unwrap_or_default();
+    let id =
+        cursor.last_seen_id.map(|id| format!("&last_seen_id={}", id.uuid())).unwrap_or_default();
     format!("/payment_history/{account}?last_seen_timestamp={time}{id}&limit={limit}")
 }
 

@@ -1,7 +1,7 @@
 //! Reading payments: pages of a history, and one payment.
 
-use super::reading::Readers;
 use super::Refusal;
+use super::reading::Readers;
 use crate::db;
 use crate::domain::ledger::Declined;
 use crate::domain::{AccountId, Cursor, Payment, PaymentId};
@@ -35,8 +35,10 @@ impl Histories {
     ) -> Result<Page, Refusal> {
         // One row more than asked for tells whether there is another page.
         let rows = i64::from(limit).saturating_add(1);
-        let found =
-            self.readers.run(async |conn| db::history::page(conn, account, cursor, rows).await).await?;
+        let found = self
+            .readers
+            .run(async |conn| db::history::page(conn, account, cursor, rows).await)
+            .await?;
         let mut payments = found.ok_or(Refusal::Declined(Declined::AccountNotFound(account)))?;
         let has_more = payments.len() > usize::from(limit);
         payments.truncate(usize::from(limit));

@@ -4,10 +4,10 @@
 //! only while no transaction has it: whoever was told "not done" will not find it done later. A
 //! ticket that a transaction has is answered by the writer, whose transactions have a limit too.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// What a waiting request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +30,43 @@ enum Stage {
     Withdrawn,
 }
 
+/// What a request and its ticket both see.
+struct Shared {
+    stage: Mutex<Stage>,
+    /// Wakes a request whose time was over while a transaction had its ticket.
+    released: Notify,
+}
+
+impl Shared {
+    /// No code can panic while it holds this lock, so a poisoned one is as good as any.
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn withdraw(&self) -> Option<Obstacle> {
+        let mut stage = self.stage();
+        match *stage {
+            Stage::Waiting(obstacle) => {
+                *stage = Stage::Withdrawn;
+                Some(obstacle)
+            }
+            Stage::Taken | Stage::Withdrawn => None,
+        }
+    }
+}
+
 /// A request's work, and the way to answer it.
 pub(super) struct Ticket<W, A> {
     pub work: W,
     queued_at: Instant,
-    stage: Arc<Mutex<Stage>>,
+    shared: Arc<Shared>,
     answer: oneshot::Sender<A>,
 }
 
 impl<W, A> Ticket<W, A> {
     /// Takes the ticket for a transaction; `false` where the request has given up.
     pub fn take(&self) -> bool {
-        let mut stage = lock(&self.stage);
+        let mut stage = self.shared.stage();
         match *stage {
             Stage::Waiting(_) | Stage::Taken => {
                 *stage = Stage::Taken;
@@ -53,11 +78,12 @@ impl<W, A> Ticket<W, A> {
 
     /// Lets the request wait on; it may give up from now on.
     pub fn release(&self, obstacle: Obstacle) {
-        *lock(&self.stage) = Stage::Waiting(obstacle);
+        *self.shared.stage() = Stage::Waiting(obstacle);
+        self.shared.released.notify_one();
     }
 
     pub fn is_withdrawn(&self) -> bool {
-        matches!(*lock(&self.stage), Stage::Withdrawn)
+        matches!(*self.shared.stage(), Stage::Withdrawn)
     }
 
     /// How long the request has been waiting.
@@ -92,33 +118,26 @@ impl<W, A> Queue<W, A> {
     /// queue says so at once.
     pub async fn submit(&self, work: W) -> Result<A, Obstacle> {
         let (answer, mut answered) = oneshot::channel();
-        let stage = Arc::new(Mutex::new(Stage::Waiting(Obstacle::Queue)));
-        let ticket = Ticket { work, queued_at: Instant::now(), stage: Arc::clone(&stage), answer };
+        let shared = Arc::new(Shared {
+            stage: Mutex::new(Stage::Waiting(Obstacle::Queue)),
+            released: Notify::new(),
+        });
+        let ticket =
+            Ticket { work, queued_at: Instant::now(), shared: Arc::clone(&shared), answer };
         self.tickets.try_send(ticket).map_err(|_| Obstacle::Queue)?;
 
         if let Ok(answer) = tokio::time::timeout(self.timeout, &mut answered).await {
             return answer.map_err(|_| Obstacle::Database);
         }
-        if let Some(obstacle) = withdraw(&stage) {
-            return Err(obstacle);
+        loop {
+            if let Some(obstacle) = shared.withdraw() {
+                return Err(obstacle);
+            }
+            tokio::select! {
+                // Only a writer that is gone drops a ticket without an answer.
+                answer = &mut answered => return answer.map_err(|_| Obstacle::Database),
+                () = shared.released.notified() => {}
+            }
         }
-        // Only a writer that is gone drops a ticket without an answer.
-        answered.await.map_err(|_| Obstacle::Database)
     }
-}
-
-fn withdraw(stage: &Mutex<Stage>) -> Option<Obstacle> {
-    let mut stage = lock(stage);
-    match *stage {
-        Stage::Waiting(obstacle) => {
-            *stage = Stage::Withdrawn;
-            Some(obstacle)
-        }
-        Stage::Taken | Stage::Withdrawn => None,
-    }
-}
-
-/// No code can panic while it holds this lock, so a poisoned one is as good as any.
-fn lock(stage: &Mutex<Stage>) -> std::sync::MutexGuard<'_, Stage> {
-    stage.lock().unwrap_or_else(PoisonError::into_inner)
 }

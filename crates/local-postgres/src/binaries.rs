@@ -42,7 +42,11 @@ pub(crate) struct Binaries {
 
 impl Binaries {
     /// The newest version found, or the one that made the cluster (`cluster_major`).
-    pub(crate) fn find(source: &Source, home: &Path, cluster_major: Option<String>) -> Result<Self> {
+    pub(crate) fn find(
+        source: &Source,
+        home: &Path,
+        cluster_major: Option<String>,
+    ) -> Result<Self> {
         let wanted: Option<u32> = cluster_major.map(|text| text.parse()).transpose()?;
         let package = home.join("package");
         let pick = |dirs: Vec<PathBuf>| {
@@ -135,7 +139,9 @@ fn package_dirs(package: &Path) -> Vec<PathBuf> {
 /// Installs the package beside its final place and renames it, so that an interrupted
 /// installation is never mistaken for a whole one.
 fn install(package: &Path) -> Result<()> {
-    eprintln!("No Postgres was found on this system: installing {PACKAGE} (25 MB) for this project.");
+    eprintln!(
+        "No Postgres was found on this system: installing {PACKAGE} (25 MB) for this project."
+    );
     let unfinished = package.with_extension("unfinished");
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished)?;

@@ -27,8 +27,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-pub use binaries::Source;
 use binaries::Binaries;
+pub use binaries::Source;
 use owner::Owner;
 
 /// The role and the database that [`LocalPostgres`] makes.
@@ -76,13 +76,8 @@ impl LocalPostgres {
         let _door = door(&home)?;
         let cluster = home.join("cluster");
         let binaries = Binaries::find(source, &home, cluster_version(&cluster)?)?;
-        let mut server = Self {
-            socket_dir: socket_dir(&home, &owner)?,
-            users: None,
-            home,
-            binaries,
-            owner,
-        };
+        let mut server =
+            Self { socket_dir: socket_dir(&home, &owner)?, users: None, home, binaries, owner };
         if !cluster.exists() {
             server.init(durability)?;
         }
@@ -160,18 +155,14 @@ impl LocalPostgres {
         }
         run(&mut initdb)?;
 
-        let mut settings = fs::OpenOptions::new()
-            .append(true)
-            .open(unfinished.join("postgresql.conf"))?;
+        let mut settings =
+            fs::OpenOptions::new().append(true).open(unfinished.join("postgresql.conf"))?;
         writeln!(settings, "\n{}", settings_text(durability))?;
 
         let mut single = self.command("postgres");
         single.args(["--single", "-D"]).arg(&unfinished).arg("postgres");
-        let mut child = single
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child =
+            single.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         if let Some(stdin) = child.stdin.as_mut() {
             writeln!(stdin, "CREATE DATABASE {ROLE}")?;
         }
@@ -225,11 +216,8 @@ impl LocalPostgres {
         let mut command = self.command("pg_ctl");
         command.args(args).arg("--pgdata").arg(self.cluster());
         // The server inherits what pg_ctl holds: a pipe would stay open as long as it runs.
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()?;
+        let status =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
         if !status.success() {
             bail!("pg_ctl {} failed ({status})", args.first().copied().unwrap_or_default());
         }

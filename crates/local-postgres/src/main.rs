@@ -65,7 +65,8 @@ fn run() -> Result<ExitStatus> {
             break status;
         }
         if interrupted.swap(false, Ordering::Relaxed)
-            && let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
+            && let Some(pid) =
+                i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
         {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         }

@@ -67,7 +67,11 @@ pub(crate) fn settle(home: &Path) -> Result<(PathBuf, Owner)> {
     }
     let elsewhere = Path::new(ROOTS_HOME);
     fs::create_dir_all(elsewhere).with_context(|| format!("{ROOTS_HOME} cannot be made"))?;
-    Ok((elsewhere.join(name_for("home", home)), owner))
+    let elsewhere = elsewhere.join(name_for("home", home));
+    owner.make_dir(&elsewhere)?;
+    // So that a person who finds it knows whose it is.
+    fs::write(elsewhere.join("for"), home.as_os_str().as_encoded_bytes())?;
+    Ok((elsewhere, owner))
 }
 
 /// A name for `path` that stays the same from run to run.

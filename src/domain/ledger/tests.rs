@@ -1,0 +1,284 @@
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{CENTS_MAX, Invalid, Note};
+
+/// A request as small as can be, so that collisions of accounts, keys and amounts are common.
+#[derive(Debug, Clone)]
+struct Wish {
+    from: i64,
+    to: i64,
+    amount: i64,
+    key: u8,
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let account = 0..5_i64;
+    let amount = prop_oneof![8 => 1..60_i64, 1 => Just(CENTS_MAX), 1 => Just(CENTS_MAX - 50)];
+    (account.clone(), account, amount, 0..6_u8)
+        .prop_filter("nobody pays himself", |(from, to, ..)| from != to)
+        .prop_map(|(from, to, amount, key)| Wish { from, to, amount, key })
+}
+
+fn intent(wish: &Wish) -> Intent {
+    let key = IdempotencyKey::new(format!("k{}", wish.key)).unwrap();
+    let amount = Amount::from_cents(wish.amount).unwrap();
+    Intent::new(AccountId::trusted(wish.from), AccountId::trusted(wish.to), amount, None, key, None)
+        .unwrap()
+}
+
+fn time(second: i64) -> Timestamp {
+    Timestamp::from_unix_ms(second * 1_000).unwrap()
+}
+
+fn accounts(balances: &[(i64, i64)]) -> BTreeMap<AccountId, Standing> {
+    let standing = |cents| Standing { balance: Balance::from_cents(cents), last_payment_at: None };
+    balances.iter().map(|(id, cents)| (AccountId::trusted(*id), standing(*cents))).collect()
+}
+
+/// What a person with pencil and paper would do, one payment after another. Account 4 is missing.
+#[derive(Default)]
+struct Model {
+    balances: HashMap<i64, i128>,
+    made: HashMap<(i64, u8), (i64, i64)>,
+    failed: HashMap<(i64, u8), (i64, i64)>,
+}
+
+impl Model {
+    fn take(&mut self, wish: &Wish) -> &'static str {
+        let (id, what) = ((wish.from, wish.key), (wish.to, wish.amount));
+        let Some(from) = self.balances.get(&wish.from).copied() else { return "no payer" };
+        if let Some(before) = self.made.get(&id).or(self.failed.get(&id)) {
+            if *before != what {
+                return "reused";
+            }
+            if self.made.contains_key(&id) {
+                return "replayed";
+            }
+        }
+        let Some(to) = self.balances.get(&wish.to).copied() else { return "no payee" };
+        let (from, to) = (from - i128::from(wish.amount), to + i128::from(wish.amount));
+        if wish.from != 0 && from < 0 {
+            self.failed.insert(id, what);
+            return "insufficient";
+        }
+        if to > i128::from(CENTS_MAX) || from < -i128::from(CENTS_MAX) {
+            return "limit";
+        }
+        self.balances.extend([(wish.from, from), (wish.to, to)]);
+        self.made.insert(id, what);
+        self.failed.remove(&id);
+        "posted"
+    }
+}
+
+fn word(outcome: &Outcome, wish: &Wish) -> &'static str {
+    match outcome {
+        Outcome::Posted(_) => "posted",
+        Outcome::Replayed(_) => "replayed",
+        Outcome::InProgress => "in progress",
+        Outcome::Declined(Declined::AccountNotFound(id)) if id.get() == wish.from => "no payer",
+        Outcome::Declined(Declined::AccountNotFound(_)) => "no payee",
+        Outcome::Declined(Declined::KeyReused) => "reused",
+        Outcome::Declined(Declined::InsufficientFunds) => "insufficient",
+        Outcome::Declined(Declined::BalanceLimit) => "limit",
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_batch_does_what_single_payments_one_after_another_would(
+        wishes in prop::collection::vec(wish(), 0..40),
+        start in prop::array::uniform3(0..200_i64),
+        cut in 0..40_usize,
+    ) {
+        let funds = [(0, -start.iter().sum::<i64>()), (1, start[0]), (2, start[1]), (3, start[2])];
+        let mut model = Model { balances: funds.iter().map(|(id, cents)| (*id, i128::from(*cents))).collect(), ..Model::default() };
+        let mut standings = accounts(&funds);
+        let mut known: HashMap<PaymentId, Known> = HashMap::new();
+        let mut times: HashMap<AccountId, Timestamp> = HashMap::new();
+        // Two batches, the second with an older clock than the first.
+        let (first, second) = wishes.split_at(cut.min(wishes.len()));
+        for (batch, now) in [(first, time(1_000)), (second, time(500))] {
+            let intents: Vec<Intent> = batch.iter().map(intent).collect();
+            let decision = decide(now, standings.clone(), known.clone(), &intents);
+            for (wish, outcome) in batch.iter().zip(&decision.outcomes) {
+                prop_assert_eq!(word(outcome, wish), model.take(wish), "{:?}", wish);
+            }
+            for payment in &decision.payments {
+                for id in [payment.from, payment.to] {
+                    let before = times.insert(id, payment.created_at);
+                    prop_assert!(before.is_none_or(|before| before < payment.created_at));
+                }
+            }
+            // What the database would hold before the next batch.
+            standings.extend(decision.standings.clone());
+            prop_assert!(decision.claims.is_sorted_by(|a, b| (a.payer, &a.key) < (b.payer, &b.key)));
+            for claim in &decision.claims {
+                let id = PaymentId::derive(claim.payer, &claim.key);
+                let fingerprint = claim.fingerprint;
+                known.insert(id, match claim.response.clone() {
+                    Some(response) => Known::Success { fingerprint, response },
+                    None => Known::Failed { fingerprint },
+                });
+            }
+        }
+        for (id, standing) in &standings {
+            prop_assert_eq!(i128::from(standing.balance.cents()), model.balances[&id.get()]);
+        }
+        prop_assert_eq!(standings.values().map(|it| i128::from(it.balance.cents())).sum::<i128>(), 0);
+    }
+
+    #[test]
+    fn an_amount_or_balance_never_wraps(balance in -CENTS_MAX..=CENTS_MAX, amount in 1..=CENTS_MAX) {
+        let (before, moved) = (Balance::from_cents(balance), Amount::from_cents(amount).unwrap());
+        let exact = |cents: i128| (cents.abs() <= i128::from(CENTS_MAX)).then_some(cents);
+        let (plus, minus) = (i128::from(balance) + i128::from(amount), i128::from(balance) - i128::from(amount));
+        prop_assert_eq!(before.plus(moved).map(|it| i128::from(it.cents())), exact(plus));
+        prop_assert_eq!(before.minus(moved).map(|it| i128::from(it.cents())), exact(minus));
+    }
+}
+
+#[test]
+fn an_amount_is_from_one_cent_to_the_limit() {
+    for (cents, fits) in [
+        (i64::MIN, false),
+        (-1, false),
+        (0, false),
+        (1, true),
+        (CENTS_MAX, true),
+        (CENTS_MAX + 1, false),
+        (i64::MAX, false),
+    ] {
+        assert_eq!(Amount::from_cents(cents).is_ok(), fits, "{cents}");
+    }
+}
+
+#[test]
+fn the_same_key_twice_in_one_batch_is_one_payment_and_a_replay() {
+    let wish = Wish { from: 1, to: 2, amount: 5, key: 1 };
+    let intents = [intent(&wish), intent(&wish)];
+    let decision = decide(time(1), accounts(&[(1, 10), (2, 0)]), HashMap::new(), &intents);
+    let [Outcome::Posted(first), Outcome::Replayed(second)] = decision.outcomes.as_slice() else {
+        panic!("{:?}", decision.outcomes);
+    };
+    assert_eq!(first, second);
+    assert_eq!((decision.payments.len(), decision.claims.len()), (1, 1));
+}
+
+#[test]
+fn a_failure_that_succeeds_later_in_the_batch_is_written_once_as_a_success() {
+    let wishes = [(1, 2, 50, 1), (3, 1, 50, 1), (1, 2, 50, 1)]
+        .map(|(from, to, amount, key)| intent(&Wish { from, to, amount, key }));
+    let decision = decide(time(1), accounts(&[(1, 0), (2, 0), (3, 60)]), HashMap::new(), &wishes);
+    assert!(matches!(decision.outcomes[0], Outcome::Declined(Declined::InsufficientFunds)));
+    assert!(matches!(decision.outcomes[2], Outcome::Posted(_)));
+    let of_one: Vec<_> = decision.claims.iter().filter(|claim| claim.payer.get() == 1).collect();
+    assert_eq!(of_one.len(), 1);
+    assert!(of_one[0].response.is_some());
+}
+
+#[test]
+fn a_stored_failure_that_fails_again_writes_nothing() {
+    let again = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
+    let known = HashMap::from([(again.id(), Known::Failed { fingerprint: again.fingerprint() })]);
+    let decision = decide(time(1), accounts(&[(1, 0), (2, 0)]), known, [&again]);
+    assert!(decision.changes_nothing());
+}
+
+#[test]
+fn a_key_in_progress_decides_nothing() {
+    let held = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
+    let known = HashMap::from([(held.id(), Known::InProgress)]);
+    let decision = decide(time(1), accounts(&[(1, 100), (2, 0)]), known, [&held]);
+    assert_eq!(decision.outcomes, [Outcome::InProgress]);
+    assert!(decision.changes_nothing());
+}
+
+#[test]
+fn the_fingerprint_tells_every_field_apart_and_ignores_the_clients_time() {
+    let make = |to, amount, note: Option<&str>, at: Option<Timestamp>| {
+        let note = note.map(|text| Note::new("note", text.to_owned()).unwrap());
+        let key = IdempotencyKey::new("k".to_owned()).unwrap();
+        let (from, to) = (AccountId::trusted(1), AccountId::trusted(to));
+        Intent::new(from, to, Amount::from_cents(amount).unwrap(), note, key, at)
+            .unwrap()
+            .fingerprint()
+    };
+    let original = make(2, 10, Some("rent"), None);
+    assert_eq!(original, make(2, 10, Some("rent"), Some(time(9))));
+    for other in [
+        make(3, 10, Some("rent"), None),
+        make(2, 11, Some("rent"), None),
+        make(2, 10, None, None),
+        make(2, 10, Some("ren"), None),
+    ] {
+        assert_ne!(original, other);
+    }
+}
+
+#[test]
+fn an_id_follows_from_payer_and_key_alone() {
+    let id = |payer, key: &str| {
+        PaymentId::derive(AccountId::trusted(payer), &IdempotencyKey::new(key.to_owned()).unwrap())
+    };
+    assert_eq!(id(1, "abc123").uuid().to_string(), "0fc38bf5-9597-86f0-b04b-6ef81d0f62fc");
+    assert_ne!(id(1, "1/x"), id(11, "/x"));
+    assert_ne!(id(1, "a"), id(2, "a"));
+}
+
+#[test]
+fn a_timestamp_reads_and_writes_microseconds_exactly() {
+    for (given, written) in [
+        ("2026-11-22T12:00:00Z", "2026-11-22T12:00:00.000000Z"),
+        ("2026-11-22T12:00:00.1+05:30", "2026-11-22T06:30:00.100000Z"),
+        ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+    ] {
+        assert_eq!(Timestamp::parse(given).unwrap().to_string(), written);
+    }
+    for wrong in [
+        "",
+        "now",
+        "2026-11-22",
+        "2026-13-01T00:00:00Z",
+        "0000-12-31T23:59:59Z",
+        "9999-12-31T23:59:59-01:00",
+    ] {
+        assert!(Timestamp::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_written_timestamp_reads_back_as_itself(ms in -62_135_596_800_000_i64..253_402_300_799_000, steps in 0..3) {
+        let mut time = Timestamp::from_unix_ms(ms).unwrap();
+        for _ in 0..steps {
+            time = time.next();
+        }
+        let text = time.to_string();
+        prop_assert_eq!(Timestamp::parse(&text), Ok(time));
+        prop_assert_eq!(Timestamp::parse_bound(&text), Ok(time));
+        prop_assert!(text < time.next().to_string(), "texts sort as the moments do");
+    }
+
+    #[test]
+    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
+        let _ = Timestamp::parse(&text);
+        let _ = text.parse::<AccountId>();
+        let _ = IdempotencyKey::new(text.clone());
+        let _ = Note::new("note", text.clone());
+        let _ = crate::domain::Cursor::parse(Some(&text), Some(&text));
+    }
+}
+
+#[test]
+fn nobody_pays_himself() {
+    let me = AccountId::trusted(1);
+    let key = IdempotencyKey::new("k".to_owned()).unwrap();
+    let intent = Intent::new(me, me, Amount::from_cents(1).unwrap(), None, key, None);
+    assert_eq!(intent.map(|_| ()), Err(Invalid::SameAccount));
+}

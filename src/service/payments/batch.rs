@@ -25,7 +25,8 @@ pub(super) async fn post(
     intents: &[&Intent],
     locking: Locking,
 ) -> Result<Posted, Error> {
-    let ids: BTreeSet<AccountId> = intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
+    let ids: BTreeSet<AccountId> =
+        intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
     let started = Instant::now();
     let ((outcomes, blocked, lock), commit) = session
         .transaction(async |conn| {
@@ -38,8 +39,11 @@ pub(super) async fn post(
                 }
                 Locking::Skip | Locking::Wait => BTreeSet::new(),
             };
-            let is_free = |intent: &Intent| !blocked.contains(&intent.from()) && !blocked.contains(&intent.to());
-            let free: Vec<&Intent> = intents.iter().copied().filter(|intent| is_free(intent)).collect();
+            let is_free = |intent: &Intent| {
+                !blocked.contains(&intent.from()) && !blocked.contains(&intent.to())
+            };
+            let free: Vec<&Intent> =
+                intents.iter().copied().filter(|intent| is_free(intent)).collect();
 
             // A statement of its own, begun when the rows are locked: its snapshot shows the keys
             // that were committed while we waited for them.
@@ -50,7 +54,8 @@ pub(super) async fn post(
             }
             let unchanged = decision.changes_nothing();
             let mut decided = decision.outcomes.into_iter();
-            let outcomes = intents.iter().map(|intent| if is_free(intent) { decided.next() } else { None });
+            let outcomes =
+                intents.iter().map(|intent| if is_free(intent) { decided.next() } else { None });
             let posted = (outcomes.collect(), blocked, lock);
             Ok(if unchanged { End::RollBack(posted) } else { End::Commit(posted) })
         })
@@ -59,7 +64,10 @@ pub(super) async fn post(
 }
 
 /// Posts one intent in a transaction that the caller ends, by the same three steps.
-pub(in crate::service) async fn post_one(conn: &mut PgConnection, intent: &Intent) -> Result<Decision, Error> {
+pub(in crate::service) async fn post_one(
+    conn: &mut PgConnection,
+    intent: &Intent,
+) -> Result<Decision, Error> {
     let ids = BTreeSet::from([intent.from(), intent.to()]);
     let accounts = posting::lock_accounts(conn, &ids, Locking::Wait).await?;
     let (now, known) = posting::read_keys(conn, &[intent]).await?;

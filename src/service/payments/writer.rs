@@ -98,7 +98,8 @@ impl Writer {
             if inbox.lock().await.recv_many(&mut tickets, self.limits.batch_max).await == 0 {
                 return;
             }
-            let (concerned, free) = tickets.into_iter().partition(|ticket| self.blocked.concerns(&ticket.work));
+            let (concerned, free) =
+                tickets.into_iter().partition(|ticket| self.blocked.concerns(&ticket.work));
             let left = self.post(free).await;
             self.blocked.add(&left.blocked);
             let concerned: Vec<PayTicket> = concerned;
@@ -129,7 +130,8 @@ impl Writer {
 
             let count = waiting.len().min(self.limits.batch_max);
             let tickets: Vec<PayTicket> = waiting.drain(..count).collect();
-            let tried = tickets.iter().flat_map(|ticket| [ticket.work.from(), ticket.work.to()]).collect();
+            let tried =
+                tickets.iter().flat_map(|ticket| [ticket.work.from(), ticket.work.to()]).collect();
             let left = self.post(tickets).await;
             self.blocked.update(&tried, &left.blocked);
             let mut seen = HashSet::new();
@@ -167,7 +169,13 @@ impl Writer {
         left
     }
 
-    fn answer(&mut self, tickets: Vec<PayTicket>, waited: &[Duration], posted: Posted, left: &mut Left) {
+    fn answer(
+        &mut self,
+        tickets: Vec<PayTicket>,
+        waited: &[Duration],
+        posted: Posted,
+        left: &mut Left,
+    ) {
         let batch = self.names.next();
         left.blocked.extend(posted.blocked);
         for ((ticket, outcome), queue) in tickets.into_iter().zip(posted.outcomes).zip(waited) {
@@ -197,7 +205,13 @@ impl Writer {
 
     /// What to do about a batch that failed: the one place that decides whether it is posted
     /// again. The keys make that safe, also where the outcome of a commit is not known.
-    async fn recover(&mut self, round: Round, error: &Error, rounds: &mut Vec<Round>, left: &mut Left) {
+    async fn recover(
+        &mut self,
+        round: Round,
+        error: &Error,
+        rounds: &mut Vec<Round>,
+        left: &mut Left,
+    ) {
         let Round { mut tickets, locking, attempt } = round;
         match error.kind() {
             Kind::LockNotAvailable if locking == Locking::Wait => {

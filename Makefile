@@ -1,0 +1,35 @@
+# `make` lists the targets.
+
+# A setting of one's own shell must not reach the build or the tests.
+unexport SQLX_OFFLINE SQLX_OFFLINE_DIR
+
+TEST ?=
+
+.PHONY: help
+help: ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: run
+run: ## Builds and serves on http://localhost:4000, with a private Postgres unless DATABASE_URL is set.
+	cargo run --release --locked --bin payonce
+
+.PHONY: test
+test: ## Runs all tests on a Postgres of their own. TEST=name runs those whose name contains it.
+	cargo build --locked --workspace --tests --bins
+	cargo run --quiet --locked --package local-postgres -- --no-fsync TEST_POSTGRES_URL \
+	    cargo test --locked --workspace -- $(TEST)
+
+.PHONY: lint
+lint: ## Checks format, lints, licenses and that sqlx-data.json is current.
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	scripts/deny
+	scripts/sqlx-data --check
+
+.PHONY: sqlx
+sqlx: ## Brings sqlx-data.json up to date after a query or a migration has changed.
+	scripts/sqlx-data
+
+.PHONY: audit
+audit: ## Checks the ledger's invariants over the whole database.
+	cargo run --release --locked --bin payonce -- audit

@@ -1,0 +1,187 @@
+//! Debit and credit happen together or not at all.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{Answer, App, eventually, payment};
+
+#[tokio::test]
+async fn a_payment_moves_the_same_amount_from_one_account_to_the_other() {
+    let app = App::start().await;
+    app.open(1, 1_000).await;
+    app.open(2, 50).await;
+    let paid = app.pay(1, 2, 300, "k").await;
+    paid.assert_paid();
+    assert_eq!(paid.json["balance_after"], 700);
+    assert_eq!((app.balance(1).await, app.balance(2).await), (700, 350));
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_declined_payment_changes_neither_account() {
+    let app = App::start().await;
+    app.open_many(2, 100).await;
+    app.pay(1, 2, 101, "k").await.assert_problem(422, "insufficient_funds");
+    app.pay(1, 2, 100, "all-of-it").await.assert_paid();
+    assert_eq!((app.balance(1).await, app.balance(2).await), (0, 200));
+    app.database.assert_sound();
+}
+
+/// A constraint trigger that is deferred runs inside COMMIT: everything is written, nothing is
+/// committed. There it waits for a lock that the test holds.
+const STOP_BEFORE_COMMIT: &str = "
+    CREATE FUNCTION stop_before_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER stop_before_commit AFTER INSERT ON payments
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stop_before_commit()";
+
+const STOPPED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory')";
+
+#[tokio::test]
+async fn a_session_killed_between_writing_and_commit_leaves_nothing_half_done() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    app.database.execute(STOP_BEFORE_COMMIT).await;
+    let mut holder = app.database.session().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(4711)").execute(&mut holder).await.unwrap();
+
+    let body = payment(1, 2, 400, "k");
+    let paying = app.send_payment(&body);
+    let killing = async {
+        for _ in 0..2 {
+            app.database.until(STOPPED).await;
+            app.database
+                .execute(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event = 'advisory'",
+                )
+                .await;
+            assert_eq!((app.balance(1).await, app.balance(2).await), (1_000, 1_000));
+            assert_eq!(app.database.payments().await, 0);
+        }
+        sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
+    };
+    // The service finds out by posting again: the client gets a definite answer.
+    let (answer, ()) = tokio::join!(paying, killing);
+    answer.assert_paid();
+    assert_eq!((app.balance(1).await, app.balance(2).await), (600, 1_400));
+    assert!(app.send_payment(&body).await.is_replay());
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn the_service_killed_before_its_commit_leaves_the_key_usable() {
+    let mut app = App::start().await;
+    app.open_many(2, 1_000).await;
+    app.database.execute(STOP_BEFORE_COMMIT).await;
+    let mut holder = app.database.session().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(4711)").execute(&mut holder).await.unwrap();
+    let request = app.request("PUT", "/send_payment").json(&payment(1, 2, 400, "k"));
+    let paying = tokio::spawn(Answer::try_of(request));
+    app.database.until(STOPPED).await;
+    app.kill();
+    assert!(paying.await.unwrap().is_err(), "the wire was cut");
+    sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
+
+    let again = App::start_on(&app.database, &[]);
+    again.pay(1, 2, 400, "k").await.assert_paid();
+    assert_eq!((again.balance(1).await, again.balance(2).await), (600, 1_400));
+    again.database.assert_sound();
+}
+
+#[tokio::test]
+async fn the_service_killed_under_load_loses_nothing_and_pays_nothing_twice() {
+    let mut app = App::start().await;
+    app.open_many(10, 100_000).await;
+    let database = app.database.clone();
+    let bodies: Vec<_> = (0..400)
+        .map(|i| payment(1 + i % 10, 1 + (i + 1 + i / 10 % 8) % 10, 1 + i, &format!("key-{i}")))
+        .collect();
+    let mut acknowledged = HashSet::new();
+    for round in 0..3 {
+        let sent = bodies.iter().map(|body| app.request("PUT", "/send_payment").json(body));
+        let paying: Vec<_> = sent.map(|request| tokio::spawn(Answer::try_of(request))).collect();
+        // Somewhere in the middle: when some are in the ledger and others are not.
+        let some =
+            format!("SELECT count(*) > {} FROM payments WHERE from_id <> 0", 40 + round * 120);
+        database.until(&some).await;
+        app.kill();
+        for answer in join_all(paying).await.into_iter().flatten().flatten() {
+            answer.assert_paid();
+            acknowledged.insert(answer.json["id"].as_str().unwrap().to_owned());
+        }
+        database.assert_sound();
+        app = App::start_on(&database, &[]);
+    }
+    let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+    answers.iter().for_each(Answer::assert_paid);
+    let ids: HashSet<String> =
+        answers.iter().map(|answer| answer.json["id"].as_str().unwrap().to_owned()).collect();
+    assert!(acknowledged.is_subset(&ids));
+    assert_eq!(database.payments().await, 400);
+    database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_payment_that_the_database_refuses_fails_alone() {
+    let app = App::start().await;
+    app.open_many(2, 100_000).await;
+    // The database has a rule that the service does not know.
+    app.database.execute("ALTER TABLE payments ADD CONSTRAINT unlucky CHECK (amount <> 13)").await;
+    let bodies: Vec<_> =
+        (0..60).map(|i| payment(1, 2, if i == 31 { 13 } else { 10 }, &format!("k-{i}"))).collect();
+    let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+    for (i, answer) in answers.iter().enumerate() {
+        if i == 31 {
+            answer.assert_problem(500, "internal");
+            assert!(
+                !answer.text.contains("unlucky"),
+                "the client is not told what the database said"
+            );
+        } else {
+            answer.assert_paid();
+        }
+    }
+    eventually("the operator is told", async || app.log().contains("unlucky")).await;
+    assert_eq!(app.database.payments().await, 59);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_balance_cannot_pass_its_limit() {
+    const MAX: i64 = 9_007_199_254_740_991;
+    let app = App::start().await;
+    app.open(1, MAX - 10).await;
+    let too_much = app.post("/accounts", &json!({"id": 2, "opening_balance": 11})).await;
+    too_much.assert_problem(422, "balance_limit");
+    app.get("/accounts/2").await.assert_problem(404, "account_not_found");
+    app.open(2, 10).await;
+    app.pay(2, 1, 10, "to-the-edge").await.assert_paid();
+    assert_eq!(app.balance(1).await, MAX);
+    assert_eq!(app.balance(0).await, -MAX);
+    app.pay(0, 1, 1, "over-it").await.assert_problem(422, "balance_limit");
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_replaced_without_the_clients_noticing() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for round in 0..5 {
+        app.pay(1, 2, 1, &format!("before-{round}")).await.assert_paid();
+        assert_eq!(app.get("/accounts/1").await.status, 200);
+        app.database
+            .execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name LIKE 'payonce%'",
+            )
+            .await;
+        assert_eq!(app.get("/accounts/1").await.status, 200);
+        app.pay(1, 2, 1, &format!("after-{round}")).await.assert_paid();
+    }
+    assert_eq!(app.balance(2).await, 1_010);
+    app.database.assert_sound();
+}

@@ -1,0 +1,133 @@
+//! The audit finds, and names, one violation of each invariant that it checks.
+
+use crate::harness::{App, Database};
+
+/// A sound ledger with some history: two payments and a failure.
+async fn ledger() -> Database {
+    let app = App::start().await;
+    app.open_many(3, 1_000).await;
+    app.pay(1, 2, 100, "one").await.assert_paid();
+    app.pay(2, 3, 50, "two").await.assert_paid();
+    app.pay(3, 1, 9_999, "too-much").await.assert_problem(422, "insufficient_funds");
+    app.database.assert_sound();
+    app.database.clone()
+}
+
+/// Plants a violation; the audit is to find it under `invariant` and to name it by `words`.
+async fn assert_found(plant: &str, invariant: u8, words: &str) {
+    let database = ledger().await;
+    database.execute(plant).await;
+    let (ok, report) = database.audit();
+    assert!(!ok, "not found: {plant}");
+    assert_eq!(report["ok"], false);
+    let found = report["checks"].as_array().unwrap().iter().any(|check| {
+        let named = check["examples"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|text| text.as_str().unwrap().contains(words));
+        check["ok"] == false
+            && check["invariant"] == invariant
+            && check["violations"].as_i64() > Some(0)
+            && named
+    });
+    assert!(found, "not named: {plant}\n{report:#}");
+}
+
+#[tokio::test]
+async fn it_finds_money_that_came_from_nowhere() {
+    assert_found("UPDATE accounts SET balance = balance + 1 WHERE id = 2", 1, "add up to 1 cents")
+        .await;
+}
+
+#[tokio::test]
+async fn it_finds_an_account_below_zero() {
+    let plant = "ALTER TABLE accounts DROP CONSTRAINT accounts_balance_floor;
+                 UPDATE accounts SET balance = -5 WHERE id = 2";
+    assert_found(plant, 1, "account 2 holds -5 cents").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_key_that_paid_twice() {
+    let plant = "INSERT INTO payments SELECT gen_random_uuid(), from_id, to_id, amount,
+                     created_at + interval '1 s', from_balance_after, to_balance_after, requested_at,
+                     idempotency_key, note FROM payments WHERE idempotency_key = 'one'";
+    assert_found(plant, 2, "payer 1 and key 'one' have 2 payments").await;
+    assert_found(plant, 2, "is not the one of payer 1 and key 'one'").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_payment_under_another_id_than_its_keys() {
+    let plant = "UPDATE payments SET id = '00000000-0000-0000-0000-000000000001' WHERE idempotency_key = 'one'";
+    assert_found(plant, 2, "payment 00000000-0000-0000-0000-000000000001").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_key_left_in_progress() {
+    let plant = "UPDATE idempotency_keys SET status = 'in_progress' WHERE key = 'too-much'";
+    assert_found(plant, 3, "key 'too-much' of payer 3 is in progress").await;
+    let plant = "INSERT INTO account_idempotency_keys (key, fingerprint)
+                 VALUES ('half', decode(repeat('00', 32), 'hex'))";
+    assert_found(plant, 3, "key 'half' of a new account").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_success_without_its_payment() {
+    let plant = "UPDATE idempotency_keys SET status = 'success' WHERE key = 'too-much'";
+    assert_found(plant, 3, "key 'too-much' of payer 3 succeeded without its payment").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_stored_response_that_says_something_else() {
+    let plant = "UPDATE idempotency_keys SET response = replace(response::text, '\"amount\":100', '\"amount\":1')::json
+                 WHERE key = 'one'";
+    assert_found(plant, 3, "key 'one' of payer 1").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_failure_that_has_a_payment() {
+    assert_found(
+        "UPDATE idempotency_keys SET status = 'failed' WHERE key = 'one'",
+        3,
+        "key 'one' of payer 1 failed, yet",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn it_finds_two_payments_of_an_account_at_one_time() {
+    let plant = "UPDATE payments SET created_at = (SELECT created_at FROM payments WHERE idempotency_key = 'two')
+                 WHERE idempotency_key = 'one'";
+    assert_found(plant, 5, "account 2 has 2 payments at").await;
+}
+
+#[tokio::test]
+async fn it_finds_an_account_that_forgot_its_newest_time() {
+    let plant = "UPDATE accounts SET last_payment_at = '2020-01-01T00:00:00Z' WHERE id = 3";
+    assert_found(plant, 5, "account 3 has its newest payment at").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_balance_that_does_not_follow() {
+    let plant = "UPDATE payments SET to_balance_after = 7 WHERE idempotency_key = 'one'";
+    assert_found(plant, 6, "leaves account 2 with 7 cents after").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_balance_that_no_history_explains() {
+    let plant = "UPDATE accounts SET balance = balance + CASE id WHEN 1 THEN 5 ELSE -5 END WHERE id IN (1, 2)";
+    assert_found(plant, 6, "account 1 holds 905 cents, its history gives 900").await;
+}
+
+#[tokio::test]
+async fn its_report_in_words_ends_with_the_verdict() {
+    let database = ledger().await;
+    let words = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
+    let sound = words(crate::harness::command(&database).arg("audit").output().unwrap());
+    assert!(sound.starts_with("Audited 4 accounts, 5 payments"), "{sound}");
+    assert!(sound.trim_end().ends_with("The ledger is sound."), "{sound}");
+    database.execute("UPDATE accounts SET balance = balance + 1 WHERE id = 2").await;
+    let output = crate::harness::command(&database).arg("audit").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(words(output).contains("VIOLATED  invariant 1"));
+}

@@ -1,0 +1,312 @@
+//! Bad input gets a clear error, the documented one, and changes nothing.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, App, payment};
+
+fn with(field: &str, value: Value) -> Value {
+    let mut body = payment(1, 2, 10, "k");
+    body[field] = value;
+    body
+}
+
+fn without(field: &str) -> Value {
+    let mut body = payment(1, 2, 10, "k");
+    body.as_object_mut().unwrap().remove(field);
+    body
+}
+
+#[tokio::test]
+async fn every_malformed_payment_gets_its_code_and_is_not_stored() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let kept = "SELECT (SELECT count(*) FROM payments) + (SELECT count(*) FROM idempotency_keys)";
+    let before = app.database.count(kept).await;
+    let long_key = "k".repeat(256);
+    let long_note = "n".repeat(281);
+    for (body, status, code) in [
+        (without("from"), 400, "invalid_request"),
+        (without("to"), 400, "invalid_request"),
+        (without("amount"), 400, "invalid_request"),
+        (without("idempotency_key"), 400, "idempotency_key_missing"),
+        (with("idempotency_key", Value::Null), 400, "idempotency_key_missing"),
+        (with("extra", json!(1)), 400, "invalid_request"),
+        (with("from", json!("1")), 400, "invalid_request"),
+        (with("from", json!(1.0)), 400, "invalid_request"),
+        (with("from", json!(-1)), 400, "invalid_request"),
+        (with("to", json!(9_007_199_254_740_992_i64)), 400, "invalid_request"),
+        (with("to", Value::Null), 400, "invalid_request"),
+        (with("amount", json!("10")), 400, "invalid_request"),
+        (with("amount", json!(10.5)), 400, "invalid_request"),
+        (with("amount", json!(1e3)), 400, "invalid_request"),
+        (with("amount", json!(true)), 400, "invalid_request"),
+        (with("amount", json!([10])), 400, "invalid_request"),
+        (with("amount", json!(0)), 422, "invalid_amount"),
+        (with("amount", json!(-5)), 422, "invalid_amount"),
+        (with("amount", json!(9_007_199_254_740_992_i64)), 422, "invalid_amount"),
+        (with("amount", json!(u64::MAX)), 422, "invalid_amount"),
+        (with("to", json!(1)), 422, "same_account"),
+        (with("to", json!(99)), 404, "account_not_found"),
+        (with("from", json!(99)), 404, "account_not_found"),
+        (with("idempotency_key", json!("")), 400, "invalid_request"),
+        (with("idempotency_key", json!(long_key)), 400, "invalid_request"),
+        (with("idempotency_key", json!("two words")), 400, "invalid_request"),
+        (with("idempotency_key", json!("schlüssel")), 400, "invalid_request"),
+        (with("idempotency_key", json!("nul\0")), 400, "invalid_request"),
+        (with("idempotency_key", json!(7)), 400, "invalid_request"),
+        (with("note", json!(long_note)), 400, "invalid_request"),
+        (with("note", json!("line\nbreak")), 400, "invalid_request"),
+        (with("note", json!("nul\0")), 400, "invalid_request"),
+        (with("note", json!("\u{85}")), 400, "invalid_request"),
+        (with("note", json!(7)), 400, "invalid_request"),
+        (with("created_at", json!("yesterday")), 400, "invalid_request"),
+        (with("created_at", json!("2026-02-30T00:00:00Z")), 400, "invalid_request"),
+        (with("created_at", json!("2026-11-22T12:00:00")), 400, "invalid_request"),
+        (with("created_at", json!(1.5)), 400, "invalid_request"),
+        (with("created_at", json!(i64::MAX)), 400, "invalid_request"),
+        (json!([1, 2, 3]), 400, "invalid_request"),
+        (Value::Null, 400, "invalid_request"),
+    ] {
+        let answer = app.send_payment(&body).await;
+        assert_eq!(
+            (answer.status, answer.json["code"].as_str()),
+            (status, Some(code)),
+            "{body}: {}",
+            answer.text
+        );
+        answer.assert_problem(status, code);
+    }
+    assert_eq!(app.database.count(kept).await, before);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn text_that_is_not_json_is_refused() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for body in [
+        "",
+        "{",
+        "nonsense",
+        "{\"from\":1,\"to\":2,\"amount\":1",
+        "\u{feff}{}",
+        // A number beyond 64 bits is an integer all the same, and too large.
+        "{\"from\":1,\"from\":2,\"to\":2,\"amount\":1,\"idempotency_key\":\"k\"}",
+    ] {
+        let request = app
+            .request("PUT", "/send_payment")
+            .header("content-type", "application/json")
+            .body(body);
+        Answer::of(request).await.assert_problem(400, "invalid_request");
+    }
+    let huge =
+        "{\"from\":1,\"to\":2,\"amount\":100000000000000000000000000000,\"idempotency_key\":\"k\"}";
+    let request =
+        app.request("PUT", "/send_payment").header("content-type", "application/json").body(huge);
+    Answer::of(request).await.assert_problem(422, "invalid_amount");
+    let not_utf8 = app
+        .request("PUT", "/send_payment")
+        .header("content-type", "application/json")
+        .body(vec![b'"', 0xff, b'"']);
+    Answer::of(not_utf8).await.assert_problem(400, "invalid_request");
+    assert_eq!(app.database.payments().await, 0);
+}
+
+#[tokio::test]
+async fn what_is_at_the_edge_of_a_limit_is_accepted() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let mut body = payment(1, 2, 1, &"~".repeat(255));
+    body["note"] = json!("\u{1F600}".repeat(280));
+    app.send_payment(&body).await.assert_paid();
+    let mut body = payment(1, 2, 1, "!");
+    body["note"] = json!("");
+    assert_eq!(app.send_payment(&body).await.json["note"], Value::Null);
+    for time in [
+        json!("0001-01-01T00:00:00Z"),
+        json!("9999-12-31T23:59:59.999999Z"),
+        json!(0),
+        json!(-1),
+        Value::Null,
+    ] {
+        let mut body = payment(1, 2, 1, &format!("t{}", time.to_string().replace(['"', ' '], "")));
+        body["created_at"] = time;
+        app.send_payment(&body).await.assert_paid();
+    }
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_client_time_keeps_its_microseconds_and_may_be_in_milliseconds() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for (given, kept) in [
+        (json!("2026-11-22T12:00:00Z"), "2026-11-22T12:00:00.000000Z"),
+        (json!("2026-11-22T12:00:00.123456+02:00"), "2026-11-22T10:00:00.123456Z"),
+        (json!(1_763_812_800_123_i64), "2025-11-22T12:00:00.123000Z"),
+    ] {
+        let mut body = payment(1, 2, 1, &format!("k-{}", kept));
+        body["created_at"] = given;
+        assert_eq!(app.send_payment(&body).await.json["requested_at"], kept);
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_ten_megabytes_is_too_large() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let mut body = payment(1, 2, 1, "k");
+    body["note"] = json!("n".repeat(10_000_000));
+    app.send_payment(&body).await.assert_problem(413, "body_too_large");
+    app.pay(1, 2, 1, "k").await.assert_paid();
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_declared_as_json_is_unsupported() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let body = payment(1, 2, 1, "k").to_string();
+    for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml"] {
+        let request = app
+            .request("PUT", "/send_payment")
+            .header("content-type", media_type)
+            .body(body.clone());
+        Answer::of(request).await.assert_problem(415, "unsupported_media_type");
+    }
+    Answer::of(app.request("PUT", "/send_payment").body(body.clone()))
+        .await
+        .assert_problem(415, "unsupported_media_type");
+    let declared = app
+        .request("PUT", "/send_payment")
+        .header("content-type", "application/json; charset=utf-8");
+    Answer::of(declared.body(body)).await.assert_paid();
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_told_apart() {
+    let app = App::start().await;
+    for path in
+        ["/", "/send", "/payment_history", "/payment_history/", "/accounts/1/2", "/../etc/passwd"]
+    {
+        app.get(path).await.assert_problem(404, "not_found");
+    }
+    for (method, path, allow) in [
+        ("POST", "/send_payment", "PUT"),
+        ("GET", "/send_payment", "PUT"),
+        ("PUT", "/payment_history/1", "GET, HEAD"),
+        ("DELETE", "/accounts", "GET, HEAD, POST"),
+        ("DELETE", "/accounts/1", "GET, HEAD"),
+        ("POST", "/payments/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc", "GET, HEAD"),
+        ("POST", "/health/live", "GET, HEAD"),
+    ] {
+        let answer = Answer::of(app.request(method, path)).await;
+        answer.assert_problem(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), Some(allow));
+    }
+}
+
+#[tokio::test]
+async fn malformed_and_unknown_ids_in_paths_are_told_apart() {
+    let app = App::start().await;
+    for path in [
+        "/accounts/abc",
+        "/accounts/-1",
+        "/accounts/1.0",
+        "/accounts/%2B1",
+        "/payment_history/abc",
+        "/payment_history/99999999999999999999",
+        "/payments/7",
+    ] {
+        app.get(path).await.assert_problem(400, "invalid_request");
+    }
+    app.get("/accounts/404").await.assert_problem(404, "account_not_found");
+    app.get("/payments/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc")
+        .await
+        .assert_problem(404, "payment_not_found");
+}
+
+#[tokio::test]
+async fn a_malformed_opening_opens_nothing() {
+    let app = App::start().await;
+    for (body, status, code) in [
+        (json!({"id": -1}), 400, "invalid_request"),
+        (json!({"id": "1"}), 400, "invalid_request"),
+        (json!({"name": ""}), 400, "invalid_request"),
+        (json!({"name": "x".repeat(101)}), 400, "invalid_request"),
+        (json!({"name": "tab\t"}), 400, "invalid_request"),
+        (json!({"balance": 5}), 400, "invalid_request"),
+        (json!({"opening_balance": -5}), 422, "invalid_amount"),
+        (json!({"opening_balance": 0.5}), 400, "invalid_request"),
+        (json!({"opening_balance": 9_007_199_254_740_992_i64}), 422, "invalid_amount"),
+    ] {
+        app.post("/accounts", &body).await.assert_problem(status, code);
+    }
+    assert_eq!(app.database.count("SELECT count(*) FROM accounts").await, 1);
+}
+
+#[tokio::test]
+async fn a_problems_type_leads_to_an_explanation() {
+    let app = App::start().await;
+    let problem = app.get("/nowhere").await;
+    let page = app.get(problem.json["type"].as_str().unwrap()).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("not_found"));
+    app.get("/problems/unheard_of").await.assert_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_told_as_unavailable_and_retryable() {
+    let app = App::start_with(&[("PAYONCE_WRITER__ATTEMPTS_MAX", "2")]).await;
+    app.open_many(2, 1_000).await;
+    assert_eq!(app.get("/health/ready").await.status, 200);
+    let url = &app.database.url;
+    let name = url.split("///").nth(1).unwrap().split('?').next().unwrap().to_owned();
+    let mut elsewhere =
+        crate::harness::Database { url: url.replacen(&name, "postgres", 1) }.session().await;
+    let gone = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(gone)).execute(&mut elsewhere).await.unwrap();
+    let killed = format!(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(killed)).execute(&mut elsewhere).await.unwrap();
+
+    app.pay(1, 2, 1, "k").await.assert_problem(503, "database_unavailable");
+    app.get("/accounts/1").await.assert_problem(503, "database_unavailable");
+    app.get("/health/ready").await.assert_problem(503, "database_unavailable");
+    assert_eq!(app.get("/health/live").await.status, 200);
+
+    let back = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(back)).execute(&mut elsewhere).await.unwrap();
+    app.pay(1, 2, 1, "k").await.assert_paid();
+    assert_eq!(app.get("/health/ready").await.status, 200);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn pages_of_the_allowed_origins_may_read_the_headers_that_explain_an_answer() {
+    let app = App::start().await;
+    let answer =
+        Answer::of(app.request("GET", "/accounts").header("Origin", "http://localhost:3000")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("http://localhost:3000"));
+    let exposed = answer.header("access-control-expose-headers").unwrap();
+    for name in ["link", "location", "retry-after", "idempotency-replayed", "server-timing"] {
+        assert!(exposed.contains(name), "{exposed}");
+    }
+    assert!(answer.header("timing-allow-origin").unwrap().contains("http://localhost:3000"));
+    let preflight = app
+        .request("OPTIONS", "/send_payment")
+        .header("Origin", "http://localhost:3000")
+        .header("Access-Control-Request-Method", "PUT")
+        .header("Access-Control-Request-Headers", "content-type,idempotency-key");
+    assert_eq!(Answer::of(preflight).await.status, 200);
+    let foreign =
+        Answer::of(app.request("GET", "/accounts").header("Origin", "http://evil.example")).await;
+    assert_eq!(foreign.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn what_can_be_read_has_a_head() {
+    let app = App::start().await;
+    let head = Answer::of(app.request("HEAD", "/accounts")).await;
+    assert_eq!((head.status, head.text.as_str()), (200, ""));
+}

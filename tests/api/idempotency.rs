@@ -1,0 +1,262 @@
+//! A retry, a double click, a crash or a cut wire never pays twice.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{Answer, App, payment};
+
+#[tokio::test]
+async fn a_retry_gets_the_very_same_bytes_and_says_so() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let body = json!({"from": 1, "to": 2, "amount": 500, "created_at": "2026-11-22T12:00:00Z",
+                      "idempotency_key": "abc123", "note": "Döner {\"a\": 1} \u{1F959}"});
+    let first = app.send_payment(&body).await;
+    let second = app.send_payment(&body).await;
+    first.assert_paid();
+    second.assert_paid();
+    assert_eq!(first.text, second.text);
+    assert!(!first.is_replay());
+    assert!(second.is_replay());
+    assert_eq!(app.balance(1).await, 500);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_retry_at_another_process_is_a_replay() {
+    let [one, two] = App::start_two().await;
+    one.open_many(2, 1_000).await;
+    let first = one.pay(1, 2, 100, "k").await;
+    let second = two.pay(1, 2, 100, "k").await;
+    assert_eq!(first.text, second.text);
+    assert!(second.is_replay());
+    assert_eq!(two.balance(2).await, 1_100);
+}
+
+#[tokio::test]
+async fn a_retry_may_bring_a_new_client_time() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let mut body = payment(1, 2, 100, "k");
+    body["created_at"] = json!("2026-11-22T12:00:00Z");
+    let first = app.send_payment(&body).await;
+    body["created_at"] = json!(1_800_000_000_123_u64);
+    let second = app.send_payment(&body).await;
+    assert_eq!(first.text, second.text);
+    assert!(second.is_replay());
+}
+
+#[tokio::test]
+async fn a_key_is_refused_for_a_payment_that_asks_for_something_else() {
+    let app = App::start().await;
+    app.open_many(3, 1_000).await;
+    let original =
+        json!({"from": 1, "to": 2, "amount": 100, "note": "rent", "idempotency_key": "k"});
+    app.send_payment(&original).await.assert_paid();
+    for (field, value) in
+        [("to", json!(3)), ("amount", json!(101)), ("note", json!("Rent")), ("note", json!(null))]
+    {
+        let mut other = original.clone();
+        other[field] = value;
+        app.send_payment(&other).await.assert_problem(422, "idempotency_key_reused");
+    }
+    // Even to a payee who does not exist: the key comes first.
+    let mut other = original.clone();
+    other["to"] = json!(99);
+    app.send_payment(&other).await.assert_problem(422, "idempotency_key_reused");
+    assert_eq!(app.database.payments().await, 1);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_key_that_failed_is_refused_for_a_payment_that_asks_for_something_else() {
+    let app = App::start().await;
+    app.open_many(2, 100).await;
+    app.pay(1, 2, 101, "k").await.assert_problem(422, "insufficient_funds");
+    app.pay(1, 2, 50, "k").await.assert_problem(422, "idempotency_key_reused");
+    assert_eq!(app.database.payments().await, 0);
+}
+
+#[tokio::test]
+async fn two_payers_may_use_the_same_key() {
+    let app = App::start().await;
+    app.open_many(3, 1_000).await;
+    let one = app.pay(1, 3, 10, "same").await;
+    let two = app.pay(2, 3, 10, "same").await;
+    one.assert_paid();
+    two.assert_paid();
+    assert!(!two.is_replay());
+    assert_ne!(one.json["id"], two.json["id"]);
+    assert_eq!(app.balance(3).await, 1_020);
+}
+
+#[tokio::test]
+async fn insufficient_funds_are_stored_and_the_same_key_can_succeed_later() {
+    let app = App::start().await;
+    app.open(1, 100).await;
+    app.open(2, 1_000).await;
+    for _ in 0..2 {
+        app.pay(1, 2, 500, "later").await.assert_problem(422, "insufficient_funds");
+    }
+    let stored = "SELECT count(*) FROM idempotency_keys WHERE key = 'later' AND status = ";
+    assert_eq!(app.database.count(&format!("{stored}'failed'")).await, 1);
+    app.pay(2, 1, 400, "help").await.assert_paid();
+    let paid = app.pay(1, 2, 500, "later").await;
+    paid.assert_paid();
+    assert!(!paid.is_replay());
+    assert!(app.pay(1, 2, 500, "later").await.is_replay());
+    assert_eq!(app.database.count(&format!("{stored}'success'")).await, 1);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn what_is_never_stored_leaves_the_key_free() {
+    let app = App::start().await;
+    app.open(1, 1_000).await;
+    app.pay(1, 2, 10, "k").await.assert_problem(404, "account_not_found");
+    app.pay(1, 1, 10, "k").await.assert_problem(422, "same_account");
+    app.pay(1, 2, 0, "k").await.assert_problem(422, "invalid_amount");
+    assert_eq!(
+        app.database.count("SELECT count(*) FROM idempotency_keys WHERE user_id = 1").await,
+        0
+    );
+    app.open(2, 0).await;
+    app.pay(1, 2, 20, "k").await.assert_paid();
+}
+
+#[tokio::test]
+async fn a_key_holds_after_its_row_is_gone() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let mut body = payment(1, 2, 100, "old");
+    body["note"] = json!("first \"quoted\" note");
+    body["created_at"] = json!("2026-11-22T12:00:00.123456+01:00");
+    let original = app.send_payment(&body).await;
+    app.pay(1, 2, 5, "newer").await.assert_paid();
+    app.database.execute("DELETE FROM idempotency_keys").await;
+    let again = app.send_payment(&body).await;
+    assert_eq!(again.text, original.text);
+    assert!(again.is_replay());
+    app.pay(1, 2, 101, "old").await.assert_problem(422, "idempotency_key_reused");
+    assert_eq!(app.database.payments().await, 2);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn one_key_sent_fifty_times_to_two_processes_pays_once() {
+    let apps = App::start_two().await;
+    apps[0].open_many(2, 1_000).await;
+    let body = payment(1, 2, 700, "storm");
+    let answers = join_all((0..50).map(|i| apps[i % 2].send_payment(&body))).await;
+    let texts: HashSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
+    answers.iter().for_each(Answer::assert_paid);
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert_eq!(answers.iter().filter(|answer| !answer.is_replay()).count(), 1);
+    assert_eq!(apps[1].balance(1).await, 300);
+    apps[0].database.assert_sound();
+}
+
+#[tokio::test]
+async fn one_key_for_two_different_payments_at_once_makes_one_of_them() {
+    let apps = App::start_two().await;
+    apps[0].open_many(3, 1_000).await;
+    for round in 0..20 {
+        let key = format!("either-{round}");
+        let answers = join_all([apps[0].pay(1, 2, 1, &key), apps[1].pay(1, 3, 1, &key)]).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 422]);
+    }
+    assert_eq!(apps[0].database.payments().await, 20);
+    apps[0].database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_key_in_progress_elsewhere_is_waited_for() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let held =
+        "INSERT INTO idempotency_keys (user_id, key, status) VALUES (1, 'held', 'in_progress')";
+    app.database.execute(held).await;
+    let body = payment(1, 2, 10, "held");
+    let waiting = app.send_payment(&body);
+    let freed = async {
+        // Other payments of the same payer do not wait for it.
+        app.pay(1, 2, 1, "other").await.assert_paid();
+        app.database.execute("DELETE FROM idempotency_keys WHERE key = 'held'").await;
+    };
+    let (answer, ()) = tokio::join!(waiting, freed);
+    answer.assert_paid();
+    assert_eq!(app.database.payments().await, 2);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_key_in_progress_past_the_time_limit_is_a_conflict_to_be_retried() {
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "300")]).await;
+    app.open_many(2, 1_000).await;
+    let held =
+        "INSERT INTO idempotency_keys (user_id, key, status) VALUES (1, 'held', 'in_progress')";
+    app.database.execute(held).await;
+    let answer = app.pay(1, 2, 10, "held").await;
+    answer.assert_problem(409, "request_in_progress");
+    assert_eq!(answer.json["retryable"], true);
+    app.database.execute("DELETE FROM idempotency_keys WHERE key = 'held'").await;
+    app.pay(1, 2, 10, "held").await.assert_paid();
+}
+
+#[tokio::test]
+async fn a_second_copy_waiting_behind_the_first_is_told_that_it_is_in_progress() {
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1500")]).await;
+    app.open_many(2, 1_000).await;
+    let mut outside = app.database.session().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
+        .execute(&mut outside)
+        .await
+        .unwrap();
+    let body = payment(1, 2, 10, "twice");
+    let answers = join_all([app.send_payment(&body), app.send_payment(&body)]).await;
+    let mut codes: Vec<&str> =
+        answers.iter().map(|answer| answer.json["code"].as_str().unwrap()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["account_busy", "request_in_progress"]);
+    sqlx::raw_sql("ROLLBACK").execute(&mut outside).await.unwrap();
+    app.send_payment(&body).await.assert_paid();
+    assert_eq!(app.database.payments().await, 1);
+}
+
+#[tokio::test]
+async fn the_key_may_come_in_the_header_bare_or_quoted() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let body = json!({"from": 1, "to": 2, "amount": 100});
+    let with_header = |value: &'static str| {
+        app.request("PUT", "/send_payment").header("Idempotency-Key", value).json(&body)
+    };
+    let bare = Answer::of(with_header("k-1")).await;
+    let quoted = Answer::of(with_header("\"k-1\"")).await;
+    let in_body = app.pay(1, 2, 100, "k-1").await;
+    assert_eq!(bare.text, quoted.text);
+    assert_eq!(bare.text, in_body.text);
+    assert!(quoted.is_replay() && in_body.is_replay());
+    Answer::of(with_header("\"half")).await.assert_problem(400, "invalid_request");
+    Answer::of(with_header("")).await.assert_problem(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn two_different_keys_in_one_request_are_refused_and_none_is_too() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let body = payment(1, 2, 100, "body");
+    let request = app.request("PUT", "/send_payment").json(&body);
+    Answer::of(request.header("Idempotency-Key", "header"))
+        .await
+        .assert_problem(400, "invalid_request");
+    let request = app.request("PUT", "/send_payment").json(&body);
+    Answer::of(request.header("Idempotency-Key", "\"body\"")).await.assert_paid();
+    let none = json!({"from": 1, "to": 2, "amount": 100});
+    app.send_payment(&none).await.assert_problem(400, "idempotency_key_missing");
+    assert_eq!(app.database.payments().await, 1);
+}

@@ -1,0 +1,197 @@
+//! No two payments touch one account at the same time; nothing deadlocks.
+
+use std::collections::{BTreeSet, HashSet};
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+
+use crate::harness::{Answer, App, payment};
+
+/// Sends the payments through both processes in turn, `at_once` at a time.
+async fn send_all(apps: &[App; 2], bodies: &[serde_json::Value], at_once: usize) -> Vec<Answer> {
+    stream::iter(bodies.iter().enumerate())
+        .map(|(i, body)| apps[i % 2].send_payment(body))
+        .buffered(at_once)
+        .collect()
+        .await
+}
+
+#[tokio::test]
+async fn thousands_of_opposite_payments_neither_deadlock_nor_lose_a_cent() {
+    let apps = App::start_two().await;
+    apps[0].open_many(4, 1_000_000).await;
+    let bodies: Vec<_> = (0..4_000_i64)
+        .map(|i| {
+            let (a, b) = [(1, 2), (2, 1), (3, 1), (2, 4), (4, 3), (1, 4)][i as usize % 6];
+            payment(a, b, 1 + i % 7, &format!("k{i}"))
+        })
+        .collect();
+    let answers = send_all(&apps, &bodies, 200).await;
+    answers.iter().for_each(Answer::assert_paid);
+    assert_eq!(apps[0].database.payments().await, 4_000);
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(apps[0].database.count(deadlocks).await, 0);
+    apps[0].database.assert_sound();
+}
+
+#[tokio::test]
+async fn payments_of_many_to_one_payee_are_applied_one_after_another() {
+    let apps = App::start_two().await;
+    apps[0].open_many(20, 1_000).await;
+    apps[0].open(21, 0).await;
+    let bodies: Vec<_> = (0..400).map(|i| payment(1 + i % 20, 21, 1, &format!("k{i}"))).collect();
+    let answers = send_all(&apps, &bodies, 100).await;
+    answers.iter().for_each(Answer::assert_paid);
+    // Each found the balance that the one before it left.
+    let history = apps[0].history(21).await;
+    let balances: Vec<i64> =
+        history.iter().map(|it| it["balance_after"].as_i64().unwrap()).collect();
+    assert_eq!(balances, (1..=400).rev().collect::<Vec<_>>());
+    apps[0].database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_payer_with_money_for_seven_of_forty_payments_makes_exactly_seven() {
+    let apps = App::start_two().await;
+    apps[0].open(1, 7 * 30 + 29).await;
+    apps[0].open(2, 0).await;
+    let bodies: Vec<_> = (0..40).map(|i| payment(1, 2, 30, &format!("k{i}"))).collect();
+    let answers = send_all(&apps, &bodies, 40).await;
+    let (paid, declined): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    assert_eq!(paid.len(), 7);
+    declined.iter().for_each(|answer| answer.assert_problem(422, "insufficient_funds"));
+    assert_eq!((apps[0].balance(1).await, apps[1].balance(2).await), (29, 210));
+    apps[0].database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_row_locked_by_somebody_else_delays_only_the_payments_that_need_it() {
+    let app = App::start().await;
+    app.open_many(6, 1_000).await;
+    let mut outside = app.database.session().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 1 FOR UPDATE")
+        .execute(&mut outside)
+        .await
+        .unwrap();
+
+    let blocked: Vec<_> = (0..10)
+        .map(|i| {
+            if i % 2 == 0 {
+                payment(1, 2, 1, &format!("out-{i}"))
+            } else {
+                payment(3, 1, 1, &format!("in-{i}"))
+            }
+        })
+        .collect();
+    let waiting = join_all(blocked.iter().map(|body| app.send_payment(body)));
+    let going_on = async {
+        for i in 0..200 {
+            app.pay(3 + i % 2, 5 + i % 2, 1, &format!("free-{i}")).await.assert_paid();
+        }
+        assert_eq!(
+            app.database
+                .count("SELECT count(*) FROM payments WHERE 1 IN (from_id, to_id) AND from_id <> 0")
+                .await,
+            0
+        );
+        sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(waiting, going_on);
+    answers.iter().for_each(Answer::assert_paid);
+    assert_eq!(app.database.payments().await, 210);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_payment_refused_for_a_busy_account_is_not_made_afterwards() {
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "400")]).await;
+    app.open_many(3, 1_000).await;
+    let mut outside = app.database.session().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
+        .execute(&mut outside)
+        .await
+        .unwrap();
+    let busy = app.pay(1, 2, 10, "busy").await;
+    busy.assert_problem(503, "account_busy");
+    assert_eq!(busy.json["retryable"], true);
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    // The account is free again, and whatever waited for it would have had its turn before this.
+    app.pay(3, 2, 5, "next").await.assert_paid();
+    app.pay(1, 2, 7, "own-next").await.assert_paid();
+    assert_eq!(app.balance(2).await, 1_012);
+    // A retry with the same key is a first try.
+    let retried = app.pay(1, 2, 10, "busy").await;
+    retried.assert_paid();
+    assert!(!retried.is_replay());
+    assert_eq!(app.balance(2).await, 1_022);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_no_lock_behind() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for i in 0..50 {
+        let request =
+            app.request("PUT", "/send_payment").json(&payment(1, 2, 1, &format!("gone-{i}")));
+        let sending = tokio::spawn(Answer::try_of(request));
+        tokio::task::yield_now().await;
+        sending.abort();
+    }
+    app.pay(1, 2, 1, "here").await.assert_paid();
+    app.database
+        .until(
+            "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+             AND application_name = 'payonce writer' AND state <> 'idle')",
+        )
+        .await;
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn payments_that_arrive_together_share_a_commit_and_say_which() {
+    let app = App::start_with(&[("PAYONCE_WRITER__COUNT", "1")]).await;
+    app.open_many(10, 1_000).await;
+    let bodies: Vec<_> =
+        (0..100).map(|i| payment(1 + i % 10, 1 + (i + 1) % 10, 1, &format!("k{i}"))).collect();
+    let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+    let mut batches = HashSet::new();
+    for answer in &answers {
+        let timing = answer.header("server-timing").unwrap();
+        let names: BTreeSet<&str> =
+            timing.split(", ").map(|entry| entry.split(';').next().unwrap()).collect();
+        assert_eq!(names, BTreeSet::from(["queue", "lock", "commit", "batch"]));
+        batches.insert(timing.split("batch;desc=").nth(1).unwrap().to_owned());
+    }
+    assert!(batches.len() < 100, "one hundred payments, {} batches", batches.len());
+}
+
+#[tokio::test]
+async fn one_payment_per_transaction_is_a_setting_and_keeps_every_promise() {
+    let app = App::start_with(&[("PAYONCE_WRITER__BATCH_MAX", "1")]).await;
+    app.open_many(3, 1_000).await;
+    let bodies: Vec<_> =
+        (0..60).map(|i| payment(1 + i % 3, 1 + (i + 1) % 3, 1, &format!("k{}", i / 2))).collect();
+    let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+    answers.iter().for_each(Answer::assert_paid);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_what_was_refused_is_not_done() {
+    let app = App::start_with(&[
+        ("PAYONCE_WRITER__QUEUE_MAX", "4"),
+        ("PAYONCE_WRITER__BATCH_MAX", "1"),
+        ("PAYONCE_WRITER__COUNT", "1"),
+    ])
+    .await;
+    app.open_many(2, 1_000).await;
+    let bodies: Vec<_> = (0..300).map(|i| payment(1, 2, 1, &format!("k{i}"))).collect();
+    let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+    let (paid, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!refused.is_empty());
+    refused.iter().for_each(|answer| answer.assert_problem(503, "overloaded"));
+    assert_eq!(app.database.payments().await, paid.len() as i64);
+    app.database.assert_sound();
+}

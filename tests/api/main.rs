@@ -1,0 +1,27 @@
+//! The service as its users meet it: real processes, real HTTP, a real Postgres with a database
+//! for each test. `make test` runs it; see `harness` for what it needs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::too_many_lines,
+    reason = "a test that meets something unexpected is to fail on the spot"
+)]
+
+mod harness;
+
+// The brief's four concepts.
+mod atomicity;
+mod idempotency;
+mod locks;
+mod pagination;
+
+mod accounts;
+mod audit;
+mod errors;
+mod house;
+mod plans;
+mod startup;

