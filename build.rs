@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let queries: Vec<serde_json::Value> =
         serde_json::from_str(&fs::read_to_string("sqlx-data.json")?)?;
     for query in queries {
-        let hash = query["hash"].as_str().ok_or("a query without a hash")?;
+        let hash =
+            query.get("hash").and_then(|hash| hash.as_str()).ok_or("a query without a hash")?;
         fs::write(dir.join(format!("query-{hash}.json")), query.to_string())?;
     }
     println!("cargo:rustc-env=SQLX_OFFLINE=true");

@@ -28,7 +28,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// An address, or `localhost` for 127.0.0.1 and [::1] (also `HOST`).
+    /// An address, or `localhost` for 127.0.0.1 and `[::1]` (also `HOST`).
     pub host: String,
     /// 0 takes any free port (also `PORT`).
     pub port: u16,

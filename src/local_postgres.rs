@@ -27,18 +27,17 @@ impl Ledger {
     /// A malformed URL, or a Postgres that cannot be had.
     pub fn open(settings: &Settings) -> Result<Self> {
         let Database { url, migrate_url, .. } = &settings.database;
-        let (url, server) = match url {
-            Some(url) => (url.expose_secret().to_owned(), None),
-            None => {
-                let source = match settings.database.local_binaries.as_str() {
-                    "auto" => Source::Auto,
-                    "package" => Source::Package,
-                    dir => Source::Dir(dir.into()),
-                };
-                let server = LocalPostgres::start(&settings.data_dir, &source, Durability::Full)
-                    .context("the private Postgres cannot be started")?;
-                (server.url(), Some(server))
-            }
+        let (url, server) = if let Some(url) = url {
+            (url.expose_secret().to_owned(), None)
+        } else {
+            let source = match settings.database.local_binaries.as_str() {
+                "auto" => Source::Auto,
+                "package" => Source::Package,
+                dir => Source::Dir(dir.into()),
+            };
+            let server = LocalPostgres::start(&settings.data_dir, &source, Durability::Full)
+                .context("the private Postgres cannot be started")?;
+            (server.url(), Some(server))
         };
         let target = target(settings, &url).context("DATABASE_URL (database.url) is wrong")?;
         let migrate = match migrate_url {

@@ -24,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves HTTP (the default). Migrates first, unless database.migrate_on_start is false.
+    /// Serves HTTP (the default). Migrates first, unless `database.migrate_on_start` is false.
     Serve,
     /// Brings the schema up to date.
     Migrate,
@@ -149,7 +149,7 @@ fn greet(listening: &http::Listening, ledger: &Ledger) {
     let Some(server) = &ledger.server else {
         return;
     };
-    let port = listening.addresses.first().map_or(0, |address| address.port());
+    let port = listening.addresses.first().map_or(0, std::net::SocketAddr::port);
     println!("Its private {} is in {}", server.version(), server.home().display());
     println!("Accounts 1 to 10 have money. Try:");
     println!(

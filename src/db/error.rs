@@ -38,12 +38,12 @@ impl Error {
     pub fn kind(&self) -> Kind {
         use sqlx::Error as Sqlx;
         match self {
-            Self::Connect(_) => Kind::Unavailable,
             Self::ChangedMeanwhile => Kind::Conflict,
             Self::Statement(Sqlx::Database(error)) => {
                 of_sqlstate(error.code().as_deref().unwrap_or_default())
             }
-            Self::Statement(
+            Self::Connect(_)
+            | Self::Statement(
                 Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::WorkerCrashed,
             ) => Kind::Unavailable,
             Self::Statement(_) => Kind::Bug,

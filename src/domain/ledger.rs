@@ -87,6 +87,7 @@ impl Decision {
 /// `now` is the database's clock, read after every row was locked. `accounts` are the locked
 /// rows of all payers and payees that exist; `known` holds the keys that were used before.
 #[must_use]
+#[expect(clippy::implicit_hasher, reason = "one caller, one hasher")]
 pub fn decide<'a>(
     now: Timestamp,
     accounts: BTreeMap<AccountId, Standing>,
@@ -114,7 +115,7 @@ struct Ledger {
 impl Ledger {
     fn take(&mut self, intent: &Intent) -> Outcome {
         let fingerprint = intent.fingerprint();
-        let Some(payer) = self.accounts.get(&intent.from()).copied() else {
+        let Some(from) = self.accounts.get(&intent.from()).copied() else {
             return Outcome::Declined(Declined::AccountNotFound(intent.from()));
         };
         match self.known.get(&intent.id()) {
@@ -127,20 +128,12 @@ impl Ledger {
             Some(Known::Success { response, .. }) => return Outcome::Replayed(response.clone()),
             Some(Known::Failed { .. }) | None => {}
         }
-        let Some(payee) = self.accounts.get(&intent.to()).copied() else {
+        let Some(to) = self.accounts.get(&intent.to()).copied() else {
             return Outcome::Declined(Declined::AccountNotFound(intent.to()));
         };
-        match transfer(intent.from(), payer.balance, payee.balance, intent.amount) {
+        match transfer(intent.from(), from.balance, to.balance, intent.amount) {
             Ok((from_balance_after, to_balance_after)) => {
-                let created_at = [
-                    Some(self.now),
-                    payer.last_payment_at.map(Timestamp::next),
-                    payee.last_payment_at.map(Timestamp::next),
-                ]
-                .into_iter()
-                .flatten()
-                .max()
-                .unwrap_or(self.now);
+                let created_at = later_than_both(self.now, from, to);
                 self.post(
                     Payment {
                         id: intent.id(),
@@ -197,6 +190,13 @@ impl Ledger {
         let claim = Claim { payer, key: key.clone(), fingerprint, response };
         self.claims.insert((payer, key), claim);
     }
+}
+
+/// The time of a payment: the database's clock, unless that is not past the last payment of payer
+/// and payee, whatever set it back.
+fn later_than_both(now: Timestamp, from: Standing, to: Standing) -> Timestamp {
+    let after = |standing: Standing| standing.last_payment_at.map_or(now, Timestamp::next);
+    now.max(after(from)).max(after(to))
 }
 
 /// Both balances after a payment, or why there can be none.

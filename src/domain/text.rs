@@ -27,12 +27,6 @@ impl<const MAX: usize> Line<MAX> {
         Ok(Self(text))
     }
 
-    /// A line as the database keeps it.
-    #[must_use]
-    pub fn trusted(text: String) -> Self {
-        Self(text)
-    }
-
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

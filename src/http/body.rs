@@ -15,6 +15,7 @@ use super::HttpLimits;
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_KEY;
 use crate::domain::{IdempotencyKey, Invalid, Timestamp};
+use crate::service::Refusal;
 
 /// A JSON body.
 pub(super) struct Json<T>(pub T);
@@ -31,7 +32,7 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
             if !is_json {
                 return Err(ApiError::UnsupportedMediaType);
             }
-            let limits = limits.ok_or(ApiError::NotFound)?;
+            let limits = limits.ok_or(Refusal::Internal)?;
             let read = tokio::time::timeout(limits.body_read_timeout, bytes).await;
             let bytes = read.map_err(|_| ApiError::RequestTimeout)?.map_err(|error| match error
                 .as_response_error()
@@ -132,7 +133,7 @@ fn unquoted(value: &str) -> Result<String, ApiError> {
         match char {
             '"' => return Err(malformed()),
             '\\' => {
-                key.push(chars.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(malformed)?)
+                key.push(chars.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(malformed)?);
             }
             _ => key.push(char),
         }

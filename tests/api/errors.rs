@@ -1,6 +1,7 @@
 //! Bad input gets a clear error, the documented one, and changes nothing.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Answer, App, payment};
 
@@ -145,7 +146,7 @@ async fn a_client_time_keeps_its_microseconds_and_may_be_in_milliseconds() {
         (json!("2026-11-22T12:00:00.123456+02:00"), "2026-11-22T10:00:00.123456Z"),
         (json!(1_763_812_800_123_i64), "2025-11-22T12:00:00.123000Z"),
     ] {
-        let mut body = payment(1, 2, 1, &format!("k-{}", kept));
+        let mut body = payment(1, 2, 1, &format!("k-{kept}"));
         body["created_at"] = given;
         assert_eq!(app.send_payment(&body).await.json["requested_at"], kept);
     }
@@ -159,6 +160,20 @@ async fn a_body_of_ten_megabytes_is_too_large() {
     body["note"] = json!("n".repeat(10_000_000));
     app.send_payment(&body).await.assert_problem(413, "body_too_large");
     app.pay(1, 2, 1, "k").await.assert_paid();
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_in_time_is_given_up() {
+    let app = App::start_with(&[("PAYONCE_SERVER__READ_TIMEOUT_MS", "200")]).await;
+    let address = app.base.strip_prefix("http://").unwrap();
+    let mut wire = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = "PUT /send_payment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 100\r\n\r\n{\"from\":1,";
+    wire.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4_096];
+    let bytes = wire.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..bytes]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("request_timeout"), "{answer}");
 }
 
 #[tokio::test]

@@ -7,8 +7,7 @@ fn files_under(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_owned()];
     }
-    let entries =
-        fs::read_dir(path).map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let entries = fs::read_dir(path).map_or(Vec::new(), |it| it.flatten().collect());
     entries.iter().flat_map(|entry| files_under(&entry.path())).collect()
 }
 

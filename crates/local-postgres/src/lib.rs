@@ -19,6 +19,7 @@
 mod binaries;
 mod owner;
 
+use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -307,7 +308,8 @@ fn percent_encode(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 encoded.push(char::from(byte));
             }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+            // Writing to a String cannot fail.
+            _ => drop(write!(encoded, "%{byte:02X}")),
         }
     }
     encoded

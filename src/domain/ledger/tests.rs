@@ -1,3 +1,11 @@
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that meets something unexpected is to fail on the spot"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;

@@ -20,7 +20,7 @@ use crate::service::{Limits, Refusal};
 
 /// The pause before a batch is posted again: doubled each time, up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
-const PAUSE_LONGEST: Duration = Duration::from_millis(1_000);
+const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 
 /// The waiting writer's pause between two rounds in which it could post nothing.
 const WAITING_PAUSE: Duration = Duration::from_millis(20);
