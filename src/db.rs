@@ -15,6 +15,6 @@ pub mod history;
 pub mod migrate;
 pub mod posting;
 
-pub use connect::{Manager, Pool, Purpose, Target, connect, pool};
+pub use connect::{Manager, Pool, Purpose, SESSION_AGE_MAX, Target, connect, pool};
 pub use error::{Error, Kind};
 pub use sqlx::PgConnection;

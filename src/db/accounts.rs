@@ -141,7 +141,7 @@ pub async fn skip_taken_ids(conn: &mut PgConnection, taken: AccountId) -> Result
         SELECT setval('account_ids', (
             SELECT id FROM accounts AS last
             WHERE id >= $1
-              AND NOT EXISTS (SELECT FROM accounts AS next WHERE next.id = last.id + 1)
+              AND (SELECT id FROM accounts AS next WHERE next.id = last.id + 1) IS NULL
             ORDER BY id LIMIT 1
         )) AS "last?"
         "#,

@@ -6,9 +6,9 @@ pub enum Error {
     /// No session could be had, for whatever reason.
     #[error("the database cannot be reached: {}", describe(.0))]
     Connect(sqlx::Error),
-    /// Something was written between our reading and our writing, past our locks.
-    #[error("a key, a payment or an account changed although its row was locked")]
-    ChangedMeanwhile,
+    /// A payment is there whose key is not, so that what was decided does not hold.
+    #[error("a payment is there already, although its key is not")]
+    KnownAlready,
 }
 
 /// What a failed statement means for whoever ran it (SQLSTATE: Postgres manual, appendix A).
@@ -18,7 +18,7 @@ pub enum Kind {
     Refused,
     /// 55P03: somebody else holds a lock for longer than we wait.
     LockNotAvailable,
-    /// 40001, 40P01: the same transaction can succeed when it is run again.
+    /// 40001, 40P01 and [`Error::KnownAlready`]: the transaction can succeed when it is run again.
     Conflict,
     /// The database cannot be reached, is stopping, starting or short of something; or the
     /// connection broke, and whether a COMMIT under way arrived is not known.
@@ -38,7 +38,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         use sqlx::Error as Sqlx;
         match self {
-            Self::ChangedMeanwhile => Kind::Conflict,
+            Self::KnownAlready => Kind::Conflict,
             Self::Statement(Sqlx::Database(error)) => {
                 of_sqlstate(error.code().as_deref().unwrap_or_default())
             }

@@ -92,20 +92,20 @@ pub async fn page(
     Ok(Some(rows.into_iter().filter_map(Row::payment).collect()))
 }
 
-/// One payment.
-pub async fn payment(conn: &mut PgConnection, id: PaymentId) -> Result<Option<Payment>, Error> {
-    let row = sqlx::query_as!(
+/// Those of the payments that exist.
+pub async fn payments(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Payment>, Error> {
+    let rows = sqlx::query_as!(
         Row,
         r#"
         SELECT id AS "id?", from_id AS "from_id?", to_id AS "to_id?", amount AS "amount?",
                created_at AS "created_at?", from_balance_after AS "from_balance_after?",
                to_balance_after AS "to_balance_after?", requested_at AS "requested_at?",
                idempotency_key AS "idempotency_key?", note
-        FROM payments WHERE id = $1
+        FROM payments WHERE id = ANY($1)
         "#,
-        id.uuid()
+        ids
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(row.and_then(Row::payment))
+    Ok(rows.into_iter().filter_map(Row::payment).collect())
 }

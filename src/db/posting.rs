@@ -6,11 +6,9 @@ use sqlx::PgConnection;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
-use super::Error;
+use super::{Error, history};
 use crate::domain::ledger::{Decision, Known, Standing};
-use crate::domain::{
-    AccountId, Amount, Balance, Fingerprint, Intent, Payment, PaymentId, Timestamp,
-};
+use crate::domain::{AccountId, Balance, Fingerprint, Intent, PaymentId, Timestamp};
 
 /// Whether to wait for rows that somebody else holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,43 +80,39 @@ pub async fn existing_accounts(
 /// What is known under the intents' keys, and the database's clock.
 ///
 /// To be called when the payers' rows are locked, which makes the answer final: the payer's row is
-/// the mutex of the payer's keys. A key whose row was removed from `idempotency_keys` is known by
-/// its payment.
+/// the mutex of the payer's keys.
+///
+/// The lateral subquery is planned by itself, so that it can use nothing but its index. As a plain
+/// join it was planned, on a table that was vacuumed while empty, as a scan of the whole index for
+/// each key.
 pub async fn read_keys(
     conn: &mut PgConnection,
     intents: &[&Intent],
 ) -> Result<(Timestamp, HashMap<PaymentId, Known>), Error> {
     let mut payers = Vec::with_capacity(intents.len());
     let mut keys = Vec::with_capacity(intents.len());
-    let mut ids = Vec::with_capacity(intents.len());
     for intent in intents {
         payers.push(intent.from().get());
         keys.push(intent.key().as_str().to_owned());
-        ids.push(intent.id().uuid());
     }
     let rows = sqlx::query!(
         r#"
         SELECT clock.now AS "now!", hit.n AS "n?", hit.status AS "status?",
-               hit.fingerprint AS "fingerprint?", hit.response AS "response?",
-               hit.to_id AS "to_id?", hit.amount AS "amount?", hit.note AS "note?",
-               hit.created_at AS "created_at?", hit.requested_at AS "requested_at?",
-               hit.from_balance_after AS "from_balance_after?",
-               hit.to_balance_after AS "to_balance_after?"
+               hit.fingerprint AS "fingerprint?", hit.response AS "response?"
         FROM (SELECT clock_timestamp() AS now) AS clock
         LEFT JOIN (
-            SELECT asked.n, k.status, k.fingerprint, k.response::text AS response,
-                   p.to_id, p.amount, p.note, p.created_at, p.requested_at,
-                   p.from_balance_after, p.to_balance_after
-            FROM unnest($1::bigint[], $2::text[], $3::uuid[])
-                 WITH ORDINALITY AS asked (payer, key, payment_id, n)
-            LEFT JOIN idempotency_keys k ON k.user_id = asked.payer AND k.key = asked.key
-            LEFT JOIN payments p ON p.id = asked.payment_id
-            WHERE k.status IS NOT NULL OR p.id IS NOT NULL
+            SELECT asked.n, used.status, used.fingerprint, used.response
+            FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS asked (payer, key, n),
+                 LATERAL (
+                     SELECT status, fingerprint, response::text
+                     FROM idempotency_keys AS used
+                     WHERE used.user_id = asked.payer AND used.key = asked.key
+                     LIMIT 1
+                 ) AS used
         ) AS hit ON true
         "#,
         &payers,
-        &keys,
-        &ids
+        &keys
     )
     .fetch_all(conn)
     .await?;
@@ -131,36 +125,10 @@ pub async fn read_keys(
         let Some(intent) = position.and_then(|position| intents.get(position)) else {
             continue;
         };
-        let posted = match (
-            row.to_id,
-            row.amount,
-            row.created_at,
-            row.from_balance_after,
-            row.to_balance_after,
-        ) {
-            (Some(to), Some(amount), Some(created_at), Some(from_after), Some(to_after)) => {
-                Amount::from_cents(amount).ok().map(|amount| Payment {
-                    id: intent.id(),
-                    from: intent.from(),
-                    to: AccountId::trusted(to),
-                    amount,
-                    note: row.note,
-                    key: intent.key().clone(),
-                    created_at: created_at.into(),
-                    requested_at: row.requested_at.map(Timestamp::from),
-                    from_balance_after: Balance::from_cents(from_after),
-                    to_balance_after: Balance::from_cents(to_after),
-                })
-            }
-            _ => None,
-        };
         let fingerprint = Fingerprint::trusted(row.fingerprint.as_deref().unwrap_or_default());
-        let what = match (row.status.as_deref(), row.response, posted) {
-            (Some("success"), Some(response), _) => Known::Success { fingerprint, response },
-            (_, _, Some(payment)) => {
-                Known::Success { fingerprint: payment.fingerprint(), response: payment.receipt() }
-            }
-            (Some("failed"), ..) => Known::Failed { fingerprint },
+        let what = match (row.status.as_deref(), row.response) {
+            (Some("success"), Some(response)) => Known::Success { fingerprint, response },
+            (Some("failed"), _) => Known::Failed { fingerprint },
             _ => Known::InProgress,
         };
         known.insert(intent.id(), what);
@@ -168,12 +136,30 @@ pub async fn read_keys(
     Ok((now, known))
 }
 
+/// The intents that are payments already: what is known of keys whose rows were removed from
+/// `idempotency_keys`.
+pub async fn read_payments(
+    conn: &mut PgConnection,
+    intents: &[&Intent],
+) -> Result<HashMap<PaymentId, Known>, Error> {
+    let ids: Vec<Uuid> = intents.iter().map(|intent| intent.id().uuid()).collect();
+    let payments = history::payments(conn, &ids).await?;
+    let known = payments.into_iter().map(|payment| {
+        let (fingerprint, response) = (payment.fingerprint(), payment.receipt());
+        (payment.id, Known::Success { fingerprint, response })
+    });
+    Ok(known.collect())
+}
+
 /// Writes everything that a batch changes, in one statement.
 ///
+/// The accounts are there, locked: each of them is updated. It is written as an upsert because
+/// that goes through the primary key by its nature, while an `UPDATE ... FROM unnest(...)` is a
+/// join, whose plan depends on how large the table was when it was made.
+///
 /// # Errors
-/// [`Error::ChangedMeanwhile`] where a key or a payment was there already, which the locks rule
-/// out as long as every writer takes them: the transaction is to be rolled back and the batch
-/// read again.
+/// [`Error::KnownAlready`] where a payment was there although its key was not: the transaction is
+/// to be rolled back, and the payments read before it is tried again.
 pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), Error> {
     let accounts = AccountColumns::of(decision);
     let payments = PaymentColumns::of(decision);
@@ -181,11 +167,10 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
     let written = sqlx::query!(
         r#"
         WITH updated AS (
-            UPDATE accounts
-            SET balance = new.balance, last_payment_at = new.last_payment_at
-            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[])
-                 AS new (id, balance, last_payment_at)
-            WHERE accounts.id = new.id
+            INSERT INTO accounts AS account (id, balance, last_payment_at)
+            SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[])
+            ON CONFLICT (id) DO UPDATE
+            SET balance = excluded.balance, last_payment_at = excluded.last_payment_at
             RETURNING 1
         ), inserted AS (
             INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
@@ -239,7 +224,7 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
     if as_decided.into_iter().all(|(count, wanted)| usize::try_from(count) == Ok(wanted)) {
         Ok(())
     } else {
-        Err(Error::ChangedMeanwhile)
+        Err(Error::KnownAlready)
     }
 }
 

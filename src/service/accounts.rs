@@ -168,7 +168,7 @@ async fn open(
     if let Some(amount) = opening.balance {
         let key = IdempotencyKey::of_opening(account.id);
         let intent = Intent::new(AccountId::BANK, account.id, amount, None, key, None)
-            .map_err(|_| Error::ChangedMeanwhile)?;
+            .map_err(|_| Error::KnownAlready)?;
         let decision = post_one(conn, &intent).await?;
         match decision.outcomes.first() {
             Some(Outcome::Posted(_)) => account.balance = Balance::from_cents(amount.cents()),
@@ -176,7 +176,7 @@ async fn open(
                 return Ok(End::RollBack(Err(Refusal::Declined(*declined))));
             }
             // A new account's key was never used.
-            _ => return Err(Error::ChangedMeanwhile),
+            _ => return Err(Error::KnownAlready),
         }
     }
     // Nothing in it can fail to serialize.

@@ -50,7 +50,8 @@ impl Histories {
     /// # Errors
     /// It does not exist, or the database does not answer.
     pub async fn payment(&self, id: PaymentId) -> Result<Payment, Refusal> {
-        let found = self.readers.run(async |conn| db::history::payment(conn, id).await).await?;
-        found.ok_or(Refusal::PaymentNotFound)
+        let ids = [id.uuid()];
+        let found = self.readers.run(async |conn| db::history::payments(conn, &ids).await).await?;
+        found.into_iter().next().ok_or(Refusal::PaymentNotFound)
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 
-use crate::db::{self, Error, Kind, PgConnection, Purpose, Target};
+use crate::db::{self, Error, Kind, PgConnection, Purpose, SESSION_AGE_MAX, Target};
 
 /// How the work in a transaction wants it to end.
 pub(super) enum End<T> {
@@ -17,7 +17,7 @@ pub(super) enum End<T> {
 pub(super) struct Session {
     target: Target,
     transaction_timeout: Duration,
-    conn: Option<PgConnection>,
+    conn: Option<(PgConnection, Instant)>,
 }
 
 impl Session {
@@ -51,9 +51,10 @@ impl Session {
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<End<T>, Error>,
     ) -> Result<(T, Duration), Error> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => db::connect(&self.target, Purpose::Write).await?,
+        let young = self.conn.take().filter(|(_, since)| since.elapsed() < SESSION_AGE_MAX);
+        let (mut conn, since) = match young {
+            Some(session) => session,
+            None => (db::connect(&self.target, Purpose::Write).await?, Instant::now()),
         };
         let mut tx = conn.begin().await?;
         let ended = work(&mut tx).await;
@@ -75,7 +76,7 @@ impl Session {
                 Err(error)
             }
         };
-        self.conn = Some(conn);
+        self.conn = Some((conn, since));
         result
     }
 }

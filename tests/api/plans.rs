@@ -63,6 +63,9 @@ async fn assert_index_plans(database: &Database, size: &str) {
         let touches_tables = ["accounts", "payments", "idempotency_keys"].iter().any(|table| {
             ["FROM", "JOIN", "UPDATE"].iter().any(|word| sql.contains(&format!("{word} {table}")))
         });
+        // An index that is walked from end to end is not used.
+        let scans = plan.matches("Index Scan").count() + plan.matches("Index Only Scan").count();
+        assert_eq!(plan.matches("Index Cond").count(), scans, "on {size} ledger:\n{sql}\n{plan}");
         if touches_tables {
             assert!(plan.contains("Index"), "on {size} ledger:\n{sql}\n{plan}");
         }
@@ -73,8 +76,8 @@ async fn assert_index_plans(database: &Database, size: &str) {
 async fn every_statement_uses_its_index_on_an_empty_ledger() {
     let database = Database::new().await;
     assert_index_plans(&database, "an empty, never analyzed").await;
-    database.execute("ANALYZE").await;
-    assert_index_plans(&database, "an empty").await;
+    database.execute("VACUUM (ANALYZE)").await;
+    assert_index_plans(&database, "an empty, vacuumed").await;
 }
 
 #[tokio::test]
@@ -96,7 +99,7 @@ async fn a_page_reads_no_more_rows_than_it_shows_from_each_side() {
     let database = Database::new().await;
     database.execute(&fill(2, 20_000)).await;
     let (sql, parameters) =
-        statements().into_iter().find(|(sql, _)| sql.contains("LATERAL")).unwrap();
+        statements().into_iter().find(|(sql, _)| sql.contains("LIMIT $4")).unwrap();
     let plan = explain(&database, &sql, parameters).await;
     for index in ["payments_sent", "payments_received"] {
         assert!(plan.contains(&format!("Index Scan Backward using {index}")), "{plan}");

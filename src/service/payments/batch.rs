@@ -19,11 +19,21 @@ pub(super) struct Posted {
     pub commit: Duration,
 }
 
+/// Which of an intent's traces are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Its key. Enough as long as the key's row was not removed.
+    Keys,
+    /// Its payment too: after a first attempt found a payment without its key.
+    KeysAndPayments,
+}
+
 /// Posts a batch in a transaction of its own.
 pub(super) async fn post(
     session: &mut Session,
     intents: &[&Intent],
     locking: Locking,
+    reading: Reading,
 ) -> Result<Posted, Error> {
     let ids: BTreeSet<AccountId> =
         intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
@@ -47,7 +57,10 @@ pub(super) async fn post(
 
             // A statement of its own, begun when the rows are locked: its snapshot shows the keys
             // that were committed while we waited for them.
-            let (now, known) = posting::read_keys(conn, &free).await?;
+            let (now, mut known) = posting::read_keys(conn, &free).await?;
+            if reading == Reading::KeysAndPayments {
+                known.extend(posting::read_payments(conn, &free).await?);
+            }
             let decision = ledger::decide(now, accounts, known, free.iter().copied());
             if !decision.changes_nothing() {
                 posting::write(conn, &decision).await?;

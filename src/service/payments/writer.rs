@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::batch::{self, Posted};
+use super::batch::{self, Posted, Reading};
 use super::{Answer, PayTicket, Receipt, Timing};
 use crate::db::posting::Locking;
 use crate::db::{Error, Kind};
@@ -158,7 +158,9 @@ impl Writer {
             }
             let waited: Vec<Duration> = round.tickets.iter().map(PayTicket::waited).collect();
             let intents: Vec<&Intent> = round.tickets.iter().map(|ticket| &ticket.work).collect();
-            match batch::post(&mut self.session, &intents, round.locking).await {
+            // Only a repeated attempt can be about a payment whose key's row is gone.
+            let reading = if round.attempt == 1 { Reading::Keys } else { Reading::KeysAndPayments };
+            match batch::post(&mut self.session, &intents, round.locking, reading).await {
                 Ok(posted) => {
                     self.database_down.store(false, Ordering::Relaxed);
                     self.answer(round.tickets, &waited, posted, &mut left);
@@ -214,6 +216,9 @@ impl Writer {
     ) {
         let Round { mut tickets, locking, attempt } = round;
         match error.kind() {
+            Kind::Conflict if attempt == 1 && matches!(error, Error::KnownAlready) => {
+                rounds.push(Round { tickets, locking, attempt: 2 });
+            }
             Kind::LockNotAvailable if locking == Locking::Wait => {
                 rounds.push(Round { tickets, locking: Locking::Skip, attempt });
             }
