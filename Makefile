@@ -30,6 +30,10 @@ lint: ## Checks format, lints, licenses and that sqlx-data.json is current.
 sqlx: ## Brings sqlx-data.json up to date after a query or a migration has changed.
 	scripts/sqlx-data
 
+.PHONY: bench
+bench: ## Compares payments per second with pgbench, one payment per transaction (3 minutes).
+	bench/versus-pgbench
+
 .PHONY: audit
 audit: ## Checks the ledger's invariants over the whole database.
 	cargo run --release --locked --bin payonce -- audit
