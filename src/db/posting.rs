@@ -15,6 +15,9 @@ use crate::domain::{AccountId, Balance, Fingerprint, Intent, PaymentId, Timestam
 pub enum Locking {
     /// Up to the session's `lock_timeout`.
     Wait,
+    /// Up to the session's `lock_timeout` for one of them, while nothing else is held; then take
+    /// what is free.
+    WaitFor(AccountId),
     /// `SKIP LOCKED`: take what is free.
     Skip,
 }
@@ -23,7 +26,7 @@ pub enum Locking {
 ///
 /// The order is what prevents deadlocks: every transaction that locks more than one account does
 /// it here, for its whole batch at once. (`FOR UPDATE` locks in the order of `ORDER BY`: Postgres
-/// manual, SELECT, "The Locking Clause".)
+/// manual, SELECT, "The Locking Clause".) `SKIP LOCKED` waits for nothing, so its order is free.
 pub async fn lock_accounts(
     conn: &mut PgConnection,
     ids: &BTreeSet<AccountId>,
@@ -33,6 +36,10 @@ pub async fn lock_accounts(
         id: i64,
         balance: i64,
         last_payment_at: Option<OffsetDateTime>,
+    }
+    if let Locking::WaitFor(id) = locking {
+        let wait = sqlx::query!("SELECT FROM accounts WHERE id = $1 FOR UPDATE", id.get());
+        wait.execute(&mut *conn).await?;
     }
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
     let rows = match locking {
@@ -46,7 +53,7 @@ pub async fn lock_accounts(
             .fetch_all(conn)
             .await?
         }
-        Locking::Skip => {
+        Locking::WaitFor(_) | Locking::Skip => {
             sqlx::query_as!(
                 Row,
                 "SELECT id, balance, last_payment_at

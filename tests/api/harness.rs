@@ -266,6 +266,7 @@ impl App {
             let page = self.get(&path).await;
             assert_eq!(page.status, 200, "{}", page.text);
             all.extend(page.json.as_array().unwrap().clone());
+            assert!(all.len() < 100_000, "a history without an end");
             match page.next_link() {
                 Some(next) => path = next,
                 None => return all,

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
+use sqlx::AssertSqlSafe;
 
-use crate::harness::{Answer, App, payment};
+use crate::harness::{Answer, App, eventually, payment};
 
 /// Sends the payments through both processes in turn, `at_once` at a time.
 async fn send_all(apps: &[App; 2], bodies: &[serde_json::Value], at_once: usize) -> Vec<Answer> {
@@ -100,6 +101,36 @@ async fn a_row_locked_by_somebody_else_delays_only_the_payments_that_need_it() {
     let (answers, ()) = tokio::join!(waiting, going_on);
     answers.iter().for_each(Answer::assert_paid);
     assert_eq!(app.database.payments().await, 210);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_payment_that_waits_for_a_row_holds_no_other_meanwhile() {
+    let app = App::start().await;
+    app.open_many(3, 1_000).await;
+    let mut outside = app.database.session().await;
+    let lock = |id| format!("BEGIN; SELECT FROM accounts WHERE id = {id} FOR UPDATE NOWAIT");
+    sqlx::raw_sql(AssertSqlSafe(lock(3))).execute(&mut outside).await.unwrap();
+    let waiting =
+        tokio::spawn(Answer::of(app.request("PUT", "/send_payment").json(&payment(1, 3, 1, "k"))));
+
+    let mut watcher = app.database.session().await;
+    let mut other = app.database.session().await;
+    let waits =
+        "SELECT max(query_start)::text FROM pg_stat_activity WHERE datname = current_database()
+                 AND application_name = 'payonce writer' AND wait_event_type = 'Lock'";
+    eventually("account 1 is free while account 3 is waited for", async || {
+        let before: Option<String> =
+            sqlx::query_scalar(waits).fetch_one(&mut watcher).await.unwrap();
+        let free = sqlx::raw_sql(AssertSqlSafe(lock(1))).execute(&mut other).await.is_ok();
+        let after: Option<String> =
+            sqlx::query_scalar(waits).fetch_one(&mut watcher).await.unwrap();
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+        free && before.is_some() && before == after
+    })
+    .await;
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    waiting.await.unwrap().assert_paid();
     app.database.assert_sound();
 }
 

@@ -43,11 +43,11 @@ pub(super) async fn post(
             let accounts = posting::lock_accounts(conn, &ids, locking).await?;
             let lock = started.elapsed();
             let blocked = match locking {
-                Locking::Skip if accounts.len() < ids.len() => {
+                Locking::WaitFor(_) | Locking::Skip if accounts.len() < ids.len() => {
                     let existing = posting::existing_accounts(conn, &ids).await?;
                     existing.into_iter().filter(|id| !accounts.contains_key(id)).collect()
                 }
-                Locking::Skip | Locking::Wait => BTreeSet::new(),
+                _ => BTreeSet::new(),
             };
             let is_free = |intent: &Intent| {
                 !blocked.contains(&intent.from()) && !blocked.contains(&intent.to())

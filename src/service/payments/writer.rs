@@ -42,9 +42,10 @@ impl Blocked {
         blocked.extend(found);
     }
 
-    fn concerns(&self, intent: &Intent) -> bool {
+    /// The blocked account that a payment needs.
+    fn among(&self, intent: &Intent) -> Option<AccountId> {
         let blocked = self.lock();
-        !blocked.is_empty() && (blocked.contains(&intent.from()) || blocked.contains(&intent.to()))
+        [intent.from(), intent.to()].into_iter().find(|id| blocked.contains(id))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<AccountId>> {
@@ -99,8 +100,8 @@ impl Writer {
                 return;
             }
             let (concerned, free) =
-                tickets.into_iter().partition(|ticket| self.blocked.concerns(&ticket.work));
-            let left = self.post(free).await;
+                tickets.into_iter().partition(|ticket| self.blocked.among(&ticket.work).is_some());
+            let left = self.post(free, Locking::Wait).await;
             self.blocked.add(&left.blocked);
             let concerned: Vec<PayTicket> = concerned;
             let concerned = concerned.into_iter().map(|ticket| (ticket, Obstacle::Lock));
@@ -132,7 +133,10 @@ impl Writer {
             let tickets: Vec<PayTicket> = waiting.drain(..count).collect();
             let tried =
                 tickets.iter().flat_map(|ticket| [ticket.work.from(), ticket.work.to()]).collect();
-            let left = self.post(tickets).await;
+            // It waits only while it holds nothing: whoever needs another of these accounts goes on.
+            let awaited = tickets.first().and_then(|ticket| self.blocked.among(&ticket.work));
+            let locking = awaited.map_or(Locking::Skip, Locking::WaitFor);
+            let left = self.post(tickets, locking).await;
             self.blocked.update(&tried, &left.blocked);
             let mut seen = HashSet::new();
             for (ticket, obstacle) in left.tickets {
@@ -148,9 +152,9 @@ impl Writer {
     }
 
     /// Posts the tickets that are not withdrawn: together, or in parts where the whole fails.
-    async fn post(&mut self, tickets: Vec<PayTicket>) -> Left {
+    async fn post(&mut self, tickets: Vec<PayTicket>, locking: Locking) -> Left {
         let mut left = Left::default();
-        let mut rounds = vec![Round { tickets, locking: Locking::Wait, attempt: 1 }];
+        let mut rounds = vec![Round { tickets, locking, attempt: 1 }];
         while let Some(mut round) = rounds.pop() {
             round.tickets.retain(PayTicket::take);
             if round.tickets.is_empty() {
@@ -219,7 +223,7 @@ impl Writer {
             Kind::Conflict if attempt == 1 && matches!(error, Error::KnownAlready) => {
                 rounds.push(Round { tickets, locking, attempt: 2 });
             }
-            Kind::LockNotAvailable if locking == Locking::Wait => {
+            Kind::LockNotAvailable if locking != Locking::Skip => {
                 rounds.push(Round { tickets, locking: Locking::Skip, attempt });
             }
             Kind::Refused | Kind::LockNotAvailable if tickets.len() > 1 => {
