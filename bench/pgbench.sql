@@ -1,6 +1,14 @@
--- As pgbench-uniform.sql, but everybody pays account 1.
+-- The brief's payment, one per transaction: claim the key, lock both accounts in id order, move
+-- the money, record it, store the response. Any account pays any other, or, where one_payee is 1,
+-- account 1.
+\if :one_payee
 \set from random(2, :accounts)
 \set to 1
+\else
+\set from random(1, :accounts)
+\set other random(1, :accounts - 1)
+\set to :other + (case when :other >= :from then 1 else 0 end)
+\endif
 \set amount 1
 
 BEGIN;
