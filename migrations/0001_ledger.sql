@@ -9,6 +9,7 @@ CREATE TABLE accounts (
     last_payment_at timestamptz,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     name            text,
+    CONSTRAINT accounts_last_payment_at_finite CHECK (isfinite(last_payment_at)),
     CONSTRAINT accounts_id_range CHECK (id BETWEEN 0 AND 9007199254740991),
     CONSTRAINT accounts_name_length CHECK (char_length(name) BETWEEN 1 AND 100),
     -- Account 0 is the bank: money enters the ledger from it, so it alone may be below zero.

@@ -3,14 +3,11 @@
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use config::{Config, Environment, File};
 use secrecy::SecretString;
 use serde::Deserialize;
-
-use crate::service::Limits;
 
 /// Every setting. In the environment `writer.batch_max` is `PAYONCE_WRITER__BATCH_MAX`.
 #[derive(Debug, Clone, Deserialize)]
@@ -206,22 +203,6 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The service's share of the settings.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        let ms = |value: NonZeroU32| Duration::from_millis(value.get().into());
-        Limits {
-            writers: self.writer.count,
-            queue_max: self.writer.queue_max.get(),
-            batch_max: self.writer.batch_max.get(),
-            attempts_max: self.writer.attempts_max.get(),
-            request_timeout: ms(self.server.request_timeout_ms),
-            transaction_timeout: ms(self.database.transaction_timeout_ms),
-            readers_max: self.database.readers_max.get().into(),
-            read_timeout: ms(self.database.read_timeout_ms),
-        }
-    }
-
     /// Limits that would contradict each other or the wire.
     fn check(&self) -> Result<()> {
         let at_most = |name: &str, value: usize, max: usize| {
@@ -236,7 +217,32 @@ impl Settings {
         at_most("writer.count", usize::try_from(self.writer.count.get())?, 64)?;
         at_most("history.page_size_max", self.history.page_size_max.get().into(), 1_000)?;
         at_most("server.workers", self.server.workers, 1_024)?;
-        at_most("server.body_bytes_max", self.server.body_bytes_max.get(), 1 << 20)
+        at_most("server.body_bytes_max", self.server.body_bytes_max.get(), 1 << 20)?;
+
+        let Database { statement_timeout_ms, transaction_timeout_ms, .. } = self.database;
+        let shorter = |name: &str, value: NonZeroU32, than: &str, max: NonZeroU32| {
+            if value >= max {
+                bail!("the settings are wrong: {name} must be less than {than}");
+            }
+            Ok(())
+        };
+        let lock_wait = self.writer.lock_wait_ms_max;
+        let (statement, transaction) =
+            ("database.statement_timeout_ms", "database.transaction_timeout_ms");
+        shorter("writer.lock_wait_ms_max", lock_wait, statement, statement_timeout_ms)?;
+        shorter(statement, statement_timeout_ms, transaction, transaction_timeout_ms)?;
+        shorter(transaction, transaction_timeout_ms, "an hour", nonzero_u32(3_600_000))?;
+
+        for origin in &self.server.cors_origins {
+            let host = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
+            if host.is_none_or(|host| host.is_empty() || host.contains(['/', ' ', '*'])) {
+                bail!(
+                    "the settings are wrong: server.cors_origins names {origin:?}, which is not an \
+                     origin such as https://pay.example"
+                );
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
-//! SQL and nothing else. Each function takes a connection and runs one statement; who begins and
-//! commits is decided by the writers in `service`.
+//! SQL and nothing else. Each function takes a connection; who begins and commits is decided by the
+//! writers in `service`.
 //!
 //! | phase of a batch | statement |
 //! |---|---|

@@ -1,5 +1,6 @@
 //! The commands.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use payonce::config::Settings;
-use payonce::domain::{AccountId, Amount, Name, Opening};
+use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
-use payonce::service::accounts::Request;
-use payonce::service::{Service, audit};
+use payonce::service::{Limits, Refusal, Service, audit};
 use payonce::{db, http, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -103,9 +103,9 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     } else {
         connect(&ledger.target).await?;
     }
-    let (service, writers) = Service::start(&ledger.target, settings.limits())?;
+    let (service, mut writers) = Service::start(&ledger.target, Limits::of(settings))?;
     let service = Arc::new(service);
-    if ledger.server.is_some() && service.accounts.are_none().await.is_ok_and(|none| none) {
+    if ledger.server.is_some() {
         fill_playground(&service).await?;
     }
 
@@ -113,12 +113,17 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     drop(service);
     greet(&listening, ledger);
     let handle = listening.server.handle();
-    let server = tokio::spawn(listening.server);
+    let mut server = tokio::spawn(listening.server);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        ended = &mut server => {
+            ended??;
+            bail!("the server ended by itself");
+        }
+        () = writers.any_ended() => bail!("a writer ended by itself"),
     }
-    println!("Stopping: answering what was accepted.");
+    say("Stopping: answering what was accepted.");
     handle.stop(true).await;
     server.await??;
     let limit = settings.server.shutdown_timeout_ms.get();
@@ -134,28 +139,40 @@ async fn fill_playground(service: &Service) -> Result<()> {
             name: Some(Name::new("name", name.to_owned())?),
             balance: Some(Amount::from_cents(PLAYGROUND_CENTS)?),
         };
-        let opened = service.accounts.open(Request { opening, key: None }).await;
-        if let Err(refusal) = opened {
-            bail!("the playground's account {id} cannot be opened: {refusal:?}");
+        // With a key, so that an interrupted or simultaneous start fills what is missing.
+        let key = IdempotencyKey::internal(&format!("playground account {id}"));
+        match service.accounts.open(opening, Some(key)).await {
+            Ok(_) | Err(Refusal::AccountExists(_)) => {}
+            Err(refusal) => {
+                bail!("the playground's account {id} cannot be opened: {refusal:?}")
+            }
         }
     }
     Ok(())
 }
 
+/// Tells the person at the terminal, if there still is one: a pipe that was closed must not end the
+/// service.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn greet(listening: &http::Listening, ledger: &Ledger) {
     for address in &listening.addresses {
-        println!("payonce listens on http://{address}");
+        say(&format!("payonce listens on http://{address}"));
     }
     let Some(server) = &ledger.server else {
         return;
     };
     let port = listening.addresses.first().map_or(0, std::net::SocketAddr::port);
-    println!("Its private {} is in {}", server.version(), server.home().display());
-    println!("Accounts 1 to 10 have money. Try:");
-    println!(
-        "  curl -X PUT http://localhost:{port}/send_payment -H 'content-type: application/json' \\\n    \
-         -d '{{\"from\":1,\"to\":2,\"amount\":500,\"idempotency_key\":\"my-first\"}}'"
-    );
-    println!("  curl http://localhost:{port}/payment_history/1");
-    println!("Ctrl-C stops both.");
+    say(&format!(
+        "Its private {} is in {}
+Accounts 1 to 10 have money. Try:
+  curl -X PUT http://localhost:{port}/send_payment -H 'content-type: application/json' \\
+    -d '{{\"from\":1,\"to\":2,\"amount\":500,\"idempotency_key\":\"my-first\"}}'
+  curl http://localhost:{port}/payment_history/1
+Ctrl-C stops both.",
+        server.version(),
+        server.home().display()
+    ));
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::config::Settings;
 use crate::db;
 use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
@@ -68,12 +69,30 @@ pub struct Limits {
     pub read_timeout: Duration,
 }
 
+impl Limits {
+    /// The service's share of the settings.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let ms = |value: NonZeroU32| Duration::from_millis(value.get().into());
+        let Settings { server, database, writer, .. } = settings;
+        Self {
+            writers: writer.count,
+            queue_max: writer.queue_max.get(),
+            batch_max: writer.batch_max.get(),
+            attempts_max: writer.attempts_max.get(),
+            request_timeout: ms(server.request_timeout_ms),
+            transaction_timeout: ms(database.transaction_timeout_ms),
+            readers_max: database.readers_max.get().into(),
+            read_timeout: ms(database.read_timeout_ms),
+        }
+    }
+}
+
 /// The whole service: what `http` is given.
 pub struct Service {
     pub payments: Payments,
     pub accounts: Accounts,
     pub histories: Histories,
-    readers: Readers,
 }
 
 /// The writers, which end when the [`Service`] is gone and its queues are empty.
@@ -86,27 +105,35 @@ impl Service {
     /// The pool cannot be built.
     pub fn start(target: &db::Target, limits: Limits) -> anyhow::Result<(Self, Writers)> {
         let mut tasks = JoinSet::new();
-        let pool = db::pool(target.clone(), limits.readers_max, limits.read_timeout)?;
+        // Half of a read's time may pass before it has a session: too few sessions are told as
+        // overload, not as a database that does not answer.
+        let wait_max = limits.read_timeout.div_f32(2.0);
+        let pool = db::pool(target.clone(), limits.readers_max, wait_max)?;
         let readers = Readers::new(pool, limits.read_timeout);
         let service = Self {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
-            histories: Histories::new(readers.clone()),
-            readers,
+            histories: Histories::new(readers),
         };
         Ok((service, Writers(tasks)))
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and has the ledger in it.
     ///
     /// # Errors
-    /// [`Refusal::DatabaseUnavailable`].
+    /// [`Refusal::DatabaseUnavailable`]; the operator was told why.
     pub async fn ready(&self) -> Result<(), Refusal> {
-        self.readers.run(async |conn| db::accounts::is_empty(conn).await).await.map(|_| ())
+        let bank = self.accounts.get(AccountId::BANK).await;
+        bank.map(|_| ()).map_err(|_| Refusal::DatabaseUnavailable)
     }
 }
 
 impl Writers {
+    /// Waits for a writer that ends although its queue is open: a fault of ours.
+    pub async fn any_ended(&mut self) {
+        self.0.join_next().await;
+    }
+
     /// Waits until everything that was accepted is answered, at most for `limit`.
     pub async fn finish(mut self, limit: Duration) {
         let all = async { while self.0.join_next().await.is_some() {} };

@@ -46,13 +46,6 @@ pub async fn list_by_id(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Name
     Ok(rows.fetch_all(conn).await?)
 }
 
-/// Whether the ledger has no account but the bank.
-pub async fn is_empty(conn: &mut PgConnection) -> Result<bool, Error> {
-    let empty =
-        sqlx::query_scalar!(r#"SELECT NOT EXISTS (SELECT FROM accounts WHERE id > 0) AS "empty!""#);
-    Ok(empty.fetch_one(conn).await?)
-}
-
 /// A key that opened an account earlier.
 pub struct Claimed {
     pub fingerprint: Fingerprint,

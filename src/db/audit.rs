@@ -218,7 +218,8 @@ async fn successes_are_payments(conn: &mut PgConnection) -> Result<Finding, Erro
                  AND p.id::text = k.response->>'id'
                  AND p.amount::text = k.response->>'amount'
                  AND p.to_id::text = k.response->>'to_id'
-                 AND p.created_at = (k.response->>'created_at')::timestamptz
+                 AND to_char(p.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                     = k.response->>'created_at'
                  AND p.from_balance_after::text = k.response->>'balance_after'
             WHERE k.status = 'success' AND p.id IS NULL
         )

@@ -61,6 +61,8 @@ impl Target {
         let statement_timeout = self.statement_timeout_ms.to_string();
         let lock_timeout = self.lock_timeout_ms.to_string();
         let limits = [
+            // What the locks promise depends on it: each statement has a snapshot of its own.
+            ("default_transaction_isolation", "read committed"),
             ("statement_timeout", statement_timeout.as_str()),
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
         ];

@@ -50,6 +50,12 @@ impl Error {
         }
     }
 
+    /// Whether a commit may have arrived although its answer did not.
+    #[must_use]
+    pub fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::Statement(_)) && self.kind() == Kind::Unavailable
+    }
+
     /// A statement, a transaction or an attempt to connect that took longer than its limit.
     #[must_use]
     pub fn timed_out() -> Self {
@@ -64,8 +70,9 @@ fn of_sqlstate(code: &str) -> Kind {
     match code {
         "55P03" => Kind::LockNotAvailable,
         "40001" | "40P01" => Kind::Conflict,
-        // A read-only server is a standby; a cancelled statement ran out of its time.
-        "25006" | "57014" => Kind::Unavailable,
+        // A read-only server is a standby; a cancelled statement, or a session that was idle in its
+        // transaction, ran out of its time; a commit may have arrived.
+        "25006" | "57014" | "25P03" | "25P04" | "40003" => Kind::Unavailable,
         _ => match code.get(..2) {
             Some("22" | "23") => Kind::Refused,
             Some("08" | "53" | "57" | "58") => Kind::Unavailable,
@@ -104,6 +111,8 @@ mod tests {
             ("53100", Kind::Unavailable),
             ("08006", Kind::Unavailable),
             ("25006", Kind::Unavailable),
+            ("25P03", Kind::Unavailable),
+            ("40003", Kind::Unavailable),
             ("42703", Kind::Bug),
             ("", Kind::Bug),
         ] {

@@ -132,11 +132,13 @@ pub async fn read_keys(
         let Some(intent) = position.and_then(|position| intents.get(position)) else {
             continue;
         };
-        let fingerprint = Fingerprint::trusted(row.fingerprint.as_deref().unwrap_or_default());
-        let what = match (row.status.as_deref(), row.response) {
-            (Some("success"), Some(response)) => Known::Success { fingerprint, response },
-            (Some("failed"), _) => Known::Failed { fingerprint },
-            _ => Known::InProgress,
+        let fingerprint = row.fingerprint.as_deref().map(Fingerprint::trusted);
+        let what = match (row.status.as_deref(), fingerprint, row.response) {
+            (Some("success"), Some(fingerprint), Some(response)) => {
+                Known::Success { fingerprint, response }
+            }
+            (Some("failed"), Some(fingerprint), _) => Known::Failed { fingerprint },
+            _ => Known::InProgress { fingerprint },
         };
         known.insert(intent.id(), what);
     }

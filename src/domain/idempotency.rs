@@ -33,11 +33,10 @@ impl IdempotencyKey {
         Self(key)
     }
 
-    /// The key of the payment that fills a new account. It contains spaces, so no client's key
-    /// can be the same.
+    /// A key of the service's own: words with a space between them, so no client's is the same.
     #[must_use]
-    pub fn of_opening(account: super::AccountId) -> Self {
-        Self(format!("opening balance of account {account}"))
+    pub fn internal(words: &str) -> Self {
+        Self(words.to_owned())
     }
 
     #[must_use]

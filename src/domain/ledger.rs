@@ -22,7 +22,7 @@ pub struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// Somebody else holds it, and has not finished.
-    InProgress,
+    InProgress { fingerprint: Option<Fingerprint> },
     /// It made a payment; `response` is the body that told so.
     Success { fingerprint: Fingerprint, response: String },
     /// It made none: the funds were insufficient. The same request may run again.
@@ -80,6 +80,11 @@ impl Decision {
     pub fn changes_nothing(&self) -> bool {
         self.payments.is_empty() && self.claims.is_empty()
     }
+
+    #[must_use]
+    pub fn declines_something(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Declined(_)))
+    }
 }
 
 /// Decides a batch.
@@ -90,12 +95,17 @@ impl Decision {
 #[expect(clippy::implicit_hasher, reason = "one caller, one hasher")]
 pub fn decide<'a>(
     now: Timestamp,
-    accounts: BTreeMap<AccountId, Standing>,
-    known: HashMap<PaymentId, Known>,
+    accounts: &BTreeMap<AccountId, Standing>,
+    known: &HashMap<PaymentId, Known>,
     intents: impl IntoIterator<Item = &'a Intent>,
 ) -> Decision {
-    let mut ledger =
-        Ledger { now, accounts, known, claims: BTreeMap::new(), decision: Decision::default() };
+    let mut ledger = Ledger {
+        now,
+        accounts: accounts.clone(),
+        known: known.clone(),
+        claims: BTreeMap::new(),
+        decision: Decision::default(),
+    };
     for intent in intents {
         let outcome = ledger.take(intent);
         ledger.decision.outcomes.push(outcome);
@@ -119,12 +129,14 @@ impl Ledger {
             return Outcome::Declined(Declined::AccountNotFound(intent.from()));
         };
         match self.known.get(&intent.id()) {
-            Some(Known::InProgress) => return Outcome::InProgress,
-            Some(Known::Success { fingerprint: of, .. } | Known::Failed { fingerprint: of })
-                if *of != fingerprint =>
-            {
+            Some(
+                Known::Success { fingerprint: of, .. }
+                | Known::Failed { fingerprint: of }
+                | Known::InProgress { fingerprint: Some(of) },
+            ) if *of != fingerprint => {
                 return Outcome::Declined(Declined::KeyReused);
             }
+            Some(Known::InProgress { .. }) => return Outcome::InProgress,
             Some(Known::Success { response, .. }) => return Outcome::Replayed(response.clone()),
             Some(Known::Failed { .. }) | None => {}
         }

@@ -10,7 +10,6 @@ use super::headers::IDEMPOTENCY_REPLAYED;
 use super::query::{account_id, limit, link_next, query};
 use crate::domain::{AccountId, Amount, Invalid, Name, Opening};
 use crate::service::Service;
-use crate::service::accounts::Request;
 
 /// Accounts in a list, by default and at the most.
 const LIST_SIZE: u16 = 50;
@@ -90,7 +89,7 @@ pub(super) async fn open(
     Json(body): Json<OpenAccount>,
 ) -> Result<HttpResponse, ApiError> {
     let key = idempotency_key(&request, None)?;
-    let opened = service.accounts.open(Request { opening: opening(body)?, key }).await?;
+    let opened = service.accounts.open(opening(body)?, key).await?;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("/accounts/{}", opened.id)));
     if opened.replayed {

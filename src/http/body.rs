@@ -43,6 +43,10 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
                 }
                 _ => ApiError::InvalidRequest("The body cannot be read.".to_owned()),
             })?;
+            // serde would take an array for a struct, its elements in the order of the fields.
+            if bytes.trim_ascii_start().first() != Some(&b'{') {
+                return Err(ApiError::InvalidRequest("The body is not a JSON object.".to_owned()));
+            }
             let parsed = serde_json::from_slice(&bytes);
             parsed
                 .map(Self)
@@ -66,7 +70,8 @@ impl<'de> Deserialize<'de> for Integer {
 
 fn integer(literal: &str) -> Option<Integer> {
     let digits = literal.strip_prefix('-').unwrap_or(literal);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    // Minus zero is no way to write the bank's number.
+    if digits.is_empty() || literal == "-0" || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let nearest = if literal.starts_with('-') { i64::MIN } else { i64::MAX };

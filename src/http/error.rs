@@ -83,7 +83,8 @@ fn sentence(refusal: &Refusal) -> String {
         }
         Refusal::DatabaseUnavailable => {
             "The database does not answer, so it may not be known whether the request was done. \
-             Sending it again with the same key is safe: nothing is done twice."
+             Sending it again with the same key is safe: nothing is done twice. Without a key, look \
+             first."
         }
         Refusal::Internal => {
             "The service failed, and its operator was told. Nothing was done for this request."

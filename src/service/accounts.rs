@@ -2,7 +2,10 @@
 //! its own: the account, its opening balance (a payment from the bank) and the idempotency key
 //! commit together.
 
+use std::collections::VecDeque;
+
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::payments::{pause_after, post_one};
 use super::queue::{Inbox, Obstacle, Queue, Ticket};
@@ -18,10 +21,9 @@ use crate::domain::{Account, AccountId, Balance, IdempotencyKey, Intent, Opening
 const ID_SEARCHES_MAX: u32 = 100;
 
 /// A request to open an account.
-#[derive(Clone)]
-pub struct Request {
-    pub opening: Opening,
-    pub key: Option<IdempotencyKey>,
+struct Request {
+    opening: Opening,
+    key: IdempotencyKey,
 }
 
 /// An account that was opened.
@@ -78,20 +80,19 @@ impl Accounts {
         self.readers.run(async |conn| db::accounts::list_by_id(conn, ids).await).await
     }
 
-    /// Whether there is no account but the bank.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub async fn are_none(&self) -> Result<bool, Refusal> {
-        self.readers.run(async |conn| db::accounts::is_empty(conn).await).await
-    }
-
     /// Opens an account.
     ///
     /// # Errors
     /// The id is taken, the key belongs to another request, the bank's balance is at its limit,
     /// or it could not be done in time.
-    pub async fn open(&self, request: Request) -> Result<Opened, Refusal> {
+    pub async fn open(
+        &self,
+        opening: Opening,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Opened, Refusal> {
+        // Also without a key of the client's, a commit whose answer was lost must not be repeated.
+        let unnamed = || IdempotencyKey::internal(&format!("opening {}", Uuid::new_v4()));
+        let request = Request { opening, key: key.unwrap_or_else(unnamed) };
         self.queue.submit(request).await.map_err(Refusal::from)?
     }
 }
@@ -101,43 +102,78 @@ struct Opener {
     limits: Limits,
 }
 
+/// An opening that is not answered yet.
+struct Pending {
+    ticket: OpenTicket,
+    attempt: u32,
+}
+
 impl Opener {
+    /// One opening after another; one that has to wait goes to the end of the line.
     async fn run(mut self, mut inbox: Inbox<Request, Result<Opened, Refusal>>) {
-        while let Some(ticket) = inbox.recv().await {
-            self.serve(ticket).await;
+        let mut line: VecDeque<Pending> = VecDeque::new();
+        loop {
+            if line.is_empty() {
+                match inbox.recv().await {
+                    Some(ticket) => line.push_back(Pending { ticket, attempt: 1 }),
+                    None => return,
+                }
+            }
+            while line.len() < self.limits.queue_max
+                && let Ok(ticket) = inbox.try_recv()
+            {
+                line.push_back(Pending { ticket, attempt: 1 });
+            }
+            if let Some(pending) = line.pop_front()
+                && let Some(again) = self.serve(pending).await
+            {
+                line.push_back(again);
+            }
         }
     }
 
-    async fn serve(&mut self, ticket: OpenTicket) {
-        let mut attempt: u32 = 1;
-        while ticket.take() {
-            let mut obstacle = Obstacle::Key;
-            let opened = self
-                .session
-                .transaction(async |conn| open(conn, &ticket.work, &mut obstacle).await)
-                .await;
-            let error = match opened {
-                Ok((result, _)) => return ticket.answer(result),
-                Err(error) => error,
-            };
-            match error.kind() {
-                Kind::LockNotAvailable => {}
-                Kind::Conflict | Kind::Unavailable if attempt < self.limits.attempts_max => {
-                    tracing::warn!(%error, attempt, "an account's opening is tried again");
-                    obstacle = Obstacle::Database;
-                }
-                Kind::Conflict | Kind::Unavailable => {
-                    tracing::error!(%error, "an account's opening is given up");
-                    return ticket.answer(Err(Refusal::DatabaseUnavailable));
-                }
-                Kind::Refused | Kind::Bug => {
-                    tracing::error!(%error, "the database refused an account's opening");
-                    return ticket.answer(Err(Refusal::Internal));
-                }
+    /// Tries once. Returns what is to be tried again.
+    async fn serve(&mut self, pending: Pending) -> Option<Pending> {
+        let Pending { ticket, attempt } = pending;
+        if !ticket.take() {
+            return None;
+        }
+        let mut obstacle = Obstacle::Key;
+        let opened = self
+            .session
+            .transaction(async |conn| open(conn, &ticket.work, &mut obstacle).await)
+            .await;
+        let error = match opened {
+            Ok((result, _)) => {
+                ticket.answer(result);
+                return None;
             }
-            ticket.release(obstacle);
-            tokio::time::sleep(pause_after(attempt)).await;
-            attempt = attempt.saturating_add(1);
+            Err(error) => error,
+        };
+        if error.leaves_doubt() {
+            ticket.doubt();
+        }
+        match error.kind() {
+            Kind::LockNotAvailable => {
+                // It has waited for its lock as long as a transaction may; no need to pause.
+                ticket.release(obstacle);
+                Some(Pending { ticket, attempt })
+            }
+            Kind::Conflict | Kind::Unavailable if attempt < self.limits.attempts_max => {
+                tracing::warn!(%error, attempt, "an account's opening is tried again");
+                ticket.release(Obstacle::Database);
+                tokio::time::sleep(pause_after(attempt)).await;
+                Some(Pending { ticket, attempt: attempt.saturating_add(1) })
+            }
+            kind => {
+                tracing::error!(%error, "an account's opening failed");
+                let refusal = ticket.refusal(match kind {
+                    Kind::Conflict | Kind::Unavailable => Refusal::DatabaseUnavailable,
+                    _ => Refusal::Internal,
+                });
+                ticket.answer(Err(refusal));
+                None
+            }
         }
     }
 }
@@ -150,15 +186,13 @@ async fn open(
     obstacle: &mut Obstacle,
 ) -> Result<End<Result<Opened, Refusal>>, Error> {
     let Request { opening, key } = request;
-    if let Some(key) = key {
-        let fingerprint = opening.fingerprint();
-        if let Some(claimed) = db::accounts::claim_key(conn, key, &fingerprint).await? {
-            return Ok(End::RollBack(if claimed.fingerprint == fingerprint {
-                Ok(Opened { id: claimed.account, body: claimed.response, replayed: true })
-            } else {
-                Err(Refusal::Declined(Declined::KeyReused))
-            }));
-        }
+    let fingerprint = opening.fingerprint();
+    if let Some(claimed) = db::accounts::claim_key(conn, key, &fingerprint).await? {
+        return Ok(End::RollBack(if claimed.fingerprint == fingerprint {
+            Ok(Opened { id: claimed.account, body: claimed.response, replayed: true })
+        } else {
+            Err(Refusal::Declined(Declined::KeyReused))
+        }));
     }
     *obstacle = Obstacle::Lock;
     let Some(mut account) = insert(conn, opening).await? else {
@@ -166,9 +200,10 @@ async fn open(
         return Ok(End::RollBack(Err(taken)));
     };
     if let Some(amount) = opening.balance {
-        let key = IdempotencyKey::of_opening(account.id);
-        let intent = Intent::new(AccountId::BANK, account.id, amount, None, key, None)
-            .map_err(|_| Error::KnownAlready)?;
+        let key = IdempotencyKey::internal(&format!("opening balance of account {}", account.id));
+        let Ok(intent) = Intent::new(AccountId::BANK, account.id, amount, None, key, None) else {
+            return Ok(End::RollBack(Err(Refusal::Internal)));
+        };
         let decision = post_one(conn, &intent).await?;
         match decision.outcomes.first() {
             Some(Outcome::Posted(_)) => account.balance = Balance::from_cents(amount.cents()),
@@ -176,14 +211,12 @@ async fn open(
                 return Ok(End::RollBack(Err(Refusal::Declined(*declined))));
             }
             // A new account's key was never used.
-            _ => return Err(Error::KnownAlready),
+            _ => return Ok(End::RollBack(Err(Refusal::Internal))),
         }
     }
     // Nothing in it can fail to serialize.
     let body = serde_json::to_string(&account).unwrap_or_default();
-    if let Some(key) = key {
-        db::accounts::complete_key(conn, key, account.id, &body).await?;
-    }
+    db::accounts::complete_key(conn, key, account.id, &body).await?;
     Ok(End::Commit(Ok(Opened { id: account.id, body, replayed: false })))
 }
 

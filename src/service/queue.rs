@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::Refusal;
+
 /// What a waiting request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Obstacle {
@@ -27,31 +29,52 @@ enum Stage {
     Waiting(Obstacle),
     /// A transaction has it: its outcome is not known before that ends.
     Taken,
-    Withdrawn,
+    /// A transaction has it, and its request waits for nothing but that transaction.
+    Leaving,
+    Withdrawn(Obstacle),
 }
 
 /// What a request and its ticket both see.
 struct Shared {
-    stage: Mutex<Stage>,
-    /// Wakes a request whose time was over while a transaction had its ticket.
+    state: Mutex<State>,
+    /// Wakes a request that was leaving.
     released: Notify,
+}
+
+struct State {
+    stage: Stage,
+    /// The connection broke in a transaction that had it, perhaps after a commit.
+    in_doubt: bool,
 }
 
 impl Shared {
     /// No code can panic while it holds this lock, so a poisoned one is as good as any.
-    fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives up waiting: at once, or when the transaction that has the ticket lets it go.
     fn withdraw(&self) -> Option<Obstacle> {
-        let mut stage = self.stage();
-        match *stage {
-            Stage::Waiting(obstacle) => {
-                *stage = Stage::Withdrawn;
+        let mut state = self.state();
+        match state.stage {
+            Stage::Waiting(obstacle) | Stage::Withdrawn(obstacle) => {
+                state.stage = Stage::Withdrawn(obstacle);
                 Some(obstacle)
             }
-            Stage::Taken | Stage::Withdrawn => None,
+            Stage::Taken | Stage::Leaving => {
+                state.stage = Stage::Leaving;
+                None
+            }
         }
+    }
+}
+
+/// Withdraws the ticket of a request that is dropped, because its client went away.
+struct Waiting(Arc<Shared>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.withdraw();
     }
 }
 
@@ -66,24 +89,42 @@ pub(super) struct Ticket<W, A> {
 impl<W, A> Ticket<W, A> {
     /// Takes the ticket for a transaction; `false` where the request has given up.
     pub fn take(&self) -> bool {
-        let mut stage = self.shared.stage();
-        match *stage {
-            Stage::Waiting(_) | Stage::Taken => {
-                *stage = Stage::Taken;
+        let mut state = self.shared.state();
+        match state.stage {
+            Stage::Waiting(_) => {
+                state.stage = Stage::Taken;
                 true
             }
-            Stage::Withdrawn => false,
+            Stage::Taken | Stage::Leaving => true,
+            Stage::Withdrawn(_) => false,
         }
     }
 
-    /// Lets the request wait on; it may give up from now on.
+    /// Lets the request wait on, or go where it has been leaving.
     pub fn release(&self, obstacle: Obstacle) {
-        *self.shared.stage() = Stage::Waiting(obstacle);
+        let mut state = self.shared.state();
+        // Whatever it waits for next, it may have been done already.
+        let obstacle = if state.in_doubt { Obstacle::Database } else { obstacle };
+        state.stage = match state.stage {
+            Stage::Waiting(_) | Stage::Taken => Stage::Waiting(obstacle),
+            Stage::Leaving => Stage::Withdrawn(obstacle),
+            Stage::Withdrawn(before) => Stage::Withdrawn(before),
+        };
         self.shared.released.notify_one();
     }
 
+    /// Notes that it is not known whether the work was done; only an answer ends that.
+    pub fn doubt(&self) {
+        self.shared.state().in_doubt = true;
+    }
+
+    /// What a request is told that is refused now: that nothing was done, unless that is in doubt.
+    pub fn refusal(&self, refusal: Refusal) -> Refusal {
+        if self.shared.state().in_doubt { Refusal::DatabaseUnavailable } else { refusal }
+    }
+
     pub fn is_withdrawn(&self) -> bool {
-        matches!(*self.shared.stage(), Stage::Withdrawn)
+        matches!(self.shared.state().stage, Stage::Withdrawn(_))
     }
 
     /// How long the request has been waiting.
@@ -119,9 +160,10 @@ impl<W, A> Queue<W, A> {
     pub async fn submit(&self, work: W) -> Result<A, Obstacle> {
         let (answer, mut answered) = oneshot::channel();
         let shared = Arc::new(Shared {
-            stage: Mutex::new(Stage::Waiting(Obstacle::Queue)),
+            state: Mutex::new(State { stage: Stage::Waiting(Obstacle::Queue), in_doubt: false }),
             released: Notify::new(),
         });
+        let waiting = Waiting(Arc::clone(&shared));
         let ticket =
             Ticket { work, queued_at: Instant::now(), shared: Arc::clone(&shared), answer };
         self.tickets.try_send(ticket).map_err(|_| Obstacle::Queue)?;
@@ -130,7 +172,7 @@ impl<W, A> Queue<W, A> {
             return answer.map_err(|_| Obstacle::Database);
         }
         loop {
-            if let Some(obstacle) = shared.withdraw() {
+            if let Some(obstacle) = waiting.0.withdraw() {
                 return Err(obstacle);
             }
             tokio::select! {

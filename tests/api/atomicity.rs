@@ -72,6 +72,65 @@ async fn a_session_killed_between_writing_and_commit_leaves_nothing_half_done() 
     app.database.assert_sound();
 }
 
+/// Makes every commit take longer than the service waits for a transaction: its outcome is unknown.
+async fn app_with_slow_commits() -> App {
+    let app = App::start_with(&[
+        ("PAYONCE_WRITER__LOCK_WAIT_MS_MAX", "50"),
+        ("PAYONCE_DATABASE__STATEMENT_TIMEOUT_MS", "200"),
+        ("PAYONCE_DATABASE__TRANSACTION_TIMEOUT_MS", "300"),
+        ("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1000"),
+    ])
+    .await;
+    app.open_many(2, 1_000).await;
+    app.database
+        .execute(
+            "CREATE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql
+                 SET lock_timeout = 0 SET statement_timeout = 0 AS
+                 $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON payments
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly();
+             CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON accounts
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly()",
+        )
+        .await;
+    app
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_nothing_was_done_while_a_commit_is_in_doubt() {
+    let app = app_with_slow_commits().await;
+    let mut holder = app.database.session().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(4711)").execute(&mut holder).await.unwrap();
+    // The first commit hangs and holds both rows, so later attempts find the accounts locked.
+    let answer = app.pay(1, 2, 400, "k").await;
+    answer.assert_problem(503, "database_unavailable");
+    assert!(answer.text.contains("may not be known"), "{}", answer.text);
+    sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
+    eventually("a retry finds out", async || app.pay(1, 2, 400, "k").await.status == 200).await;
+    assert_eq!((app.balance(1).await, app.balance(2).await), (600, 1_400));
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn an_account_is_opened_once_although_its_commit_was_in_doubt() {
+    let app = app_with_slow_commits().await;
+    let mut holder = app.database.session().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(4711)").execute(&mut holder).await.unwrap();
+    let body = json!({"name": "Once", "opening_balance": 100});
+    let opening = app.post("/accounts", &body);
+    let freeing = async {
+        app.database.until(STOPPED).await;
+        // Long enough for the service to give the connection up, and to try again.
+        eventually("tried again", async || app.log().contains("tried again")).await;
+        sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
+    };
+    let (_, ()) = tokio::join!(opening, freeing);
+    app.database.until("SELECT EXISTS (SELECT FROM accounts WHERE name = 'Once')").await;
+    app.post("/accounts", &json!({"name": "Next"})).await;
+    assert_eq!(app.database.count("SELECT count(*) FROM accounts WHERE name = 'Once'").await, 1);
+    app.database.assert_sound();
+}
+
 #[tokio::test]
 async fn the_service_killed_before_its_commit_leaves_the_key_usable() {
     let mut app = App::start().await;

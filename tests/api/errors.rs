@@ -65,7 +65,8 @@ async fn every_malformed_payment_gets_its_code_and_is_not_stored() {
         (with("created_at", json!("2026-11-22T12:00:00")), 400, "invalid_request"),
         (with("created_at", json!(1.5)), 400, "invalid_request"),
         (with("created_at", json!(i64::MAX)), 400, "invalid_request"),
-        (json!([1, 2, 3]), 400, "invalid_request"),
+        // The fields of a payment in their order.
+        (json!([1, 2, 10, null, "k", null]), 400, "invalid_request"),
         (Value::Null, 400, "invalid_request"),
     ] {
         let answer = app.send_payment(&body).await;
@@ -91,7 +92,6 @@ async fn text_that_is_not_json_is_refused() {
         "nonsense",
         "{\"from\":1,\"to\":2,\"amount\":1",
         "\u{feff}{}",
-        // A number beyond 64 bits is an integer all the same, and too large.
         "{\"from\":1,\"from\":2,\"to\":2,\"amount\":1,\"idempotency_key\":\"k\"}",
     ] {
         let request = app
@@ -100,6 +100,11 @@ async fn text_that_is_not_json_is_refused() {
             .body(body);
         Answer::of(request).await.assert_problem(400, "invalid_request");
     }
+    let bank = "{\"from\":-0,\"to\":2,\"amount\":1,\"idempotency_key\":\"k\"}";
+    let request =
+        app.request("PUT", "/send_payment").header("content-type", "application/json").body(bank);
+    Answer::of(request).await.assert_problem(400, "invalid_request");
+    // A number beyond 64 bits is an integer all the same, and too large.
     let huge =
         "{\"from\":1,\"to\":2,\"amount\":100000000000000000000000000000,\"idempotency_key\":\"k\"}";
     let request =
@@ -250,6 +255,7 @@ async fn a_malformed_opening_opens_nothing() {
         (json!({"name": "x".repeat(101)}), 400, "invalid_request"),
         (json!({"name": "tab\t"}), 400, "invalid_request"),
         (json!({"balance": 5}), 400, "invalid_request"),
+        (json!([7, "x", 5]), 400, "invalid_request"),
         (json!({"opening_balance": -5}), 422, "invalid_amount"),
         (json!({"opening_balance": 0.5}), 400, "invalid_request"),
         (json!({"opening_balance": 9_007_199_254_740_992_i64}), 422, "invalid_amount"),

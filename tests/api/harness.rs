@@ -70,6 +70,15 @@ impl Database {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
     }
 
+    /// Lets Postgres look for deadlocks before a wait for a lock is given up.
+    pub async fn find_deadlocks_early(&self) {
+        self.execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 5',
+                                        current_database()); END $$",
+        )
+        .await;
+    }
+
     pub async fn count(&self, sql: &str) -> i64 {
         let mut conn = self.session().await;
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut conn).await.unwrap()

@@ -145,6 +145,31 @@ async fn a_key_holds_after_its_row_is_gone() {
 }
 
 #[tokio::test]
+async fn a_key_holds_after_its_row_is_gone_also_when_the_payment_could_not_be_made_again() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let original = app.pay(1, 2, 1_000, "all").await;
+    app.database.execute("DELETE FROM idempotency_keys").await;
+    // The money is gone, and yet this is not a case of insufficient funds.
+    let again = app.pay(1, 2, 1_000, "all").await;
+    assert_eq!(again.text, original.text);
+    assert!(again.is_replay());
+    app.pay(1, 99, 1_000, "all").await.assert_problem(422, "idempotency_key_reused");
+    app.pay(1, 2, 2_000, "all").await.assert_problem(422, "idempotency_key_reused");
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_key_in_progress_for_something_else_is_refused_at_once() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let held = "INSERT INTO idempotency_keys (user_id, key, status, fingerprint)
+                VALUES (1, 'held', 'in_progress', decode(repeat('00', 32), 'hex'))";
+    app.database.execute(held).await;
+    app.pay(1, 2, 10, "held").await.assert_problem(422, "idempotency_key_reused");
+}
+
+#[tokio::test]
 async fn one_key_sent_fifty_times_to_two_processes_pays_once() {
     let apps = App::start_two().await;
     apps[0].open_many(2, 1_000).await;

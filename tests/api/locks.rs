@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use sqlx::AssertSqlSafe;
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Answer, App, Database, eventually, payment};
 
@@ -20,10 +21,7 @@ async fn send_all(apps: &[App; 2], bodies: &[serde_json::Value], at_once: usize)
 #[tokio::test]
 async fn thousands_of_opposite_payments_neither_deadlock_nor_lose_a_cent() {
     let database = Database::new().await;
-    // Postgres is to look for deadlocks before a wait for a lock is given up.
-    let eager = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''5 ms''',
-                                            current_database()); END $$";
-    database.execute(eager).await;
+    database.find_deadlocks_early().await;
     let apps = [App::start_on(&database, &[]), App::start_on(&database, &[])];
     apps[0].open_many(4, 1_000_000).await;
     let bodies: Vec<_> = (0..4_000_i64)
@@ -74,7 +72,7 @@ async fn a_payer_with_money_for_seven_of_forty_payments_makes_exactly_seven() {
 
 #[tokio::test]
 async fn a_row_locked_by_somebody_else_delays_only_the_payments_that_need_it() {
-    let app = App::start().await;
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "30000")]).await;
     app.open_many(6, 1_000).await;
     let mut outside = app.database.session().await;
     sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 1 FOR UPDATE")
@@ -166,23 +164,67 @@ async fn a_payment_refused_for_a_busy_account_is_not_made_afterwards() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_no_lock_behind() {
+async fn a_client_that_goes_away_leaves_no_lock_and_no_payment_behind() {
     let app = App::start().await;
     app.open_many(2, 1_000).await;
-    for i in 0..50 {
-        let request =
-            app.request("PUT", "/send_payment").json(&payment(1, 2, 1, &format!("gone-{i}")));
-        let sending = tokio::spawn(Answer::try_of(request));
-        tokio::task::yield_now().await;
-        sending.abort();
-    }
+    let mut outside = app.database.session().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
+        .execute(&mut outside)
+        .await
+        .unwrap();
+    let body = payment(1, 2, 1, "gone").to_string();
+    let head = format!(
+        "PUT /send_payment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut wire =
+        tokio::net::TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
+    wire.write_all(head.as_bytes()).await.unwrap();
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                 AND application_name = 'payonce writer' AND wait_event_type = 'Lock')";
+    app.database.until(waits).await;
+    // A reset, as when a machine goes away: the service drops the request.
+    wire.set_zero_linger().unwrap();
+    drop(wire);
+    let gives_up = format!("SELECT NOT ({})", waits.strip_prefix("SELECT ").unwrap());
+    app.database.until(&gives_up).await;
+    let mut quiet = 0;
+    eventually("nobody waits for the account any more", async || {
+        let still = app.database.count(&format!("SELECT ({waits})::int::bigint")).await;
+        quiet = if still == 0 { quiet + 1 } else { 0 };
+        quiet > 40
+    })
+    .await;
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
     app.pay(1, 2, 1, "here").await.assert_paid();
-    app.database
-        .until(
-            "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-             AND application_name = 'payonce writer' AND state <> 'idle')",
-        )
+    assert_eq!(app.database.payments().await, 1);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn what_was_refused_for_a_full_queue_or_its_time_is_never_made_later() {
+    let app = App::start_with(&[
+        ("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "300"),
+        ("PAYONCE_WRITER__COUNT", "1"),
+        ("PAYONCE_WRITER__BATCH_MAX", "1"),
+    ])
+    .await;
+    app.open_many(4, 10_000).await;
+    let mut outside = app.database.session().await;
+    let lock = "BEGIN; SELECT FROM accounts WHERE id = 1 FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut outside).await.unwrap();
+    app.pay(1, 2, 1, "first").await.assert_problem(503, "account_busy");
+    // A long line, with payments for the blocked account at its end: some of them are set aside
+    // only after their time is over.
+    let others: Vec<_> = (0..900).map(|i| payment(3, 4, 1, &format!("other-{i}"))).collect();
+    let blocked: Vec<_> = (0..50).map(|i| payment(1, 2, 1, &format!("blocked-{i}"))).collect();
+    let answers = join_all(others.iter().chain(&blocked).map(|body| app.send_payment(body))).await;
+    let paid = answers.iter().filter(|answer| answer.status == 200).count();
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    eventually("the account is free again", async || app.pay(1, 2, 1, "last").await.status == 200)
         .await;
+    assert_eq!(app.database.payments().await, paid as i64 + 1);
     app.database.assert_sound();
 }
 

@@ -108,6 +108,16 @@ async fn two_services_share_the_private_database_and_the_last_one_stops_it() {
 }
 
 #[tokio::test]
+async fn two_first_starts_at_once_fill_one_playground() {
+    let home = Home::new();
+    let (one, two) = std::thread::scope(|scope| {
+        let (one, two) = (scope.spawn(|| home.start()), scope.spawn(|| home.start()));
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    assert_eq!((one.balance(10).await, two.balance(0).await), (100_000, -1_000_000));
+}
+
+#[tokio::test]
 async fn a_checkout_that_only_root_may_enter_has_its_database_elsewhere() {
     let closed = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
@@ -170,7 +180,7 @@ async fn it_can_be_told_not_to_migrate() {
     let database = Database::new().await;
     database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
     let app = App::start_on(&database, &[("PAYONCE_DATABASE__MIGRATE_ON_START", "false")]);
-    app.get("/health/ready").await.assert_problem(500, "internal");
+    app.get("/health/ready").await.assert_problem(503, "database_unavailable");
     assert!(command(&database).arg("migrate").status().unwrap().success());
     assert_eq!(app.get("/health/ready").await.status, 200);
 }
@@ -186,6 +196,10 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
         ("PAYONCE_WRITER__BATCH_MAX", "10001", "writer.batch_max"),
         ("PAYONCE_TELEMETRY__FORMAT", "xml", "telemetry.format"),
         ("PAYONCE_TELEMETRY__FILTER", "a=b=c", "telemetry.filter"),
+        ("PAYONCE_WRITER__LOCK_WAIT_MS_MAX", "3000", "writer.lock_wait_ms_max"),
+        ("PAYONCE_DATABASE__STATEMENT_TIMEOUT_MS", "9000", "database.statement_timeout_ms"),
+        ("PAYONCE_SERVER__CORS_ORIGINS", "*", "server.cors_origins"),
+        ("PAYONCE_SERVER__CORS_ORIGINS", "https://a.example,", "server.cors_origins"),
         ("DATABASE_URL", "mysql", "DATABASE_URL"),
         ("HOST", "no.such.host.invalid", "no.such.host.invalid"),
         ("PAYONCE_DATABASE__MIGRATE_URL", "nonsense", "database.migrate_url"),

@@ -111,7 +111,7 @@ proptest! {
         let (first, second) = wishes.split_at(cut.min(wishes.len()));
         for (batch, now) in [(first, time(1_000)), (second, time(500))] {
             let intents: Vec<Intent> = batch.iter().map(intent).collect();
-            let decision = decide(now, standings.clone(), known.clone(), &intents);
+            let decision = decide(now, &standings, &known, &intents);
             for (wish, outcome) in batch.iter().zip(&decision.outcomes) {
                 prop_assert_eq!(word(outcome, wish), model.take(wish), "{:?}", wish);
             }
@@ -168,7 +168,7 @@ fn an_amount_is_from_one_cent_to_the_limit() {
 fn the_same_key_twice_in_one_batch_is_one_payment_and_a_replay() {
     let wish = Wish { from: 1, to: 2, amount: 5, key: 1 };
     let intents = [intent(&wish), intent(&wish)];
-    let decision = decide(time(1), accounts(&[(1, 10), (2, 0)]), HashMap::new(), &intents);
+    let decision = decide(time(1), &accounts(&[(1, 10), (2, 0)]), &HashMap::new(), &intents);
     let [Outcome::Posted(first), Outcome::Replayed(second)] = decision.outcomes.as_slice() else {
         panic!("{:?}", decision.outcomes);
     };
@@ -180,7 +180,7 @@ fn the_same_key_twice_in_one_batch_is_one_payment_and_a_replay() {
 fn a_failure_that_succeeds_later_in_the_batch_is_written_once_as_a_success() {
     let wishes = [(1, 2, 50, 1), (3, 1, 50, 1), (1, 2, 50, 1)]
         .map(|(from, to, amount, key)| intent(&Wish { from, to, amount, key }));
-    let decision = decide(time(1), accounts(&[(1, 0), (2, 0), (3, 60)]), HashMap::new(), &wishes);
+    let decision = decide(time(1), &accounts(&[(1, 0), (2, 0), (3, 60)]), &HashMap::new(), &wishes);
     assert!(matches!(decision.outcomes[0], Outcome::Declined(Declined::InsufficientFunds)));
     assert!(matches!(decision.outcomes[2], Outcome::Posted(_)));
     let of_one: Vec<_> = decision.claims.iter().filter(|claim| claim.payer.get() == 1).collect();
@@ -192,15 +192,15 @@ fn a_failure_that_succeeds_later_in_the_batch_is_written_once_as_a_success() {
 fn a_stored_failure_that_fails_again_writes_nothing() {
     let again = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
     let known = HashMap::from([(again.id(), Known::Failed { fingerprint: again.fingerprint() })]);
-    let decision = decide(time(1), accounts(&[(1, 0), (2, 0)]), known, [&again]);
+    let decision = decide(time(1), &accounts(&[(1, 0), (2, 0)]), &known, [&again]);
     assert!(decision.changes_nothing());
 }
 
 #[test]
 fn a_key_in_progress_decides_nothing() {
     let held = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
-    let known = HashMap::from([(held.id(), Known::InProgress)]);
-    let decision = decide(time(1), accounts(&[(1, 100), (2, 0)]), known, [&held]);
+    let known = HashMap::from([(held.id(), Known::InProgress { fingerprint: None })]);
+    let decision = decide(time(1), &accounts(&[(1, 100), (2, 0)]), &known, [&held]);
     assert_eq!(decision.outcomes, [Outcome::InProgress]);
     assert!(decision.changes_nothing());
 }

@@ -22,9 +22,9 @@ pub(super) struct Posted {
 /// Which of an intent's traces are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// Its key. Enough as long as the key's row was not removed.
+    /// Its key, and its payment where it would be declined.
     Keys,
-    /// Its payment too: after a first attempt found a payment without its key.
+    /// Its key and its payment: after a first attempt met a payment whose key's row is gone.
     KeysAndPayments,
 }
 
@@ -61,7 +61,12 @@ pub(super) async fn post(
             if reading == Reading::KeysAndPayments {
                 known.extend(posting::read_payments(conn, &free).await?);
             }
-            let decision = ledger::decide(now, accounts, known, free.iter().copied());
+            let mut decision = ledger::decide(now, &accounts, &known, free.iter().copied());
+            if reading == Reading::Keys && decision.declines_something() {
+                // Whoever is declined may have been paid already, under a key whose row is gone.
+                known.extend(posting::read_payments(conn, &free).await?);
+                decision = ledger::decide(now, &accounts, &known, free.iter().copied());
+            }
             if !decision.changes_nothing() {
                 posting::write(conn, &decision).await?;
             }
@@ -84,7 +89,7 @@ pub(in crate::service) async fn post_one(
     let ids = BTreeSet::from([intent.from(), intent.to()]);
     let accounts = posting::lock_accounts(conn, &ids, Locking::Wait).await?;
     let (now, known) = posting::read_keys(conn, &[intent]).await?;
-    let decision = ledger::decide(now, accounts, known, [intent]);
+    let decision = ledger::decide(now, &accounts, &known, [intent]);
     if !decision.changes_nothing() {
         posting::write(conn, &decision).await?;
     }

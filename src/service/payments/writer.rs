@@ -124,13 +124,14 @@ impl Writer {
                     None => return,
                 }
             }
-            while let Ok(ticket) = set_aside.try_recv() {
+            while waiting.len() < self.limits.queue_max
+                && let Ok(ticket) = set_aside.try_recv()
+            {
                 waiting.push_back(ticket);
             }
             waiting.retain(|ticket| !ticket.is_withdrawn());
 
-            let count = waiting.len().min(self.limits.batch_max);
-            let tickets: Vec<PayTicket> = waiting.drain(..count).collect();
+            let tickets = self.next_round(&mut waiting);
             let tried =
                 tickets.iter().flat_map(|ticket| [ticket.work.from(), ticket.work.to()]).collect();
             // It waits only while it holds nothing: whoever needs another of these accounts goes on.
@@ -138,17 +139,38 @@ impl Writer {
             let locking = awaited.map_or(Locking::Skip, Locking::WaitFor);
             let left = self.post(tickets, locking).await;
             self.blocked.update(&tried, &left.blocked);
-            let mut seen = HashSet::new();
             for (ticket, obstacle) in left.tickets {
-                // Behind another request with the same key it waits for that one.
-                let first = seen.insert(ticket.work.id());
-                ticket.release(if first { obstacle } else { Obstacle::Key });
+                ticket.release(obstacle);
                 waiting.push_back(ticket);
             }
+            // Behind another request with the same key it waits for that one.
+            let mut seen = HashSet::new();
+            waiting.iter().filter(|ticket| !seen.insert(ticket.work.id())).for_each(|ticket| {
+                ticket.release(Obstacle::Key);
+            });
             if !left.posted_any {
                 tokio::time::sleep(WAITING_PAUSE).await;
             }
         }
+    }
+
+    /// Of the payments that wait for one and the same account, one finds out whether it is free: many
+    /// of them shall not keep away those that wait for another.
+    fn next_round(&self, waiting: &mut VecDeque<PayTicket>) -> Vec<PayTicket> {
+        let mut awaited = HashSet::new();
+        let mut round = Vec::new();
+        let mut later = VecDeque::new();
+        for ticket in waiting.drain(..) {
+            let account = self.blocked.among(&ticket.work);
+            let is_represented = account.is_some_and(|id| !awaited.insert(id));
+            if is_represented || round.len() >= self.limits.batch_max {
+                later.push_back(ticket);
+            } else {
+                round.push(ticket);
+            }
+        }
+        *waiting = later;
+        round
     }
 
     /// Posts the tickets that are not withdrawn: together, or in parts where the whole fails.
@@ -219,6 +241,9 @@ impl Writer {
         left: &mut Left,
     ) {
         let Round { mut tickets, locking, attempt } = round;
+        if error.leaves_doubt() {
+            tickets.iter().for_each(PayTicket::doubt);
+        }
         match error.kind() {
             Kind::Conflict if attempt == 1 && matches!(error, Error::KnownAlready) => {
                 rounds.push(Round { tickets, locking, attempt: 2 });
@@ -229,6 +254,7 @@ impl Writer {
             Kind::Refused | Kind::LockNotAvailable if tickets.len() > 1 => {
                 // Some of it is at fault. The half with the culprit will be halved again.
                 let second = tickets.split_off(tickets.len().div_euclid(2));
+                second.iter().for_each(|ticket| ticket.release(Obstacle::Queue));
                 rounds.push(Round { tickets: second, locking, attempt });
                 rounds.push(Round { tickets, locking, attempt });
             }
@@ -258,7 +284,8 @@ impl Writer {
 }
 
 fn refuse(ticket: PayTicket, refusal: Refusal) {
-    ticket.answer(Answer { result: Err(refusal), timing: None });
+    let result = Err(ticket.refusal(refusal));
+    ticket.answer(Answer { result, timing: None });
 }
 
 /// 10 ms after the first attempt, then twice as long each time.
