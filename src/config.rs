@@ -31,12 +31,15 @@ pub struct Server {
     pub port: u16,
     /// Threads that serve HTTP; 0: one for each core.
     pub workers: usize,
+    /// For each worker.
     pub connections_max: NonZeroUsize,
+    /// A larger body is refused.
     pub body_bytes_max: NonZeroUsize,
     /// How long a client may take to send a request's head, and then its body.
     pub read_timeout_ms: NonZeroU32,
     /// How long a request may wait before its payment is taken up.
     pub request_timeout_ms: NonZeroU32,
+    /// How long an idle connection is kept.
     pub keep_alive_ms: NonZeroU32,
     /// How long requests under way may take to end when the service stops.
     pub shutdown_timeout_ms: NonZeroU32,
@@ -51,11 +54,15 @@ pub struct Database {
     pub url: Option<SecretString>,
     /// For migrations only, where the service's own role may not change the schema.
     pub migrate_url: Option<SecretString>,
+    /// Whether `serve` brings the schema up to date first.
     pub migrate_on_start: bool,
+    /// How long opening a connection may take.
     pub connect_timeout_ms: NonZeroU32,
+    /// How long Postgres lets a statement run.
     pub statement_timeout_ms: NonZeroU32,
     /// How long a transaction may take before its connection is given up.
     pub transaction_timeout_ms: NonZeroU32,
+    /// Connections that read.
     pub readers_max: NonZeroU16,
     /// How long a read may take, the wait for a connection included.
     pub read_timeout_ms: NonZeroU32,
@@ -69,6 +76,7 @@ pub struct Database {
 pub struct Writer {
     /// Transactions that post payments side by side.
     pub count: NonZeroU32,
+    /// Payments, and apart from them openings, that may wait.
     pub queue_max: NonZeroUsize,
     /// Payments in one transaction.
     pub batch_max: NonZeroUsize,
@@ -81,6 +89,7 @@ pub struct Writer {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct History {
+    /// Payments on a page, at the most.
     pub page_size_max: NonZeroU16,
 }
 

@@ -24,16 +24,24 @@ use payments::Payments;
 use queue::Obstacle;
 use reading::Readers;
 
-/// Why a request was not done. All but `Internal` are told to the client as they are.
+/// Why a request has no result. After `DatabaseUnavailable` it may have been done all the same; after
+/// any other it was not, and will not be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
+    /// The rule said no.
     Declined(Declined),
+    /// The id for a new account is taken.
     AccountExists(AccountId),
     PaymentNotFound,
+    /// Another request held the key for as long as this one may wait.
     KeyInProgress,
+    /// Its turn did not come in time, or the queue was full.
     Overloaded,
+    /// Somebody else held an account's row for as long as the request may wait.
     AccountBusy,
+    /// The database did not answer, or lost the connection.
     DatabaseUnavailable,
+    /// The service or its database failed in a way that a retry does not mend.
     Internal,
 }
 

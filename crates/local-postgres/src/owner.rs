@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -33,9 +34,12 @@ impl Owner {
 
     /// Makes `dir`, readable by its owner alone, or takes it over where root made it before.
     pub(crate) fn make_dir(self, dir: &Path) -> Result<()> {
-        if !dir.exists() {
-            let made = fs::DirBuilder::new().mode(0o700).create(dir);
-            made.with_context(|| format!("{} cannot be made", dir.display()))?;
+        match fs::DirBuilder::new().mode(0o700).create(dir) {
+            // Another process may be starting too.
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("{} cannot be made", dir.display()));
+            }
+            _ => {}
         }
         let uid = fs::metadata(dir)?.uid();
         match self {
