@@ -127,9 +127,9 @@ impl<W, A> Ticket<W, A> {
         matches!(self.shared.state().stage, Stage::Withdrawn(_))
     }
 
-    /// How long the request has been waiting.
-    pub fn waited(&self) -> Duration {
-        self.queued_at.elapsed()
+    /// When the request began to wait.
+    pub fn queued_at(&self) -> Instant {
+        self.queued_at
     }
 
     pub fn answer(self, answer: A) {

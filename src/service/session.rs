@@ -68,13 +68,11 @@ impl Session {
                 tx.rollback().await?;
                 Ok((value, started.elapsed()))
             }
-            Err(error) => {
+            Err(error) => match tx.rollback().await {
+                Ok(()) => Err(error),
                 // A connection that cannot even roll back is dropped, and its locks with it.
-                if tx.rollback().await.is_err() {
-                    return Err(error);
-                }
-                Err(error)
-            }
+                Err(_) => return Err(error),
+            },
         };
         self.conn = Some((conn, since));
         result

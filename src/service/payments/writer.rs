@@ -99,11 +99,10 @@ impl Writer {
             if inbox.lock().await.recv_many(&mut tickets, self.limits.batch_max).await == 0 {
                 return;
             }
-            let (concerned, free) =
+            let (concerned, free): (Vec<_>, Vec<_>) =
                 tickets.into_iter().partition(|ticket| self.blocked.among(&ticket.work).is_some());
             let left = self.post(free, Locking::Wait).await;
             self.blocked.add(&left.blocked);
-            let concerned: Vec<PayTicket> = concerned;
             let concerned = concerned.into_iter().map(|ticket| (ticket, Obstacle::Lock));
             for (ticket, obstacle) in left.tickets.into_iter().chain(concerned) {
                 ticket.release(obstacle);
@@ -143,11 +142,13 @@ impl Writer {
                 ticket.release(obstacle);
                 waiting.push_back(ticket);
             }
-            // Behind another request with the same key it waits for that one.
+            // Behind an older request with the same key it waits for that one.
+            let mut by_age: Vec<&PayTicket> = waiting.iter().collect();
+            by_age.sort_by_key(|ticket| ticket.queued_at());
             let mut seen = HashSet::new();
-            waiting.iter().filter(|ticket| !seen.insert(ticket.work.id())).for_each(|ticket| {
-                ticket.release(Obstacle::Key);
-            });
+            for younger in by_age.into_iter().filter(|ticket| !seen.insert(ticket.work.id())) {
+                younger.release(Obstacle::Key);
+            }
             if !left.posted_any {
                 tokio::time::sleep(WAITING_PAUSE).await;
             }
@@ -182,7 +183,8 @@ impl Writer {
             if round.tickets.is_empty() {
                 continue;
             }
-            let waited: Vec<Duration> = round.tickets.iter().map(PayTicket::waited).collect();
+            let waited: Vec<Duration> =
+                round.tickets.iter().map(|ticket| ticket.queued_at().elapsed()).collect();
             let intents: Vec<&Intent> = round.tickets.iter().map(|ticket| &ticket.work).collect();
             // Only a repeated attempt can be about a payment whose key's row is gone.
             let reading = if round.attempt == 1 { Reading::Keys } else { Reading::KeysAndPayments };
