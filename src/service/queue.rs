@@ -81,7 +81,8 @@ impl Drop for Waiting {
 /// A request's work, and the way to answer it.
 pub(super) struct Ticket<W, A> {
     pub work: W,
-    queued_at: Instant,
+    /// When the request began to wait.
+    pub queued_at: Instant,
     shared: Arc<Shared>,
     answer: oneshot::Sender<A>,
 }
@@ -125,11 +126,6 @@ impl<W, A> Ticket<W, A> {
 
     pub fn is_withdrawn(&self) -> bool {
         matches!(self.shared.state().stage, Stage::Withdrawn(_))
-    }
-
-    /// When the request began to wait.
-    pub fn queued_at(&self) -> Instant {
-        self.queued_at
     }
 
     pub fn answer(self, answer: A) {

@@ -142,13 +142,6 @@ impl Writer {
                 ticket.release(obstacle);
                 waiting.push_back(ticket);
             }
-            // Behind an older request with the same key it waits for that one.
-            let mut by_age: Vec<&PayTicket> = waiting.iter().collect();
-            by_age.sort_by_key(|ticket| ticket.queued_at());
-            let mut seen = HashSet::new();
-            for younger in by_age.into_iter().filter(|ticket| !seen.insert(ticket.work.id())) {
-                younger.release(Obstacle::Key);
-            }
             if !left.posted_any {
                 tokio::time::sleep(WAITING_PAUSE).await;
             }
@@ -184,7 +177,7 @@ impl Writer {
                 continue;
             }
             let waited: Vec<Duration> =
-                round.tickets.iter().map(|ticket| ticket.queued_at().elapsed()).collect();
+                round.tickets.iter().map(|ticket| ticket.queued_at.elapsed()).collect();
             let intents: Vec<&Intent> = round.tickets.iter().map(|ticket| &ticket.work).collect();
             // Only a repeated attempt can be about a payment whose key's row is gone.
             let reading = if round.attempt == 1 { Reading::Keys } else { Reading::KeysAndPayments };
