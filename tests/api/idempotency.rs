@@ -234,7 +234,7 @@ async fn a_key_in_progress_past_the_time_limit_is_a_conflict_to_be_retried() {
 
 #[tokio::test]
 async fn two_copies_that_waited_in_vain_for_an_account_leave_the_key_free() {
-    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "500")]).await;
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1000")]).await;
     app.open_many(2, 1_000).await;
     let mut outside = app.database.session().await;
     sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")

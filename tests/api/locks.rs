@@ -140,7 +140,7 @@ async fn a_payment_that_waits_for_a_row_holds_no_other_meanwhile() {
 
 #[tokio::test]
 async fn a_payment_refused_for_a_busy_account_is_not_made_afterwards() {
-    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "400")]).await;
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1000")]).await;
     app.open_many(3, 1_000).await;
     let mut outside = app.database.session().await;
     sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
