@@ -164,16 +164,18 @@ impl<W, A> Queue<W, A> {
             Ticket { work, queued_at: Instant::now(), shared: Arc::clone(&shared), answer };
         self.tickets.try_send(ticket).map_err(|_| Obstacle::Queue)?;
 
+        // A ticket that was withdrawn is dropped without an answer; any other only by a writer that is
+        // gone.
+        let unanswered = |_| waiting.0.withdraw().unwrap_or(Obstacle::Database);
         if let Ok(answer) = tokio::time::timeout(self.timeout, &mut answered).await {
-            return answer.map_err(|_| Obstacle::Database);
+            return answer.map_err(unanswered);
         }
         loop {
             if let Some(obstacle) = waiting.0.withdraw() {
                 return Err(obstacle);
             }
             tokio::select! {
-                // Only a writer that is gone drops a ticket without an answer.
-                answer = &mut answered => return answer.map_err(|_| Obstacle::Database),
+                answer = &mut answered => return answer.map_err(unanswered),
                 () = shared.released.notified() => {}
             }
         }
