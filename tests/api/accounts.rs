@@ -125,16 +125,14 @@ async fn openings_and_payments_at_once_do_not_deadlock() {
 #[tokio::test]
 async fn an_opening_that_has_to_wait_keeps_no_other_waiting() {
     let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "30000")]).await;
-    let mut outside = app.database.session().await;
-    let bank = "BEGIN; SELECT FROM accounts WHERE id = 0 FOR UPDATE";
-    sqlx::raw_sql(bank).execute(&mut outside).await.unwrap();
+    let outside = app.database.lock_accounts("0").await;
     let body = json!({"opening_balance": 5});
     let waiting = app.post("/accounts", &body);
     let others = async {
         for _ in 0..5 {
             assert_eq!(app.post("/accounts", &json!({})).await.status, 201);
         }
-        sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+        outside.release().await;
     };
     let (waited, ()) = tokio::join!(waiting, others);
     assert_eq!(waited.status, 201);

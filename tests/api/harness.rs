@@ -70,6 +70,14 @@ impl Database {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
     }
 
+    /// Locks the rows of accounts, as somebody else than the service. `ids` are separated by commas.
+    pub async fn lock_accounts(&self, ids: &str) -> OutsideLock {
+        let mut session = self.session().await;
+        let sql = format!("BEGIN; SELECT FROM accounts WHERE id IN ({ids}) ORDER BY id FOR UPDATE");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut session).await.unwrap();
+        OutsideLock(session)
+    }
+
     /// Lets Postgres look for deadlocks before a wait for a lock is given up.
     pub async fn find_deadlocks_early(&self) {
         self.execute(
@@ -112,6 +120,20 @@ impl Database {
     pub fn assert_sound(&self) {
         let (ok, report) = self.audit();
         assert!(ok, "{report:#}");
+    }
+}
+
+/// True while a writer of the service waits for a lock.
+pub const A_WRITER_WAITS: &str =
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+     AND application_name = 'payonce writer' AND wait_event_type = 'Lock')";
+
+/// Row locks of a session that is not the service's.
+pub struct OutsideLock(PgConnection);
+
+impl OutsideLock {
+    pub async fn release(mut self) {
+        sqlx::raw_sql("COMMIT").execute(&mut self.0).await.unwrap();
     }
 }
 

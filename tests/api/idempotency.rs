@@ -236,16 +236,12 @@ async fn a_key_in_progress_past_the_time_limit_is_a_conflict_to_be_retried() {
 async fn two_copies_that_waited_in_vain_for_an_account_leave_the_key_free() {
     let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1000")]).await;
     app.open_many(2, 1_000).await;
-    let mut outside = app.database.session().await;
-    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
-        .execute(&mut outside)
-        .await
-        .unwrap();
+    let outside = app.database.lock_accounts("2").await;
     let body = payment(1, 2, 10, "twice");
     for answer in join_all([app.send_payment(&body), app.send_payment(&body)]).await {
         answer.assert_problem(503, "account_busy");
     }
-    sqlx::raw_sql("ROLLBACK").execute(&mut outside).await.unwrap();
+    outside.release().await;
     let answers = join_all([app.send_payment(&body), app.send_payment(&body)]).await;
     answers.iter().for_each(Answer::assert_paid);
     assert_eq!(answers.iter().filter(|answer| answer.is_replay()).count(), 1);

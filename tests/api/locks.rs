@@ -4,10 +4,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use sqlx::AssertSqlSafe;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Answer, App, Database, eventually, payment};
+use crate::harness::{A_WRITER_WAITS, Answer, App, Database, eventually, payment};
 
 /// Sends the payments through both processes in turn, `at_once` at a time.
 async fn send_all(apps: &[App; 2], bodies: &[serde_json::Value], at_once: usize) -> Vec<Answer> {
@@ -74,11 +73,7 @@ async fn a_payer_with_money_for_seven_of_forty_payments_makes_exactly_seven() {
 async fn a_row_locked_by_somebody_else_delays_only_the_payments_that_need_it() {
     let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "30000")]).await;
     app.open_many(6, 1_000).await;
-    let mut outside = app.database.session().await;
-    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 1 FOR UPDATE")
-        .execute(&mut outside)
-        .await
-        .unwrap();
+    let outside = app.database.lock_accounts("1").await;
 
     let blocked: Vec<_> = (0..10)
         .map(|i| {
@@ -100,7 +95,7 @@ async fn a_row_locked_by_somebody_else_delays_only_the_payments_that_need_it() {
                 .await,
             0
         );
-        sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+        outside.release().await;
     };
     let (answers, ()) = tokio::join!(waiting, going_on);
     answers.iter().for_each(Answer::assert_paid);
@@ -112,28 +107,27 @@ async fn a_row_locked_by_somebody_else_delays_only_the_payments_that_need_it() {
 async fn a_payment_that_waits_for_a_row_holds_no_other_meanwhile() {
     let app = App::start().await;
     app.open_many(3, 1_000).await;
-    let mut outside = app.database.session().await;
-    let lock = |id| format!("BEGIN; SELECT FROM accounts WHERE id = {id} FOR UPDATE NOWAIT");
-    sqlx::raw_sql(AssertSqlSafe(lock(3))).execute(&mut outside).await.unwrap();
+    let outside = app.database.lock_accounts("3").await;
     let waiting =
         tokio::spawn(Answer::of(app.request("PUT", "/send_payment").json(&payment(1, 3, 1, "k"))));
 
     let mut watcher = app.database.session().await;
     let mut other = app.database.session().await;
+    let take = "BEGIN; SELECT FROM accounts WHERE id = 1 FOR UPDATE NOWAIT";
     let waits =
         "SELECT max(query_start)::text FROM pg_stat_activity WHERE datname = current_database()
                  AND application_name = 'payonce writer' AND wait_event_type = 'Lock'";
     eventually("account 1 is free while account 3 is waited for", async || {
         let before: Option<String> =
             sqlx::query_scalar(waits).fetch_one(&mut watcher).await.unwrap();
-        let free = sqlx::raw_sql(AssertSqlSafe(lock(1))).execute(&mut other).await.is_ok();
+        let free = sqlx::raw_sql(take).execute(&mut other).await.is_ok();
         let after: Option<String> =
             sqlx::query_scalar(waits).fetch_one(&mut watcher).await.unwrap();
         sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
         free && before.is_some() && before == after
     })
     .await;
-    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    outside.release().await;
     waiting.await.unwrap().assert_paid();
     app.database.assert_sound();
 }
@@ -142,15 +136,11 @@ async fn a_payment_that_waits_for_a_row_holds_no_other_meanwhile() {
 async fn a_payment_refused_for_a_busy_account_is_not_made_afterwards() {
     let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1000")]).await;
     app.open_many(3, 1_000).await;
-    let mut outside = app.database.session().await;
-    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
-        .execute(&mut outside)
-        .await
-        .unwrap();
+    let outside = app.database.lock_accounts("2").await;
     let busy = app.pay(1, 2, 10, "busy").await;
     busy.assert_problem(503, "account_busy");
     assert_eq!(busy.json["retryable"], true);
-    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    outside.release().await;
     // The account is free again, and whatever waited for it would have had its turn before this.
     app.pay(3, 2, 5, "next").await.assert_paid();
     app.pay(1, 2, 7, "own-next").await.assert_paid();
@@ -167,11 +157,7 @@ async fn a_payment_refused_for_a_busy_account_is_not_made_afterwards() {
 async fn a_client_that_goes_away_leaves_no_lock_and_no_payment_behind() {
     let app = App::start().await;
     app.open_many(2, 1_000).await;
-    let mut outside = app.database.session().await;
-    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
-        .execute(&mut outside)
-        .await
-        .unwrap();
+    let outside = app.database.lock_accounts("2").await;
     let body = payment(1, 2, 1, "gone").to_string();
     let head = format!(
         "PUT /send_payment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -181,22 +167,20 @@ async fn a_client_that_goes_away_leaves_no_lock_and_no_payment_behind() {
     let mut wire =
         tokio::net::TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
     wire.write_all(head.as_bytes()).await.unwrap();
-    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-                 AND application_name = 'payonce writer' AND wait_event_type = 'Lock')";
-    app.database.until(waits).await;
+    app.database.until(A_WRITER_WAITS).await;
     // A reset, as when a machine goes away: the service drops the request.
     wire.set_zero_linger().unwrap();
     drop(wire);
-    let gives_up = format!("SELECT NOT ({})", waits.strip_prefix("SELECT ").unwrap());
+    let gives_up = format!("SELECT NOT ({})", A_WRITER_WAITS.strip_prefix("SELECT ").unwrap());
     app.database.until(&gives_up).await;
     let mut quiet = 0;
     eventually("nobody waits for the account any more", async || {
-        let still = app.database.count(&format!("SELECT ({waits})::int::bigint")).await;
+        let still = app.database.count(&format!("SELECT ({A_WRITER_WAITS})::int::bigint")).await;
         quiet = if still == 0 { quiet + 1 } else { 0 };
         quiet > 40
     })
     .await;
-    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    outside.release().await;
     app.pay(1, 2, 1, "here").await.assert_paid();
     assert_eq!(app.database.payments().await, 1);
     app.database.assert_sound();
@@ -211,21 +195,17 @@ async fn what_was_refused_while_it_stood_in_line_is_never_made_later() {
     ])
     .await;
     app.open_many(4, 1_000).await;
-    let mut outside = app.database.session().await;
-    let lock = "BEGIN; SELECT FROM accounts WHERE id IN (1, 3) ORDER BY id FOR UPDATE";
-    sqlx::raw_sql(lock).execute(&mut outside).await.unwrap();
+    let outside = app.database.lock_accounts("1, 3").await;
     // From now on account 1 is known to be locked.
     app.pay(1, 2, 1, "first").await.assert_problem(503, "account_busy");
     // The only writer waits for account 3. Meanwhile the time of a payment in line is over, and
     // only then the writer comes to it, to set it aside.
     let request = app.request("PUT", "/send_payment").json(&payment(3, 4, 1, "in-front"));
     let in_front = tokio::spawn(Answer::of(request));
-    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-                 AND application_name = 'payonce writer' AND wait_event_type = 'Lock')";
-    app.database.until(waits).await;
+    app.database.until(A_WRITER_WAITS).await;
     app.pay(1, 2, 1, "in-line").await.assert_problem(503, "overloaded");
     in_front.await.unwrap().assert_problem(503, "account_busy");
-    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    outside.release().await;
     eventually("the account is free again", async || app.pay(1, 2, 1, "last").await.status == 200)
         .await;
     assert_eq!(app.database.payments().await, 1);

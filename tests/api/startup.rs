@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::harness::{Answer, App, Database, bare_command, command, payment};
+use crate::harness::{A_WRITER_WAITS, Answer, App, Database, bare_command, command, payment};
 
 /// A directory for a private Postgres; whatever still runs there is stopped at the end.
 struct Home(tempfile::TempDir);
@@ -251,16 +251,12 @@ async fn a_database_that_cannot_be_reached_stops_the_start_without_telling_its_p
 async fn a_stop_answers_what_was_accepted() {
     let mut app = App::start().await;
     app.open_many(2, 1_000).await;
-    let mut outside = app.database.session().await;
-    sqlx::raw_sql("BEGIN; SELECT FROM accounts WHERE id = 2 FOR UPDATE")
-        .execute(&mut outside)
-        .await
-        .unwrap();
+    let outside = app.database.lock_accounts("2").await;
     let paying =
         tokio::spawn(Answer::of(app.request("PUT", "/send_payment").json(&payment(1, 2, 1, "k"))));
-    app.database.until("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").await;
+    app.database.until(A_WRITER_WAITS).await;
     rustix::process::kill_process(app.pid(), Signal::TERM).unwrap();
-    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    outside.release().await;
     paying.await.unwrap().assert_paid();
     assert!(app.stop(Signal::TERM).success());
     app.database.assert_sound();
