@@ -1,5 +1,6 @@
 //! `PUT /send_payment`.
 
+use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
@@ -62,13 +63,19 @@ fn paid(receipt: Receipt) -> HttpResponse {
 
 /// Where the payment's time went, in milliseconds (W3C Server Timing).
 fn server_timing(timing: &Timing) -> Option<HeaderValue> {
-    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
     let Timing { queue, lock, commit, batch } = timing;
-    let text = format!(
-        "queue;dur={:.3}, lock;dur={:.3}, commit;dur={:.3}, batch;desc=\"{batch}\"",
-        ms(*queue),
-        ms(*lock),
-        ms(*commit)
-    );
-    HeaderValue::from_str(&text).ok()
+    let (queue, lock, commit) = (Millis(*queue), Millis(*lock), Millis(*commit));
+    let text =
+        format!("queue;dur={queue}, lock;dur={lock}, commit;dur={commit}, batch;desc=\"{batch}\"");
+    HeaderValue::try_from(text).ok()
+}
+
+/// Three decimals, without a float's detours.
+struct Millis(Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        write!(f, "{}.{:03}", micros.div_euclid(1_000), micros.rem_euclid(1_000))
+    }
 }

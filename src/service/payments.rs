@@ -11,16 +11,18 @@
 //! only work they are, so that they delay nobody else.
 
 mod batch;
+mod intake;
 mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub(super) use batch::post_one;
+use intake::Intake;
 pub(super) use writer::pause_after;
 use writer::{Blocked, Writer};
 
@@ -71,7 +73,7 @@ pub struct Payments {
 impl Payments {
     pub(super) fn start(target: &Target, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
         let (queue, inbox) = Queue::bounded(limits.queue_max, limits.request_timeout);
-        let inbox = Arc::new(Mutex::new(inbox));
+        let intake = Arc::new(Intake::new(inbox, limits.batch_max));
         let (aside, set_aside) = mpsc::channel(limits.queue_max);
         let blocked = Arc::new(Blocked::default());
         let database_down = Arc::new(AtomicBool::new(false));
@@ -80,7 +82,7 @@ impl Payments {
             Writer::new(session, limits, Arc::clone(&blocked), Arc::clone(&database_down))
         };
         for _ in 0..limits.writers.get() {
-            tasks.spawn(writer().run(Arc::clone(&inbox), aside.clone()));
+            tasks.spawn(writer().run(Arc::clone(&intake), aside.clone()));
         }
         tasks.spawn(writer().run_waiting(set_aside));
         Self { queue, database_down }

@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::batch::{self, Posted, Reading};
+use super::intake::{Batch, Intake, Reserved};
 use super::{Answer, PayTicket, Receipt, Timing};
 use crate::db::posting::Locking;
 use crate::db::{Error, Kind};
 use crate::domain::ledger::Outcome;
 use crate::domain::{AccountId, Intent};
-use crate::service::queue::{Inbox, Obstacle};
+use crate::service::queue::Obstacle;
 use crate::service::session::Session;
 use crate::service::{Limits, Refusal};
 
@@ -87,21 +88,12 @@ impl Writer {
         Self { session, limits, blocked, database_down, names: BatchNames::default() }
     }
 
-    /// Takes whatever is waiting, up to a batch, and posts it, until the queue is closed.
-    pub async fn run(
-        mut self,
-        inbox: Arc<tokio::sync::Mutex<Inbox<Intent, Answer>>>,
-        aside: mpsc::Sender<PayTicket>,
-    ) {
-        loop {
-            let mut tickets = Vec::new();
-            // One writer waits for tickets while the others post theirs.
-            if inbox.lock().await.recv_many(&mut tickets, self.limits.batch_max).await == 0 {
-                return;
-            }
+    /// Posts batch after batch, until the queue is closed.
+    pub async fn run(mut self, intake: Arc<Intake>, aside: mpsc::Sender<PayTicket>) {
+        while let Some(Batch { tickets, accounts }) = intake.next_batch().await {
             let (concerned, free): (Vec<_>, Vec<_>) =
                 tickets.into_iter().partition(|ticket| self.blocked.among(&ticket.work).is_some());
-            let left = self.post(free, Locking::Wait).await;
+            let left = self.post(free, Locking::Wait, accounts).await;
             self.blocked.add(&left.blocked);
             let concerned = concerned.into_iter().map(|ticket| (ticket, Obstacle::Lock));
             for (ticket, obstacle) in left.tickets.into_iter().chain(concerned) {
@@ -136,7 +128,7 @@ impl Writer {
             // It waits only while it holds nothing: whoever needs another of these accounts goes on.
             let awaited = tickets.first().and_then(|ticket| self.blocked.among(&ticket.work));
             let locking = awaited.map_or(Locking::Skip, Locking::WaitFor);
-            let left = self.post(tickets, locking).await;
+            let left = self.post(tickets, locking, Reserved::default()).await;
             self.blocked.update(&tried, &left.blocked);
             for (ticket, obstacle) in left.tickets {
                 ticket.release(obstacle);
@@ -168,7 +160,13 @@ impl Writer {
     }
 
     /// Posts the tickets that are not withdrawn: together, or in parts where the whole fails.
-    async fn post(&mut self, tickets: Vec<PayTicket>, locking: Locking) -> Left {
+    async fn post(
+        &mut self,
+        tickets: Vec<PayTicket>,
+        locking: Locking,
+        reserved: Reserved,
+    ) -> Left {
+        let mut reserved = Some(reserved);
         let mut left = Left::default();
         let mut rounds = vec![Round { tickets, locking, attempt: 1 }];
         while let Some(mut round) = rounds.pop() {
@@ -184,6 +182,10 @@ impl Writer {
             match batch::post(&mut self.session, &intents, round.locking, reading).await {
                 Ok(posted) => {
                     self.database_down.store(false, Ordering::Relaxed);
+                    if rounds.is_empty() {
+                        // The next batch with these accounts can begin before this one is answered.
+                        drop(reserved.take());
+                    }
                     self.answer(round.tickets, &waited, posted, &mut left);
                 }
                 Err(error) => self.recover(round, &error, &mut rounds, &mut left).await,

@@ -1,0 +1,141 @@
+//! Who is posted together, and who next.
+//!
+//! Two batches that need one account wait for each other in the database, and with 50,000 accounts
+//! and batches of 256 that would be nearly every two: the writers would work in turn. So no account
+//! is in two batches at a time, and while one batch waits for its commit, another is posted. That
+//! only makes it fast; what makes it right, also among processes, are the rows' locks.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{Answer, PayTicket};
+use crate::domain::{AccountId, Intent};
+use crate::service::queue;
+
+type Inbox = queue::Inbox<Intent, Answer>;
+
+/// Hands out batches.
+pub(super) struct Intake {
+    /// One writer at a time makes its batch, or waits for something to put into it.
+    desk: tokio::sync::Mutex<Desk>,
+    under_way: Arc<UnderWay>,
+    batch_max: usize,
+}
+
+struct Desk {
+    inbox: Inbox,
+    /// Payments that were not put into a batch, oldest first; at most as many as a batch has.
+    passed_over: VecDeque<PayTicket>,
+}
+
+/// Payments to post together.
+pub(super) struct Batch {
+    pub tickets: Vec<PayTicket>,
+    pub accounts: Reserved,
+}
+
+impl Intake {
+    pub fn new(inbox: Inbox, batch_max: usize) -> Self {
+        let desk = Desk { inbox, passed_over: VecDeque::new() };
+        Self { desk: desk.into(), under_way: Arc::default(), batch_max }
+    }
+
+    /// Everything that waits and can be posted now, up to a batch, the oldest first; waits until
+    /// there is something. `None` when the queue is closed and empty.
+    pub async fn next_batch(&self) -> Option<Batch> {
+        let Desk { inbox, passed_over } = &mut *self.desk.lock().await;
+        loop {
+            let mut choice = Choice::default();
+            for ticket in std::mem::take(passed_over) {
+                choice.judge(ticket, &self.under_way, passed_over);
+            }
+            while choice.tickets.len() < self.batch_max
+                && passed_over.len() < self.batch_max
+                && let Ok(ticket) = inbox.try_recv()
+            {
+                choice.judge(ticket, &self.under_way, passed_over);
+            }
+            if !choice.tickets.is_empty() {
+                let accounts = self.under_way.reserve(choice.accounts);
+                return Some(Batch { tickets: choice.tickets, accounts });
+            }
+            if passed_over.is_empty() {
+                passed_over.push_back(inbox.recv().await?);
+            } else {
+                self.under_way.freed.notified().await;
+            }
+        }
+    }
+}
+
+/// A batch that is being made.
+#[derive(Default)]
+struct Choice {
+    tickets: Vec<PayTicket>,
+    accounts: HashSet<AccountId>,
+    /// The accounts of those passed over. Whoever came later and needs one of them is passed over
+    /// as well: else a payment whose two accounts are never free at one moment would wait for ever.
+    awaited: HashSet<AccountId>,
+}
+
+impl Choice {
+    fn judge(
+        &mut self,
+        ticket: PayTicket,
+        under_way: &UnderWay,
+        passed_over: &mut VecDeque<PayTicket>,
+    ) {
+        let needed = [ticket.work.from(), ticket.work.to()];
+        if under_way.has_any_of(needed) || needed.iter().any(|id| self.awaited.contains(id)) {
+            self.awaited.extend(needed);
+            passed_over.push_back(ticket);
+        } else {
+            self.accounts.extend(needed);
+            self.tickets.push(ticket);
+        }
+    }
+}
+
+/// The accounts of the batches under way.
+#[derive(Default)]
+struct UnderWay {
+    accounts: Mutex<HashSet<AccountId>>,
+    freed: Notify,
+}
+
+impl UnderWay {
+    fn has_any_of(&self, ids: [AccountId; 2]) -> bool {
+        let accounts = self.lock();
+        ids.iter().any(|id| accounts.contains(id))
+    }
+
+    fn reserve(self: &Arc<Self>, accounts: HashSet<AccountId>) -> Reserved {
+        self.lock().extend(&accounts);
+        Reserved { accounts, among: Arc::clone(self) }
+    }
+
+    /// No code can panic while it holds this lock, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, HashSet<AccountId>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accounts that no other batch gets as long as this exists.
+#[derive(Default)]
+pub(super) struct Reserved {
+    accounts: HashSet<AccountId>,
+    among: Arc<UnderWay>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut accounts = self.among.lock();
+        for id in &self.accounts {
+            accounts.remove(id);
+        }
+        drop(accounts);
+        self.among.freed.notify_one();
+    }
+}
