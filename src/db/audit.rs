@@ -41,6 +41,8 @@ pub enum Check {
     Conservation,
     /// No account but the bank is below zero.
     Floors,
+    /// Each payment's payer and payee, and each key's payer, has an account.
+    AccountsExist,
     /// No payer and idempotency key have two payments.
     KeysPayOnce,
     /// Each payment's id is the one derived from payer and key, so its primary key refuses a second.
@@ -60,9 +62,10 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Conservation,
         Self::Floors,
+        Self::AccountsExist,
         Self::KeysPayOnce,
         Self::IdsAreDerived,
         Self::NothingInProgress,
@@ -79,6 +82,9 @@ impl Check {
         match self {
             Self::Conservation => (1, "The balances of all accounts add up to 0."),
             Self::Floors => (1, "No account but the bank is below zero."),
+            Self::AccountsExist => {
+                (1, "Each payment's payer and payee, and each key's payer, has an account.")
+            }
             Self::KeysPayOnce => (2, "No payer and idempotency key have two payments."),
             Self::IdsAreDerived => (
                 2,
@@ -106,6 +112,7 @@ pub async fn run(conn: &mut PgConnection, check: Check) -> Result<Finding, Error
     match check {
         Check::Conservation => conservation(conn).await,
         Check::Floors => floors(conn).await,
+        Check::AccountsExist => accounts_exist(conn).await,
         Check::KeysPayOnce => keys_pay_once(conn).await,
         Check::IdsAreDerived => ids_are_derived(conn).await,
         Check::NothingInProgress => nothing_in_progress(conn).await,
@@ -139,6 +146,30 @@ async fn floors(conn: &mut PgConnection) -> Result<Finding, Error> {
         WITH found AS (
             SELECT format('account %s holds %s cents', id, balance) AS what
             FROM accounts WHERE balance < 0 AND id <> 0
+        )
+        SELECT (SELECT count(*) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"
+        "#
+    );
+    Ok(finding.fetch_one(conn).await?)
+}
+
+async fn accounts_exist(conn: &mut PgConnection) -> Result<Finding, Error> {
+    let finding = sqlx::query_as!(
+        Finding,
+        r#"/* audit */
+        WITH found AS (
+            SELECT format('payment %s is from account %s to %s, and one of them is not there',
+                          payments.id, from_id, to_id) AS what
+            FROM payments
+            LEFT JOIN accounts payer ON payer.id = from_id
+            LEFT JOIN accounts payee ON payee.id = to_id
+            WHERE payer.id IS NULL OR payee.id IS NULL
+            UNION ALL
+            SELECT format('key %L is of payer %s, who has no account', key, user_id)
+            FROM idempotency_keys
+            LEFT JOIN accounts payer ON payer.id = user_id
+            WHERE payer.id IS NULL
         )
         SELECT (SELECT count(*) FROM found) AS "violations!",
                ARRAY(SELECT what FROM found ORDER BY what LIMIT 10) AS "examples!"

@@ -169,3 +169,18 @@ async fn the_bank_pays_anybody_and_may_be_below_zero() {
     assert_eq!((app.balance(0).await, app.balance(1).await), (-700, 700));
     app.database.assert_sound();
 }
+
+#[tokio::test]
+async fn the_database_lets_nobody_remove_or_renumber_an_account() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for attempt in [
+        "DELETE FROM accounts WHERE id = 1",
+        "UPDATE accounts SET id = 9 WHERE id = 1",
+        "TRUNCATE accounts CASCADE",
+    ] {
+        let error = app.database.try_execute(attempt).await.unwrap_err();
+        assert!(error.to_string().contains("accounts are never removed"), "{attempt}: {error}");
+    }
+    app.database.assert_sound();
+}

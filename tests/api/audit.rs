@@ -48,6 +48,14 @@ async fn it_finds_an_account_below_zero() {
 }
 
 #[tokio::test]
+async fn it_finds_a_payment_or_a_key_of_an_account_that_is_not_there() {
+    let plant = "UPDATE payments SET to_id = 404 WHERE idempotency_key = 'two'";
+    assert_found(plant, 1, "is from account 2 to 404, and one of them is not there").await;
+    let plant = "UPDATE idempotency_keys SET user_id = 404 WHERE key = 'too-much'";
+    assert_found(plant, 1, "key 'too-much' is of payer 404, who has no account").await;
+}
+
+#[tokio::test]
 async fn it_finds_a_key_that_paid_twice() {
     let plant = "INSERT INTO payments SELECT gen_random_uuid(), from_id, to_id, amount,
                      created_at + interval '1 s', from_balance_after, to_balance_after, requested_at,

@@ -66,8 +66,12 @@ impl Database {
     }
 
     pub async fn execute(&self, sql: &str) {
+        self.try_execute(sql).await.unwrap();
+    }
+
+    pub async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let mut conn = self.session().await;
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.map(|_| ())
     }
 
     /// Locks the rows of accounts, as somebody else than the service. `ids` are separated by commas.
