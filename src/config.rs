@@ -91,6 +91,10 @@ pub struct Writer {
 pub struct History {
     /// Payments on a page, at the most.
     pub page_size_max: NonZeroU16,
+    /// Statements that read pages side by side.
+    pub reader_count: NonZeroU32,
+    /// Pages that one statement reads.
+    pub batch_max: NonZeroUsize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -173,7 +177,11 @@ impl Default for Writer {
 
 impl Default for History {
     fn default() -> Self {
-        Self { page_size_max: NonZeroU16::MIN.saturating_add(9) }
+        Self {
+            page_size_max: NonZeroU16::MIN.saturating_add(9),
+            reader_count: nonzero_u32(2),
+            batch_max: nonzero_usize(32),
+        }
     }
 }
 
@@ -225,6 +233,8 @@ impl Settings {
         at_most("writer.queue_max", self.writer.queue_max.get(), 1_000_000)?;
         at_most("writer.count", usize::try_from(self.writer.count.get())?, 64)?;
         at_most("history.page_size_max", self.history.page_size_max.get().into(), 1_000)?;
+        at_most("history.reader_count", usize::try_from(self.history.reader_count.get())?, 64)?;
+        at_most("history.batch_max", self.history.batch_max.get(), 1_000)?;
         at_most("server.workers", self.server.workers, 1_024)?;
         at_most("server.body_bytes_max", self.server.body_bytes_max.get(), 1 << 20)?;
 

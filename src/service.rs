@@ -73,6 +73,10 @@ pub struct Limits {
     pub transaction_timeout: Duration,
     /// How many sessions read.
     pub readers_max: usize,
+    /// How many readers of histories work side by side.
+    pub page_readers: NonZeroU32,
+    /// How many pages of histories one statement may read.
+    pub page_batch_max: usize,
     /// How long a read may take, the wait for a session included.
     pub read_timeout: Duration,
 }
@@ -82,7 +86,7 @@ impl Limits {
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         let ms = |value: NonZeroU32| Duration::from_millis(value.get().into());
-        let Settings { server, database, writer, .. } = settings;
+        let Settings { server, database, writer, history, .. } = settings;
         Self {
             writers: writer.count,
             queue_max: writer.queue_max.get(),
@@ -91,6 +95,8 @@ impl Limits {
             request_timeout: ms(server.request_timeout_ms),
             transaction_timeout: ms(database.transaction_timeout_ms),
             readers_max: database.readers_max.get().into(),
+            page_readers: history.reader_count,
+            page_batch_max: history.batch_max.get(),
             read_timeout: ms(database.read_timeout_ms),
         }
     }
@@ -121,7 +127,7 @@ impl Service {
         let service = Self {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
-            histories: Histories::new(readers),
+            histories: Histories::start(readers, limits, &mut tasks),
         };
         Ok((service, Writers(tasks)))
     }

@@ -1,8 +1,18 @@
 //! Reading payments: pages of a history, and one payment.
+//!
+//! Whoever asks for a page waits for a reader; a reader takes everything that is waiting and reads
+//! it with one statement, as the writers do with payments. When the service is idle that is one
+//! page at once. Every page comes from a statement that began after it was asked for.
 
-use super::Refusal;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::queue::{Inbox, Queue, Ticket};
 use super::reading::Readers;
-use crate::db;
+use super::{Limits, Refusal};
+use crate::db::history::{self, PageOf};
 use crate::domain::ledger::Declined;
 use crate::domain::{AccountId, Cursor, Payment, PaymentId};
 
@@ -13,14 +23,23 @@ pub struct Page {
     pub has_more: bool,
 }
 
+/// What was found of a page; `None` where the account does not exist.
+type Found = Result<Option<Vec<Payment>>, Refusal>;
+
 /// Everything that reads payments.
 pub struct Histories {
+    pages: Queue<PageOf, Found>,
     readers: Readers,
 }
 
 impl Histories {
-    pub(super) fn new(readers: Readers) -> Self {
-        Self { readers }
+    pub(super) fn start(readers: Readers, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
+        let (pages, inbox) = Queue::bounded(limits.queue_max, limits.read_timeout);
+        let inbox = Arc::new(Mutex::new(inbox));
+        for _ in 0..limits.page_readers.get() {
+            tasks.spawn(read_pages(Arc::clone(&inbox), readers.clone(), limits.page_batch_max));
+        }
+        Self { pages, readers }
     }
 
     /// Up to `limit` payments before the cursor.
@@ -35,10 +54,7 @@ impl Histories {
     ) -> Result<Page, Refusal> {
         // One row more than asked for tells whether there is another page.
         let rows = i64::from(limit).saturating_add(1);
-        let found = self
-            .readers
-            .run(async |conn| db::history::page(conn, account, cursor, rows).await)
-            .await?;
+        let found = self.pages.submit(PageOf { account, cursor, rows }).await??;
         let mut payments = found.ok_or(Refusal::Declined(Declined::AccountNotFound(account)))?;
         let has_more = payments.len() > usize::from(limit);
         payments.truncate(usize::from(limit));
@@ -51,7 +67,33 @@ impl Histories {
     /// It does not exist, or the database does not answer.
     pub async fn payment(&self, id: PaymentId) -> Result<Payment, Refusal> {
         let ids = [id.uuid()];
-        let found = self.readers.run(async |conn| db::history::payments(conn, &ids).await).await?;
+        let found = self.readers.run(async |conn| history::payments(conn, &ids).await).await?;
         found.into_iter().next().ok_or(Refusal::PaymentNotFound)
+    }
+}
+
+async fn read_pages(
+    inbox: Arc<Mutex<Inbox<PageOf, Found>>>,
+    readers: Readers,
+    page_batch_max: usize,
+) {
+    loop {
+        let mut tickets = Vec::new();
+        if inbox.lock().await.recv_many(&mut tickets, page_batch_max).await == 0 {
+            return;
+        }
+        tickets.retain(Ticket::take);
+        let asked: Vec<PageOf> = tickets.iter().map(|ticket| ticket.work).collect();
+        if asked.is_empty() {
+            continue;
+        }
+        match readers.run(async move |conn| history::pages(conn, &asked).await).await {
+            Ok(pages) => {
+                for (ticket, page) in tickets.into_iter().zip(pages) {
+                    ticket.answer(Ok(page));
+                }
+            }
+            Err(refusal) => tickets.into_iter().for_each(|ticket| ticket.answer(Err(refusal))),
+        }
     }
 }
