@@ -39,6 +39,14 @@ build-bench:
 bench: build-bench ## Payments and reads per second against pgbench and the statements alone (5 minutes).
 	cargo run --release --locked --quiet --package payonce-bench -- throughput
 
+.PHONY: bench-growth
+bench-growth: build-bench ## The same with ten thousand and with ten million payments in the ledger (15 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- growth
+
+.PHONY: load
+load: build-bench ## Requests at fixed rates, with k6. SCRIPT=steady runs one of tests/load (3 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- load
+
 .PHONY: audit
 audit: ## Checks the ledger's invariants over the whole database.
 	cargo run --release --locked --bin payonce -- audit

@@ -25,10 +25,7 @@ WITH paid AS (
 )
 INSERT INTO idempotency_keys (user_id, key, status, fingerprint, response)
 SELECT from_id, idempotency_key, 'success', sha256(uuid_send(id)),
-       format('{"id":"%s","from_id":%s,"to_id":%s,"amount":%s,"note":null,"created_at":"%s",'
-              '"requested_at":null,"balance_after":%s}', id, from_id, to_id, amount,
-              to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-              from_balance_after)::json
+       pg_temp.receipt(id, from_id, to_id, amount, created_at, from_balance_after)
 FROM paid;
 
 UPDATE accounts

@@ -15,6 +15,7 @@ pub struct Knobs {
     /// The one script of `make load` to run.
     pub script: Option<String>,
     changed: bool,
+    write: bool,
 }
 
 const ROUNDS: u32 = 3;
@@ -22,7 +23,7 @@ const SECONDS: u32 = 5;
 const CONNECTIONS: u32 = 512;
 
 impl Knobs {
-    pub fn from_environment() -> Result<Self> {
+    pub fn from_environment(write: bool) -> Result<Self> {
         let knobs = Self {
             rounds: number("ROUNDS", ROUNDS)?,
             seconds: number("SECONDS", SECONDS)?,
@@ -33,6 +34,7 @@ impl Knobs {
             ),
             script: env::var("SCRIPT").ok().filter(|script| !script.is_empty()),
             changed: false,
+            write,
         };
         let settings_of_the_service =
             env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("PAYONCE_"));
@@ -44,9 +46,10 @@ impl Knobs {
         Ok(Self { changed, ..knobs })
     }
 
-    /// Whether what was measured is what everybody else measures, and may go into `RESULTS.md`.
-    pub fn are_default(&self) -> bool {
-        !self.changed
+    /// Whether what is measured goes into `RESULTS.md`: where it is what everybody else measures, or
+    /// `--write` asks for it.
+    pub fn write_results(&self) -> bool {
+        self.write || !self.changed
     }
 
     pub fn wants(&self, row: &str) -> bool {

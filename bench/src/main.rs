@@ -3,10 +3,13 @@
 //! prints what it measures, audits the ledger, and ends with status 1 where a promise is not kept.
 
 mod ceiling;
+mod growth;
 mod knobs;
+mod load;
 mod machine;
 mod meter;
 mod pgbench;
+mod plot;
 mod report;
 mod results;
 mod stand;
@@ -19,12 +22,19 @@ use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use knobs::Knobs;
+use report::Target;
 
 /// Whether every "at least" was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Kept,
     Missed,
+}
+
+impl Verdict {
+    fn of(targets: &[Target]) -> Self {
+        if targets.iter().all(Target::is_kept) { Self::Kept } else { Self::Missed }
+    }
 }
 
 #[tokio::main]
@@ -45,11 +55,18 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<Verdict> {
-    let knobs = Knobs::from_environment()?;
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["throughput"] => throughput::run(&knobs).await,
-        _ => bail!("usage: bench throughput|growth|load"),
+    let (command, write) = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [command] => ((*command).to_owned(), false),
+        [command, "--write"] => ((*command).to_owned(), true),
+        _ => (String::new(), false),
+    };
+    let knobs = Knobs::from_environment(write)?;
+    match command.as_str() {
+        "throughput" => throughput::run(&knobs).await,
+        "growth" => growth::run(&knobs).await,
+        "load" => load::run(&knobs).await,
+        _ => bail!("usage: bench throughput|growth|load [--write]"),
     }
 }
 

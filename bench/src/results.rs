@@ -19,6 +19,13 @@ pub fn write(command: &str, section: &str) -> Result<()> {
     Ok(())
 }
 
+/// Puts a picture beside `RESULTS.md`.
+pub fn write_picture(name: &str, svg: &str) -> Result<()> {
+    fs::write(Path::new(SCRIPTS).join(name), svg)?;
+    println!("Written to bench/{name}.");
+    Ok(())
+}
+
 fn replaced(text: &str, command: &str, section: &str) -> Option<String> {
     let (begin, end) = (format!("<!-- {command}: begin -->"), format!("<!-- {command}: end -->"));
     let (before, rest) = text.split_once(&begin)?;
@@ -28,13 +35,13 @@ fn replaced(text: &str, command: &str, section: &str) -> Option<String> {
 
 /// Under which circumstances: the first lines of a section.
 pub fn circumstances(command: &str, setting: &Setting) -> String {
-    let Setting { postgres, settings, processor, sync_ms } = setting;
+    let Setting { postgres, settings, cores, processor, sync_ms } = setting;
     let settings: Vec<String> =
         settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     let today = OffsetDateTime::now_utc().date();
     format!(
-        "`{command}` on {today}, payonce {}, {postgres}, {processor}, shared with the load \
-         generator. The disk takes {sync_ms:.2} ms for a page (write and fdatasync, median).\n\
+        "`{command}` on {today}, payonce {}, {postgres}, {cores} cores ({processor}) shared \
+         with the load generator. The disk takes {sync_ms:.2} ms for a page (write and fdatasync, median).\n\
          Settings: {}.\n",
         env!("CARGO_PKG_VERSION"),
         settings.join(", ")

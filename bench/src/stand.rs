@@ -29,6 +29,7 @@ pub struct Stand {
 pub struct Setting {
     pub postgres: String,
     pub settings: Vec<(&'static str, String)>,
+    pub cores: usize,
     pub processor: String,
     pub sync_ms: f64,
 }
@@ -70,7 +71,8 @@ impl Stand {
         let setting = Setting {
             postgres: stand.server.version().to_owned(),
             settings,
-            processor: machine::processor()?,
+            cores: std::thread::available_parallelism()?.get(),
+            processor: machine::processor(),
             sync_ms: sync.as_secs_f64() * 1_000.0,
         };
         Ok((stand, setting))

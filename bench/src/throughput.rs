@@ -7,12 +7,15 @@ use anyhow::{Context, Result, bail};
 use crate::knobs::Knobs;
 use crate::meter::Serving;
 use crate::pgbench::{self, Pgbench};
+use crate::plot::{self, Bar, Group, Kind};
 use crate::report::{self, Bound, Load, Row, Run, Spread, Target};
 use crate::stand::{Database, SCRIPTS, Service, Setting, Stand};
 use crate::wrk::{self, Crowd, Requests};
 use crate::{Verdict, ceiling, results};
 
-const ACCOUNTS: u32 = 50_000;
+const COMMAND: &str = "make bench";
+
+pub const ACCOUNTS: u32 = 50_000;
 /// In each, every account pays once and is paid once: six fill a page of history and more.
 const SEEDED_ROUNDS: u32 = 6;
 /// Of two for each core that serves, beyond which the pages only wait.
@@ -112,7 +115,7 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
         }
     }
     let (mut arena, setting) = Arena::prepare(knobs).await?;
-    println!("{}", results::circumstances("make bench", &setting));
+    println!("{}", results::circumstances(COMMAND, &setting));
 
     let before = arena.count_payments().await?;
     let mut rows: Vec<(&str, Vec<Row>)> = Vec::new();
@@ -138,15 +141,14 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     let after = arena.count_payments().await?;
     arena.finish(after - before).await?;
 
-    let rows: Vec<(&str, Vec<Row>)> = rows;
     let section = Section { rows: &rows, targets: targets(&rows) };
     let text = section.text(&setting, knobs);
     println!("\n{text}");
-    if knobs.are_default() {
-        results::write("make bench", &text)?;
+    if knobs.write_results() {
+        results::write(COMMAND, &text)?;
+        results::write_picture("throughput.svg", &section.picture(&setting, knobs)?)?;
     }
-    let kept = section.targets.iter().all(Target::is_kept);
-    Ok(if kept { Verdict::Kept } else { Verdict::Missed })
+    Ok(Verdict::of(&section.targets))
 }
 
 impl Arena {
@@ -276,12 +278,15 @@ pub async fn seed(database: &Database) -> Result<()> {
     Ok(())
 }
 
+/// Of a row's contenders the one with the best median.
+fn best<'a>(rows: &'a [(&str, Vec<Row>)], name: &str) -> Option<&'a Row> {
+    let (_, rows) = rows.iter().find(|(row, _)| *row == name)?;
+    rows.iter().max_by(|a, b| a.rate().median.total_cmp(&b.rate().median))
+}
+
 /// The promises that can be judged by the rows that were measured.
 fn targets(rows: &[(&str, Vec<Row>)]) -> Vec<Target> {
-    let best = |name: &str| {
-        let (_, rows) = rows.iter().find(|(row, _)| *row == name)?;
-        rows.iter().max_by(|a, b| a.rate().median.total_cmp(&b.rate().median))
-    };
+    let best = |name: &str| best(rows, name);
     let rate = |run: &Run| run.load.per_second;
     let p50 = |run: &Run| run.load.latency.p50;
     let ratio = |what, of: &str, to: &str, figure: fn(&Run) -> f64, bound| {
@@ -346,12 +351,52 @@ impl Section<'_> {
         format!(
             "{}\nMedians of {} rounds of {} s each; times of a processor are per payment or read.\n\
              \n{}\n{}",
-            results::circumstances("make bench", setting),
+            results::circumstances(COMMAND, setting),
             knobs.rounds,
             knobs.seconds,
             report::table(&head, &cells),
             report::targets_table(&self.targets)
         )
+    }
+}
+
+impl Section<'_> {
+    fn picture(&self, setting: &Setting, knobs: &Knobs) -> Result<String> {
+        let bar = |row: &str, name: &str, explanation: &str, kind| {
+            let row = best(self.rows, row)?;
+            let (name, explanation) = (name.to_owned(), explanation.to_owned());
+            Some(Bar { name, explanation, rate: row.rate(), kind })
+        };
+        let any = [
+            bar("baseline", "pgbench", "a payment per transaction, no HTTP", Kind::Database),
+            bar("uniform", "payonce", "over HTTP", Kind::Service),
+            bar("two", "payonce, two processes", "over HTTP, one database", Kind::Service),
+            bar("ceiling", "payonce's statements", "batches of 256, no HTTP", Kind::Ceiling),
+        ];
+        let one = [
+            bar(
+                "baseline-one-payee",
+                "pgbench",
+                "a payment per transaction, no HTTP",
+                Kind::Database,
+            ),
+            bar("one-payee", "payonce", "over HTTP", Kind::Service),
+        ];
+        let group = |title: &str, bars: Vec<Bar>| Group { title: title.to_owned(), bars };
+        let accounts = report::thousands(f64::from(ACCOUNTS));
+        let groups = [
+            group(
+                &format!("Between any of {accounts} accounts"),
+                any.into_iter().flatten().collect(),
+            ),
+            group("All to one payee", one.into_iter().flatten().collect()),
+        ];
+        let subtitle = format!(
+            "{}, durable commits, {} cores shared with the load generator. Medians of {} rounds; \
+             the whiskers are the slowest and the fastest.",
+            setting.postgres, setting.cores, knobs.rounds
+        );
+        plot::svg("Payments per second", &subtitle, &groups)
     }
 }
 

@@ -17,7 +17,6 @@ pub enum Requests {
     /// The newest page of any account.
     Histories { accounts: u32 },
     /// One path, again and again.
-    #[expect(dead_code, reason = "for make bench-growth")]
     Path(String),
 }
 
