@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::arena::{ACCOUNTS, seed};
 use crate::knobs::Knobs;
 use crate::report::{self, decimals};
 use crate::stand::{SCRIPTS, Stand, command, output_of};
-use crate::throughput::{ACCOUNTS, seed};
 use crate::{Verdict, results};
 
 const COMMAND: &str = "make load";
@@ -36,7 +36,6 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     println!("{}", results::circumstances(COMMAND, &setting));
     let database = stand.database("payonce");
     seed(&database).await?;
-    database.value("VACUUM ANALYZE").await?;
     let service = stand.serve(&database).await?;
     let mut outcomes = Vec::new();
     for script in scripts {

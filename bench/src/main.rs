@@ -2,6 +2,7 @@
 //! `make bench-growth`, `make load`. Each starts a Postgres of its own that waits for the disk,
 //! prints what it measures, audits the ledger, and ends with status 1 where a promise is not kept.
 
+mod arena;
 mod ceiling;
 mod growth;
 mod knobs;

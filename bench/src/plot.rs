@@ -48,7 +48,7 @@ impl Kind {
         match self {
             Self::Database => RGBColor(0x9c, 0xa3, 0xaf),
             Self::Ceiling => RGBColor(0xbf, 0xd7, 0xf5),
-            Self::Service => RGBColor(0x25, 0x63, 0xeb),
+            Self::Service => RGBColor(0x4c, 0x8d, 0xf6),
         }
     }
 }

@@ -152,8 +152,15 @@ impl Database {
     }
 
     pub async fn create_as_copy_of(&self, template: &Self) -> Result<()> {
-        let query = format!("CREATE DATABASE {} TEMPLATE {}", self.name, template.name);
+        let query =
+            format!("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", self.name, template.name);
         template.value(&query).await?;
+        Ok(())
+    }
+
+    /// Drops it, asking another database of the server to.
+    pub async fn drop_from(self, other: &Self) -> Result<()> {
+        other.value(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
         Ok(())
     }
 

@@ -1,25 +1,15 @@
 //! `make bench`: the service against pgbench and against its own statements, on one Postgres.
 
-use std::path::PathBuf;
+use anyhow::{Result, bail};
 
-use anyhow::{Context, Result, bail};
-
+use crate::arena::{ACCOUNTS, Arena, Contender, Round};
 use crate::knobs::Knobs;
-use crate::meter::Serving;
-use crate::pgbench::{self, Pgbench};
 use crate::plot::{self, Bar, Group, Kind};
-use crate::report::{self, Bound, Load, Row, Run, Spread, Target};
-use crate::stand::{Database, SCRIPTS, Service, Setting, Stand};
-use crate::wrk::{self, Crowd, Requests};
-use crate::{Verdict, ceiling, results};
+use crate::report::{self, Bound, Row, Run, Spread, Target};
+use crate::stand::Setting;
+use crate::{Verdict, results};
 
 const COMMAND: &str = "make bench";
-
-pub const ACCOUNTS: u32 = 50_000;
-/// In each, every account pays once and is paid once: six fill a page of history and more.
-const SEEDED_ROUNDS: u32 = 6;
-/// Of two for each core that serves, beyond which the pages only wait.
-const READER_CONNECTIONS: u32 = 64;
 
 /// The rows of the comparison, as `ONLY` names them. Where a row has several contenders, the one
 /// with the best median counts.
@@ -55,57 +45,13 @@ const ROWS: [(&str, &[Contender]); 10] = [
     ("idle", &[Contender::Idle]),
 ];
 
-#[derive(Debug, Clone, Copy)]
-enum Contender {
-    Pgbench { clients: u32 },
-    PgbenchOnePayee,
-    Ceiling { sessions: u32 },
-    Uniform,
-    OnePayee,
-    TwoProcesses,
-    PgbenchReads { clients: u32 },
-    Reads,
-    PgbenchIdle,
-    Idle,
-}
-
-impl Contender {
-    fn name(self) -> String {
-        match self {
-            Self::Pgbench { clients } => format!("pgbench, {clients} clients, uniform"),
-            Self::PgbenchOnePayee => "pgbench, 8 clients, one payee".to_owned(),
-            Self::Ceiling { sessions: 1 } => "ceiling, 1 session".to_owned(),
-            Self::Ceiling { sessions } => format!("ceiling, {sessions} sessions"),
-            Self::Uniform => "payonce, uniform".to_owned(),
-            Self::OnePayee => "payonce, one payee".to_owned(),
-            Self::TwoProcesses => "payonce, 2 processes, uniform".to_owned(),
-            Self::PgbenchReads { clients } => format!("pgbench, {clients} clients, histories"),
-            Self::Reads => "payonce, histories".to_owned(),
-            Self::PgbenchIdle => "pgbench, 1 client, uniform".to_owned(),
-            Self::Idle => "payonce, 1 connection, uniform".to_owned(),
-        }
-    }
-}
-
-/// Everything that contenders need.
-struct Arena {
-    stand: Stand,
-    payonce: Database,
-    baseline: Database,
-    services: [Service; 2],
-    payments: PathBuf,
-    histories: PathBuf,
-    connections: u32,
-    tally: Tally,
-}
-
-/// What the clients were told, to be compared with what the ledger holds.
-#[derive(Debug, Default)]
-struct Tally {
-    answered: f64,
-    /// Requests under way when a run ended: wrk drops them, and their payments may be made.
-    dropped_max: f64,
-}
+/// Before each round, so that nobody is the first to read a table or to prepare a statement.
+const WARM_UP: [Contender; 4] = [
+    Contender::Pgbench { clients: 8 },
+    Contender::Uniform,
+    Contender::TwoProcesses,
+    Contender::Reads,
+];
 
 pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     for wanted in &knobs.only {
@@ -114,32 +60,31 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
             bail!("ONLY={wanted}: the rows are {}", names.join(", "));
         }
     }
-    let (mut arena, setting) = Arena::prepare(knobs).await?;
+    let (arena, setting) = Arena::prepare(knobs.connections).await?;
     println!("{}", results::circumstances(COMMAND, &setting));
 
-    let before = arena.count_payments().await?;
-    let mut rows: Vec<(&str, Vec<Row>)> = Vec::new();
-    for (name, contenders) in ROWS.into_iter().filter(|(name, _)| knobs.wants(name)) {
-        if let Some(first) = contenders.first() {
-            arena.measure(*first, 1).await?;
+    let wanted = ROWS.into_iter().filter(|(name, _)| knobs.wants(name));
+    let empty = |contender: &Contender| Row { name: contender.name(), runs: Vec::new() };
+    let mut rows: Vec<(&str, Vec<Row>)> =
+        wanted.map(|(name, contenders)| (name, contenders.iter().map(empty).collect())).collect();
+    for number in 1..=knobs.rounds {
+        let mut round = Round::begin(&arena).await?;
+        for contender in WARM_UP {
+            round.measure(contender, 1).await?;
         }
-        let empty = |contender: &Contender| Row { name: contender.name(), runs: Vec::new() };
-        rows.push((name, contenders.iter().map(empty).collect()));
-    }
-    // In turn, so that a slow moment of the machine hits everybody.
-    for round in 1..=knobs.rounds {
-        println!("Round {round} of {}, per second:", knobs.rounds);
+        println!("Round {number} of {}, per second:", knobs.rounds);
+        // In turn, so that a slow moment of the machine hits everybody.
         for (name, rows) in &mut rows {
             let contenders = ROWS.iter().find(|(row, _)| row == name).map_or(&[][..], |row| row.1);
             for (contender, row) in contenders.iter().zip(rows) {
-                let run = arena.measure(*contender, knobs.seconds).await?;
+                let run = round.measure(*contender, knobs.seconds).await?;
                 println!("  {:<32}{:>8}", row.name, report::thousands(run.load.per_second));
                 row.runs.push(run);
             }
         }
+        round.end().await?;
     }
-    let after = arena.count_payments().await?;
-    arena.finish(after - before).await?;
+    arena.close()?;
 
     let section = Section { rows: &rows, targets: targets(&rows) };
     let text = section.text(&setting, knobs);
@@ -149,133 +94,6 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
         results::write_picture("throughput.svg", &section.picture(&setting, knobs)?)?;
     }
     Ok(Verdict::of(&section.targets))
-}
-
-impl Arena {
-    async fn prepare(knobs: &Knobs) -> Result<(Self, Setting)> {
-        let (stand, setting) = Stand::new().await?;
-        let payonce = stand.database("payonce");
-        seed(&payonce).await?;
-        // The same schema and the same accounts for both.
-        let baseline = stand.database("baseline");
-        baseline.create_as_copy_of(&payonce).await?;
-        // The brief's keys do not reference accounts. With the reference, claiming a key before
-        // locking the accounts shares the payer's row, and two payments of one payer deadlock.
-        let unreferenced = "ALTER TABLE idempotency_keys
-                            DROP CONSTRAINT IF EXISTS idempotency_keys_user_id_fkey";
-        baseline.value(unreferenced).await?;
-        for database in [&payonce, &baseline] {
-            database.value("VACUUM ANALYZE").await?;
-        }
-        payonce.value("CHECKPOINT").await?;
-        payonce.audit().await.context("the seeded ledger")?;
-        let services = [stand.serve(&payonce).await?, stand.serve(&payonce).await?];
-        let payments = PathBuf::from(SCRIPTS).join("pgbench.sql");
-        let histories = pgbench::history_script(stand.work())?;
-        let connections = knobs.connections;
-        let tally = Tally::default();
-        let arena =
-            Self { stand, payonce, baseline, services, payments, histories, connections, tally };
-        Ok((arena, setting))
-    }
-
-    async fn measure(&mut self, contender: Contender, seconds: u32) -> Result<Run> {
-        let [first, second] = &self.services;
-        let serving = match contender {
-            Contender::Ceiling { .. } => Serving::Ourselves,
-            Contender::TwoProcesses => Serving::Processes(vec![first.pid, second.pid]),
-            _ => Serving::Processes(vec![first.pid]),
-        };
-        let meter = self.stand.meter(serving)?;
-        let load = self.load(contender, seconds).await?;
-        let used = meter.stop()?;
-        match contender {
-            Contender::Ceiling { .. } => self.tally.answered += load.done,
-            Contender::Uniform | Contender::OnePayee | Contender::TwoProcesses => {
-                self.tally.answered += load.done;
-                self.tally.dropped_max += f64::from(self.connections);
-            }
-            Contender::Idle => {
-                self.tally.answered += load.done;
-                self.tally.dropped_max += 1.0;
-            }
-            _ => {}
-        }
-        Ok(Run { load, used })
-    }
-
-    async fn load(&self, contender: Contender, seconds: u32) -> Result<Load> {
-        let [service, second] = &self.services;
-        let (uniform, one_payee) =
-            (Requests::Uniform { accounts: ACCOUNTS }, Requests::OnePayee { accounts: ACCOUNTS });
-        let crowd = Crowd { threads: 2, connections: self.connections, seconds };
-        match contender {
-            Contender::Pgbench { clients } => self.pay(clients, 0, seconds).await,
-            Contender::PgbenchOnePayee => self.pay(8, 1, seconds).await,
-            Contender::PgbenchIdle => self.pay(1, 0, seconds).await,
-            Contender::PgbenchReads { clients } => {
-                let variables = &[("accounts", ACCOUNTS)];
-                let pgbench = Pgbench { script: &self.histories, variables, clients, seconds };
-                // The database of the service: the same pages are read.
-                pgbench.run(&self.stand, &self.payonce).await
-            }
-            Contender::Ceiling { sessions } => {
-                ceiling::run(&self.payonce, sessions, ACCOUNTS, seconds).await
-            }
-            Contender::Uniform => wrk::run(service, &uniform, crowd).await,
-            Contender::OnePayee => wrk::run(service, &one_payee, crowd).await,
-            Contender::TwoProcesses => {
-                let half =
-                    Crowd { threads: 1, connections: crowd.connections.div_euclid(2), seconds };
-                let (a, b) = tokio::try_join!(
-                    wrk::run(service, &uniform, half),
-                    wrk::run(second, &uniform, half)
-                )?;
-                Ok(a.and(b))
-            }
-            Contender::Reads => {
-                let crowd = Crowd { connections: READER_CONNECTIONS, ..crowd };
-                wrk::run(service, &Requests::Histories { accounts: ACCOUNTS }, crowd).await
-            }
-            Contender::Idle => {
-                wrk::run(service, &uniform, Crowd { threads: 1, connections: 1, seconds }).await
-            }
-        }
-    }
-
-    async fn pay(&self, clients: u32, one_payee: u32, seconds: u32) -> Result<Load> {
-        let variables = &[("accounts", ACCOUNTS), ("one_payee", one_payee)];
-        let pgbench = Pgbench { script: &self.payments, variables, clients, seconds };
-        pgbench.run(&self.stand, &self.baseline).await
-    }
-
-    async fn count_payments(&self) -> Result<f64> {
-        self.payonce.number("SELECT count(*) FROM payments").await
-    }
-
-    /// Ends everything, if every answer has its payment and the ledger is sound.
-    async fn finish(self, posted: f64) -> Result<()> {
-        let Tally { answered, dropped_max } = self.tally;
-        println!("Answered with success: {answered}. Payments in the database: {posted}.");
-        if posted < answered || posted > answered + dropped_max {
-            bail!("answers and payments do not match");
-        }
-        for service in self.services {
-            service.stop().await?;
-        }
-        self.payonce.audit().await.context("after all payments")?;
-        println!("The audit after all payments is clean.");
-        self.stand.stop()
-    }
-}
-
-/// Accounts with money, and a history of more than a page each.
-pub async fn seed(database: &Database) -> Result<()> {
-    database.migrate().await?;
-    database.script("seed.sql", &[("accounts", ACCOUNTS)]).await?;
-    let rounds = [("accounts", ACCOUNTS), ("first", 1), ("last", SEEDED_ROUNDS)];
-    database.script("rounds.sql", &rounds).await?;
-    Ok(())
 }
 
 /// Of a row's contenders the one with the best median.
@@ -371,7 +189,12 @@ impl Section<'_> {
             bar("baseline", "pgbench", "a payment per transaction, no HTTP", Kind::Database),
             bar("uniform", "payonce", "over HTTP", Kind::Service),
             bar("two", "payonce, two processes", "over HTTP, one database", Kind::Service),
-            bar("ceiling", "payonce's statements", "batches of 256, no HTTP", Kind::Ceiling),
+            bar(
+                "ceiling",
+                "payonce's statements",
+                "batches of 256, no HTTP: the ceiling",
+                Kind::Ceiling,
+            ),
         ];
         let one = [
             bar(
