@@ -40,7 +40,7 @@ bench: build-bench ## Payments and reads per second against pgbench and the stat
 	cargo run --release --locked --quiet --package payonce-bench -- throughput
 
 .PHONY: bench-growth
-bench-growth: build-bench ## The same with ten thousand and with ten million payments in the ledger (15 minutes).
+bench-growth: build-bench ## The same with ten thousand and with ten million payments in the ledger (8 minutes).
 	cargo run --release --locked --quiet --package payonce-bench -- growth
 
 .PHONY: load
