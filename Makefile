@@ -30,9 +30,22 @@ lint: ## Checks format, lints, licenses and that sqlx-data.json is current.
 sqlx: ## Brings sqlx-data.json up to date after a query or a migration has changed.
 	scripts/sqlx-data
 
+# Its own step, because the benchmark is to find the service of the same checkout beside it.
+.PHONY: build-bench
+build-bench:
+	cargo build --release --locked --workspace --bins
+
 .PHONY: bench
-bench: ## Compares payments per second with pgbench, one payment per transaction (3 minutes).
-	bench/versus-pgbench
+bench: build-bench ## Payments and reads per second against pgbench and the statements alone (5 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- throughput
+
+.PHONY: bench-growth
+bench-growth: build-bench ## The same with ten thousand and with ten million payments in the ledger (8 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- growth
+
+.PHONY: load
+load: build-bench ## Requests at fixed rates, with k6. SCRIPT=steady runs one of tests/load (3 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- load
 
 .PHONY: audit
 audit: ## Checks the ledger's invariants over the whole database.

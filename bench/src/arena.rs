@@ -1,0 +1,214 @@
+//! The contenders of `make bench`, and the ledgers that they work on.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::ceiling;
+use crate::meter::Serving;
+use crate::pgbench::{self, Pgbench};
+use crate::report::{Load, Run};
+use crate::stand::{Database, SCRIPTS, Service, Setting, Stand};
+use crate::wrk::{self, Crowd, Requests};
+
+pub const ACCOUNTS: u32 = 50_000;
+/// In each, every account pays once and is paid once: six fill a page of history and more.
+const SEEDED_ROUNDS: u32 = 6;
+/// Enough to keep both cores busy; more of them only wait.
+const READER_CONNECTIONS: u32 = 64;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Contender {
+    Pgbench { clients: u32 },
+    PgbenchOnePayee,
+    Ceiling { sessions: u32 },
+    Uniform,
+    OnePayee,
+    TwoProcesses,
+    PgbenchReads { clients: u32 },
+    Reads,
+    PgbenchIdle,
+    Idle,
+}
+
+impl Contender {
+    pub fn name(self) -> String {
+        match self {
+            Self::Pgbench { clients } => format!("pgbench, {clients} clients, uniform"),
+            Self::PgbenchOnePayee => "pgbench, 8 clients, one payee".to_owned(),
+            Self::Ceiling { sessions: 1 } => "ceiling, 1 session".to_owned(),
+            Self::Ceiling { sessions } => format!("ceiling, {sessions} sessions"),
+            Self::Uniform => "payonce, uniform".to_owned(),
+            Self::OnePayee => "payonce, one payee".to_owned(),
+            Self::TwoProcesses => "payonce, 2 processes, uniform".to_owned(),
+            Self::PgbenchReads { clients } => format!("pgbench, {clients} clients, histories"),
+            Self::Reads => "payonce, histories".to_owned(),
+            Self::PgbenchIdle => "pgbench, 1 client, uniform".to_owned(),
+            Self::Idle => "payonce, 1 connection, uniform".to_owned(),
+        }
+    }
+}
+
+/// The server, and the ledger that each round begins with.
+pub struct Arena {
+    stand: Stand,
+    seeded: Database,
+    payments: PathBuf,
+    histories: PathBuf,
+    connections: u32,
+}
+
+impl Arena {
+    pub async fn prepare(connections: u32) -> Result<(Self, Setting)> {
+        let (stand, setting) = Stand::new().await?;
+        let seeded = stand.database("payonce");
+        seed(&seeded).await?;
+        seeded.audit().await.context("the seeded ledger")?;
+        let payments = PathBuf::from(SCRIPTS).join("pgbench.sql");
+        let histories = pgbench::history_script(stand.work())?;
+        Ok((Self { stand, seeded, payments, histories, connections }, setting))
+    }
+
+    pub fn close(self) -> Result<()> {
+        self.stand.stop()
+    }
+}
+
+/// Accounts with money, and a history of more than a page each.
+pub async fn seed(database: &Database) -> Result<()> {
+    database.migrate().await?;
+    database.script("seed.sql", &[("accounts", ACCOUNTS)]).await?;
+    let rounds = [("accounts", ACCOUNTS), ("first", 1), ("last", SEEDED_ROUNDS)];
+    database.script("rounds.sql", &rounds).await?;
+    database.value("VACUUM ANALYZE").await?;
+    Ok(())
+}
+
+/// A round: new copies of the seeded ledger, the same for both sides. What one round has written
+/// would slow down the next one, and more so the side that has written more.
+pub struct Round<'a> {
+    arena: &'a Arena,
+    payonce: Database,
+    baseline: Database,
+    services: [Service; 2],
+    tally: Tally,
+}
+
+/// What the clients were told, to be compared with what the ledger holds.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: f64,
+    /// Requests under way when a run ended: wrk drops them, and their payments may be made.
+    dropped_max: f64,
+}
+
+impl<'a> Round<'a> {
+    pub async fn begin(arena: &'a Arena) -> Result<Self> {
+        let payonce = arena.stand.database("ledger");
+        payonce.create_as_copy_of(&arena.seeded).await?;
+        let baseline = arena.stand.database("baseline");
+        baseline.create_as_copy_of(&arena.seeded).await?;
+        // The brief's keys do not reference accounts. With the reference, claiming a key before
+        // locking the accounts shares the payer's row, and two payments of one payer deadlock.
+        let unreferenced = "ALTER TABLE idempotency_keys
+                            DROP CONSTRAINT IF EXISTS idempotency_keys_user_id_fkey";
+        baseline.value(unreferenced).await?;
+        payonce.value("CHECKPOINT").await?;
+        let services = [arena.stand.serve(&payonce).await?, arena.stand.serve(&payonce).await?];
+        Ok(Self { arena, payonce, baseline, services, tally: Tally::default() })
+    }
+
+    pub async fn measure(&mut self, contender: Contender, seconds: u32) -> Result<Run> {
+        let [first, second] = &self.services;
+        let serving = match contender {
+            Contender::Ceiling { .. } => Serving::Ourselves,
+            Contender::TwoProcesses => Serving::Processes(vec![first.pid, second.pid]),
+            _ => Serving::Processes(vec![first.pid]),
+        };
+        let meter = self.arena.stand.meter(serving)?;
+        let load = self.load(contender, seconds).await?;
+        let used = meter.stop()?;
+        let (answered, dropped_max) = match contender {
+            Contender::Ceiling { .. } => (load.done, 0.0),
+            Contender::Uniform | Contender::OnePayee | Contender::TwoProcesses => {
+                (load.done, f64::from(self.arena.connections))
+            }
+            Contender::Idle => (load.done, 1.0),
+            Contender::Pgbench { .. }
+            | Contender::PgbenchOnePayee
+            | Contender::PgbenchReads { .. }
+            | Contender::Reads
+            | Contender::PgbenchIdle => (0.0, 0.0),
+        };
+        self.tally.answered += answered;
+        self.tally.dropped_max += dropped_max;
+        Ok(Run { load, used })
+    }
+
+    async fn load(&self, contender: Contender, seconds: u32) -> Result<Load> {
+        let [service, second] = &self.services;
+        let (uniform, one_payee) =
+            (Requests::Uniform { accounts: ACCOUNTS }, Requests::OnePayee { accounts: ACCOUNTS });
+        let crowd = Crowd { threads: 2, connections: self.arena.connections, seconds };
+        match contender {
+            Contender::Pgbench { clients } => self.pay(clients, 0, seconds).await,
+            Contender::PgbenchOnePayee => self.pay(8, 1, seconds).await,
+            Contender::PgbenchIdle => self.pay(1, 0, seconds).await,
+            Contender::PgbenchReads { clients } => {
+                let variables = &[("accounts", ACCOUNTS)];
+                let pgbench =
+                    Pgbench { script: &self.arena.histories, variables, clients, seconds };
+                // The database of the service: the same pages are read.
+                pgbench.run(&self.arena.stand, &self.payonce).await
+            }
+            Contender::Ceiling { sessions } => {
+                ceiling::run(&self.payonce, sessions, ACCOUNTS, seconds).await
+            }
+            Contender::Uniform => wrk::run(service, &uniform, crowd).await,
+            Contender::OnePayee => wrk::run(service, &one_payee, crowd).await,
+            Contender::TwoProcesses => {
+                let half =
+                    Crowd { threads: 1, connections: crowd.connections.div_euclid(2), seconds };
+                let (a, b) = tokio::try_join!(
+                    wrk::run(service, &uniform, half),
+                    wrk::run(second, &uniform, half)
+                )?;
+                Ok(a.and(b))
+            }
+            Contender::Reads => {
+                let crowd = Crowd { connections: READER_CONNECTIONS, ..crowd };
+                wrk::run(service, &Requests::Histories { accounts: ACCOUNTS }, crowd).await
+            }
+            Contender::Idle => {
+                wrk::run(service, &uniform, Crowd { threads: 1, connections: 1, seconds }).await
+            }
+        }
+    }
+
+    async fn pay(&self, clients: u32, one_payee: u32, seconds: u32) -> Result<Load> {
+        let variables = &[("accounts", ACCOUNTS), ("one_payee", one_payee)];
+        let pgbench = Pgbench { script: &self.arena.payments, variables, clients, seconds };
+        pgbench.run(&self.arena.stand, &self.baseline).await
+    }
+
+    /// Ends it, if every answer has its payment and the ledger is sound.
+    pub async fn end(self) -> Result<()> {
+        for service in self.services {
+            service.stop().await?;
+        }
+        let count = "SELECT count(*) FROM payments";
+        let seeded = self.arena.seeded.number(count).await?;
+        let posted = self.payonce.number(count).await? - seeded;
+        let Tally { answered, dropped_max } = self.tally;
+        println!("  Answered with success: {answered}. Payments made: {posted}.");
+        if posted < answered || posted > answered + dropped_max {
+            bail!("answers and payments do not match");
+        }
+        self.payonce.audit().await.context("after all payments")?;
+        println!("  The audit is clean.");
+        for database in [self.payonce, self.baseline] {
+            database.drop_from(&self.arena.seeded).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+//! Where contenders meet: a Postgres of our own, its databases, and processes of the service.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use local_postgres::{Durability, LocalPostgres, Source};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::machine;
+use crate::meter::{Meter, Serving};
+
+/// Where the scripts for wrk, pgbench and psql are.
+pub const SCRIPTS: &str = env!("CARGO_MANIFEST_DIR");
+
+pub struct Stand {
+    server: LocalPostgres,
+    postmaster: u32,
+    // Last, so that the server has stopped when its files go.
+    home: TempDir,
+}
+
+/// What the figures depend on, for people.
+pub struct Setting {
+    pub postgres: String,
+    pub settings: Vec<(&'static str, String)>,
+    pub cores: usize,
+    pub processor: String,
+    pub sync_ms: f64,
+}
+
+impl Stand {
+    /// Starts the server, and refuses one whose commits do not wait for a disk.
+    pub async fn new() -> Result<(Self, Setting)> {
+        // The server may run as another user, who must be able to pass through to its home.
+        let home = tempfile::Builder::new()
+            .prefix("payonce-bench-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir()?;
+        let server =
+            LocalPostgres::start(&home.path().join("home"), &Source::Auto, Durability::Full)?;
+        let cluster = server.home().join("cluster");
+        // In memory a sync costs nothing, and pgbench would have no wait for the disk to share.
+        ensure!(
+            !machine::is_in_memory(&cluster),
+            "the server's files are in memory: set TMPDIR to a directory on a disk"
+        );
+        let postmaster = std::fs::read_to_string(cluster.join("postmaster.pid"))?
+            .lines()
+            .next()
+            .and_then(|pid| pid.parse().ok())
+            .context("the server's process id cannot be read")?;
+        let stand = Self { server, postmaster, home };
+
+        let database = stand.database("payonce");
+        let mut settings = Vec::new();
+        for name in ["fsync", "full_page_writes", "synchronous_commit"] {
+            let value = database.value(&format!("SHOW {name}")).await?;
+            ensure!(value == "on", "{name} is {value}, and must be on");
+            settings.push((name, value));
+        }
+        for name in ["shared_buffers", "max_wal_size", "wal_compression"] {
+            settings.push((name, database.value(&format!("SHOW {name}")).await?));
+        }
+        let sync = machine::sync_latency(stand.server.home())?;
+        let setting = Setting {
+            postgres: stand.server.version().to_owned(),
+            settings,
+            cores: std::thread::available_parallelism()?.get(),
+            processor: machine::processor(),
+            sync_ms: sync.as_secs_f64() * 1_000.0,
+        };
+        Ok((stand, setting))
+    }
+
+    /// A database of the server, whether it exists already or not.
+    pub fn database(&self, name: &str) -> Database {
+        let url = self.server.url().replacen("payonce", name, 1);
+        Database { name: name.to_owned(), url, psql: self.program("psql") }
+    }
+
+    /// A program that comes with the server, or is on the `PATH`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        let beside = self.server.binaries().join(name);
+        if beside.exists() { beside } else { name.into() }
+    }
+
+    /// A directory for files of ours. Nothing in it changes what is measured: a `payonce.toml` of
+    /// the caller's directory is not read there.
+    pub fn work(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub fn meter(&self, serving: Serving) -> Result<Meter> {
+        Meter::start(self.postmaster, serving)
+    }
+
+    /// Starts the service on a database.
+    pub async fn serve(&self, database: &Database) -> Result<Service> {
+        let log = self.work().join(format!("service-{}.log", fastrand::u32(..)));
+        let mut child = payonce(&["serve"], database)?
+            .current_dir(self.work())
+            .env("HOST", "127.0.0.1")
+            .env("PORT", "0")
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        let stdout = child.stdout.take().context("the service has no output")?;
+        let pid = child.id().context("the service has no process id")?;
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await? {
+            if let Some(origin) = line.strip_prefix("payonce listens on ") {
+                return Ok(Service { child, pid, origin: origin.to_owned(), log });
+            }
+        }
+        bail!("the service did not start: {}", end_of(&log));
+    }
+
+    pub fn stop(self) -> Result<()> {
+        self.server.stop()
+    }
+}
+
+pub struct Database {
+    name: String,
+    pub url: String,
+    psql: PathBuf,
+}
+
+impl Database {
+    pub async fn value(&self, query: &str) -> Result<String> {
+        self.psql(&["--command", query]).await
+    }
+
+    pub async fn number(&self, query: &str) -> Result<f64> {
+        let value = self.value(query).await?;
+        value.parse().with_context(|| format!("{query} gave {value}, not a number"))
+    }
+
+    /// Runs a file of [`SCRIPTS`], with variables.
+    pub async fn script(&self, file: &str, variables: &[(&str, u32)]) -> Result<String> {
+        let mut args = vec!["--file".to_owned(), format!("{SCRIPTS}/{file}")];
+        for (name, value) in variables {
+            args.extend(["--set".to_owned(), format!("{name}={value}")]);
+        }
+        self.psql(&args).await
+    }
+
+    pub async fn create_as_copy_of(&self, template: &Self) -> Result<()> {
+        let query =
+            format!("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", self.name, template.name);
+        template.value(&query).await?;
+        Ok(())
+    }
+
+    /// Drops it, asking another database of the server to.
+    pub async fn drop_from(self, other: &Self) -> Result<()> {
+        other.value(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        Ok(())
+    }
+
+    pub async fn migrate(&self) -> Result<()> {
+        output_of(&mut payonce(&["migrate"], self)?).await?;
+        Ok(())
+    }
+
+    /// A ledger that is fast and wrong counts for nothing.
+    pub async fn audit(&self) -> Result<()> {
+        let output = payonce(&["audit"], self)?.output().await?;
+        if !output.status.success() {
+            bail!("the audit is not clean:\n{}", String::from_utf8_lossy(&output.stdout));
+        }
+        Ok(())
+    }
+
+    async fn psql(&self, args: &[impl AsRef<OsStr>]) -> Result<String> {
+        let mut psql = command(&self.psql);
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--set", "ON_ERROR_STOP=1"])
+            .args(args)
+            .arg(&self.url);
+        Ok(output_of(&mut psql).await?.trim().to_owned())
+    }
+}
+
+/// A process of the service. It is killed where it is not stopped.
+pub struct Service {
+    child: Child,
+    pub pid: u32,
+    pub origin: String,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Ends it in order, and fails where it had something to complain about.
+    pub async fn stop(mut self) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("not a process id")?, Signal::TERM)?;
+        let status = self.child.wait().await?;
+        let said = end_of(&self.log);
+        ensure!(status.success(), "the service ended with {status}: {said}");
+        if !said.is_empty() {
+            println!("The service said: {said}");
+        }
+        Ok(())
+    }
+
+    /// The end of what it said on standard error.
+    pub fn said(&self) -> String {
+        end_of(&self.log)
+    }
+}
+
+fn payonce(args: &[&str], database: &Database) -> Result<Command> {
+    let ourselves = std::env::current_exe()?;
+    let payonce = ourselves.with_file_name("payonce");
+    ensure!(
+        payonce.exists(),
+        "{} is missing: cargo build --release --bin payonce",
+        payonce.display()
+    );
+    let mut command = command(payonce);
+    command.args(args).env("DATABASE_URL", &database.url).env("PAYONCE_TELEMETRY__FILTER", "warn");
+    Ok(command)
+}
+
+/// A program that ends with us, also when we are interrupted.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).env("LC_ALL", "C").kill_on_drop(true);
+    command
+}
+
+/// What a program printed. Where it is missing or fails, the error says so.
+pub async fn output_of(command: &mut Command) -> Result<String> {
+    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let output = match command.output().await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("{name} is missing: {}", how_to_get(&name))
+        }
+        output => output?,
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} failed: {}", said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn how_to_get(name: &str) -> &'static str {
+    match name {
+        "wrk" => "apt-get install wrk, or brew install wrk",
+        "pgbench" => "it comes with Postgres' server package (apt-get install postgresql)",
+        "psql" => "it comes with Postgres' client package (apt-get install postgresql-client)",
+        _ => "install it",
+    }
+}
+
+fn end_of(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(20).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
