@@ -1,10 +1,10 @@
 // 1,000 payments a second to one account: they may touch it only one after another.
-import { ACCOUNTS, arrivals, between, load, p99, send } from './lib/payonce.js';
+import { ACCOUNTS, arrivals, between, load, p99, seconds, send } from './lib/payonce.js';
 
 const PAYEE = 1;
 
 export const options = load(
-  { payments: arrivals('pay', 1000, __ENV.DURATION || '20s', 100) },
+  { payments: arrivals('pay', 1000, seconds(20), 100) },
   { 'http_req_duration{name:send_payment}': p99(50) },
 );
 

@@ -3,12 +3,14 @@
 // his history say between two payments is exact, whatever the other VUs do.
 import http from 'k6/http';
 import { check } from 'k6';
-import { ACCOUNTS, account, arrivals, between, history, load, newKey, p99, sending } from './lib/payonce.js';
+import {
+  ACCOUNTS, account, arrivals, between, history, load, newKey, orFail, p99, seconds, sending,
+} from './lib/payonce.js';
 
 const VUS = 100;
 
 export const options = load(
-  { payments: arrivals('payAndRetry', 200, __ENV.DURATION || '20s', VUS) },
+  { payments: arrivals('payAndRetry', 200, seconds(20), VUS) },
   {
     'http_req_duration{name:send_payment}': p99(50),
     'http_req_duration{name:payment_history}': p99(50),
@@ -24,7 +26,7 @@ function look() {
   return { balance: account(payer).json('balance'), rows };
 }
 
-export function payAndRetry() {
+export const payAndRetry = orFail(() => {
   if (payer === undefined) {
     payer = __VU;
     const before = look();
@@ -58,4 +60,4 @@ export function payAndRetry() {
   }
   balance = after.balance;
   newest = after.rows[0].id;
-}
+});

@@ -1,7 +1,7 @@
 // People page back through their histories while payments come in at the front. Nothing may be
 // missing or be seen twice: each row's balance must explain that of the row before it.
 import { check, sleep } from 'k6';
-import { arrivals, between, history, load, p99, pair, send } from './lib/payonce.js';
+import { arrivals, between, history, load, orFail, p99, pair, seconds, send } from './lib/payonce.js';
 
 // Each gets 60 payments a second, six pages.
 const PEOPLE = 10;
@@ -10,13 +10,13 @@ const PAGE_SIZE = 10;
 
 // The histories need PAGES pages before somebody can scroll through so many.
 const HEAD_START = 5;
-const SECONDS = Number(__ENV.SECONDS || 20);
+const SECONDS = seconds(20);
 
 export const options = load(
   {
-    payments: arrivals('pay', 300, `${HEAD_START + SECONDS}s`, 50),
+    payments: arrivals('pay', 300, HEAD_START + SECONDS, 50),
     // A scroll takes a second of pauses and 20 answers.
-    scrolls: arrivals('scroll', 20, `${SECONDS}s`, 60, { startTime: `${HEAD_START}s` }),
+    scrolls: arrivals('scroll', 20, SECONDS, 60, { startTime: `${HEAD_START}s` }),
   },
   {
     'http_req_duration{name:send_payment}': p99(50),
@@ -30,7 +30,7 @@ export function pay() {
   send(from, to, between(1, 100));
 }
 
-export function scroll() {
+export const scroll = orFail(() => {
   const person = between(1, PEOPLE);
   const rows = [];
   let pages = 0;
@@ -65,4 +65,4 @@ export function scroll() {
     console.error(`account ${person}: ${pages} pages, ${rows.length} rows, ` +
       JSON.stringify({ unordered, gap }));
   }
-}
+});

@@ -19,6 +19,11 @@ const ACCOUNT = { tags: { name: 'account' } };
 const vu = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}-${__VU}`;
 let keys = 0;
 
+/** How long a script runs: its own time, or what a quick trial asks for. */
+export function seconds(usual) {
+  return Number(__ENV.SECONDS || usual);
+}
+
 /** A key that no other run, VU or iteration has. */
 export function newKey() {
   keys += 1;
@@ -73,16 +78,32 @@ export function read() {
 }
 
 /**
+ * An exception ends an iteration and k6 goes on, as if nothing had been left unchecked. This makes it
+ * a failed check.
+ */
+export function orFail(iteration) {
+  return () => {
+    try {
+      iteration();
+    } catch (error) {
+      check(error, { 'the answers can be read': () => false });
+      throw error;
+    }
+  };
+}
+
+/**
  * `rate` calls of the exported function `exec` a second, however slow the answers are. k6 drops an
  * iteration when no VU is free, also when it may add some, so all `vus` are there from the start:
- * as many as are busy in the longest stall that is to be measured and not dropped.
+ * as many as are busy in the longest stall that is to be measured and not dropped. Many more would
+ * make k6's heap large, and its garbage collector a stall of its own.
  */
 export function arrivals(exec, rate, duration, vus, more = {}) {
   return {
     executor: 'constant-arrival-rate',
     exec,
     rate,
-    duration,
+    duration: `${duration}s`,
     preAllocatedVUs: vus,
     ...more,
   };
