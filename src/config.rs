@@ -91,7 +91,7 @@ pub struct Writer {
 pub struct History {
     /// Payments on a page, at the most.
     pub page_size_max: NonZeroU16,
-    /// Statements that read pages side by side.
+    /// Statements that read pages side by side: one serves two cores best, more serve more.
     pub reader_count: NonZeroU32,
     /// Pages that one statement reads.
     pub batch_max: NonZeroUsize,
@@ -179,8 +179,8 @@ impl Default for History {
     fn default() -> Self {
         Self {
             page_size_max: NonZeroU16::MIN.saturating_add(9),
-            reader_count: nonzero_u32(2),
-            batch_max: nonzero_usize(32),
+            reader_count: nonzero_u32(1),
+            batch_max: nonzero_usize(64),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use local_postgres::{Durability, LocalPostgres, Source};
+use local_postgres::{LocalPostgres, Purpose, Source};
 use secrecy::ExposeSecret;
 
 use crate::config::{Database, Settings};
@@ -35,7 +35,7 @@ impl Ledger {
                 "package" => Source::Package,
                 dir => Source::Dir(dir.into()),
             };
-            let server = LocalPostgres::start(&settings.data_dir, &source, Durability::Full)
+            let server = LocalPostgres::start(&settings.data_dir, &source, Purpose::Playground)
                 .context("the private Postgres cannot be started")?;
             (server.url(), Some(server))
         };

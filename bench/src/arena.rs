@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::ceiling;
 use crate::meter::Serving;
-use crate::pgbench::{self, Pgbench};
+use crate::pgbench::Pgbench;
 use crate::report::{Load, Run};
 use crate::stand::{Database, SCRIPTS, Service, Setting, Stand};
 use crate::wrk::{self, Crowd, Requests};
@@ -65,7 +65,7 @@ impl Arena {
         seed(&seeded).await?;
         seeded.audit().await.context("the seeded ledger")?;
         let payments = PathBuf::from(SCRIPTS).join("pgbench.sql");
-        let histories = pgbench::history_script(stand.work())?;
+        let histories = PathBuf::from(SCRIPTS).join("history.sql");
         Ok((Self { stand, seeded, payments, histories, connections }, setting))
     }
 
@@ -84,11 +84,12 @@ pub async fn seed(database: &Database) -> Result<()> {
     Ok(())
 }
 
-/// A round: new copies of the seeded ledger, the same for both sides. What one round has written
+/// A round: new copies of the seeded ledger, one for each side. What one round has written
 /// would slow down the next one, and more so the side that has written more.
 pub struct Round<'a> {
     arena: &'a Arena,
     payonce: Database,
+    ceiling: Database,
     baseline: Database,
     services: [Service; 2],
     tally: Tally,
@@ -106,16 +107,13 @@ impl<'a> Round<'a> {
     pub async fn begin(arena: &'a Arena) -> Result<Self> {
         let payonce = arena.stand.database("ledger");
         payonce.create_as_copy_of(&arena.seeded).await?;
+        let ceiling = arena.stand.database("ceiling");
+        ceiling.create_as_copy_of(&arena.seeded).await?;
         let baseline = arena.stand.database("baseline");
         baseline.create_as_copy_of(&arena.seeded).await?;
-        // The brief's keys do not reference accounts. With the reference, claiming a key before
-        // locking the accounts shares the payer's row, and two payments of one payer deadlock.
-        let unreferenced = "ALTER TABLE idempotency_keys
-                            DROP CONSTRAINT IF EXISTS idempotency_keys_user_id_fkey";
-        baseline.value(unreferenced).await?;
         payonce.value("CHECKPOINT").await?;
         let services = [arena.stand.serve(&payonce).await?, arena.stand.serve(&payonce).await?];
-        Ok(Self { arena, payonce, baseline, services, tally: Tally::default() })
+        Ok(Self { arena, payonce, ceiling, baseline, services, tally: Tally::default() })
     }
 
     pub async fn measure(&mut self, contender: Contender, seconds: u32) -> Result<Run> {
@@ -129,13 +127,13 @@ impl<'a> Round<'a> {
         let load = self.load(contender, seconds).await?;
         let used = meter.stop()?;
         let (answered, dropped_max) = match contender {
-            Contender::Ceiling { .. } => (load.done, 0.0),
             Contender::Uniform | Contender::OnePayee | Contender::TwoProcesses => {
                 (load.done, f64::from(self.arena.connections))
             }
             Contender::Idle => (load.done, 1.0),
             Contender::Pgbench { .. }
             | Contender::PgbenchOnePayee
+            | Contender::Ceiling { .. }
             | Contender::PgbenchReads { .. }
             | Contender::Reads
             | Contender::PgbenchIdle => (0.0, 0.0),
@@ -162,7 +160,7 @@ impl<'a> Round<'a> {
                 pgbench.run(&self.arena.stand, &self.payonce).await
             }
             Contender::Ceiling { sessions } => {
-                ceiling::run(&self.payonce, sessions, ACCOUNTS, seconds).await
+                ceiling::run(&self.ceiling, sessions, ACCOUNTS, seconds).await
             }
             Contender::Uniform => wrk::run(service, &uniform, crowd).await,
             Contender::OnePayee => wrk::run(service, &one_payee, crowd).await,
@@ -204,9 +202,11 @@ impl<'a> Round<'a> {
         if posted < answered || posted > answered + dropped_max {
             bail!("answers and payments do not match");
         }
-        self.payonce.audit().await.context("after all payments")?;
+        for database in [&self.payonce, &self.ceiling] {
+            database.audit().await.context("after all payments")?;
+        }
         println!("  The audit is clean.");
-        for database in [self.payonce, self.baseline] {
+        for database in [self.payonce, self.ceiling, self.baseline] {
             database.drop_from(&self.arena.seeded).await?;
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! Load without the service: pgbench, with prepared statements.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::report::{Latency, Load};
 use crate::stand::{Database, Stand, command, output_of};
@@ -71,31 +71,6 @@ fn times_in(log: &str) -> Vec<f64> {
     log.lines().filter_map(third).map(|us| us / 1_000.0).collect()
 }
 
-/// A script that reads a page of history with the statement of the service itself: whatever
-/// `sqlx-data.json` says that `db::history::page` runs.
-pub fn history_script(dir: &Path) -> Result<PathBuf> {
-    let queries: Vec<serde_json::Value> =
-        serde_json::from_str(include_str!("../../sqlx-data.json"))?;
-    let texts = queries.iter().filter_map(|query| query.get("query")?.as_str());
-    let pages: Vec<&str> =
-        texts.filter(|text| text.contains("FROM payments") && text.contains("LIMIT $4")).collect();
-    let [page] = *pages.as_slice() else {
-        bail!("sqlx-data.json has {} queries that read a page, not one", pages.len());
-    };
-    // Without a cursor, and one row more than a page has, as the service asks.
-    let select = page
-        .replace("$1", ":account")
-        .replace("$2", "NULL")
-        .replace("$3", "NULL")
-        .replace("$4", ":rows");
-    let path = dir.join("history.sql");
-    std::fs::write(
-        &path,
-        format!("\\set account random(1, :accounts)\n\\set rows 11\n{select};\n"),
-    )?;
-    Ok(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,13 +92,5 @@ mod tests {
             times_in("0 199 2241 0 1175850568 995598\n0 200 2500 0 1175850568 9\n"),
             [2.241, 2.5]
         );
-    }
-
-    #[test]
-    fn the_history_is_read_with_the_statement_of_the_service() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let text = std::fs::read_to_string(history_script(dir.path())?)?;
-        assert!(text.contains("LIMIT :rows") && !text.contains('$'));
-        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
-use local_postgres::{Durability, LocalPostgres, Source};
+use local_postgres::{LocalPostgres, Purpose, Source};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -43,7 +43,7 @@ impl Stand {
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .tempdir()?;
         let server =
-            LocalPostgres::start(&home.path().join("home"), &Source::Auto, Durability::Full)?;
+            LocalPostgres::start(&home.path().join("home"), &Source::Auto, Purpose::Benchmark)?;
         let cluster = server.home().join("cluster");
         // In memory a sync costs nothing, and pgbench would have no wait for the disk to share.
         ensure!(

@@ -1,6 +1,7 @@
 //! No two payments touch one account at the same time; nothing deadlocks.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
@@ -256,5 +257,39 @@ async fn a_full_queue_refuses_at_once_and_what_was_refused_is_not_done() {
     assert!(!refused.is_empty());
     refused.iter().for_each(|answer| answer.assert_problem(503, "overloaded"));
     assert_eq!(app.database.payments().await, paid.len() as i64);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_payment_with_accounts_of_its_own_passes_those_that_wait() {
+    // The first batch waits for its row as long as the test lasts.
+    let app = App::start_with(&[
+        ("PAYONCE_WRITER__LOCK_WAIT_MS_MAX", "30000"),
+        ("PAYONCE_DATABASE__STATEMENT_TIMEOUT_MS", "40000"),
+        ("PAYONCE_DATABASE__TRANSACTION_TIMEOUT_MS", "50000"),
+        ("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "60000"),
+    ])
+    .await;
+    app.open_many(5, 1_000).await;
+    let outside = app.database.lock_accounts("1").await;
+    let send = |from: i64, to: i64, key: &str| {
+        let request = app.request("PUT", "/send_payment").json(&payment(from, to, 10, key));
+        tokio::spawn(Answer::of(request))
+    };
+    let first = send(1, 2, "first");
+    app.database.until(A_WRITER_WAITS).await;
+    // These need an account of the first batch, and stand in line for it.
+    let behind: Vec<_> = (0..5).map(|n| send(2, 3, &format!("behind-{n}"))).collect();
+    for n in 0..5 {
+        let key = format!("passing-{n}");
+        let passing = app.pay(4, 5, 10, &key);
+        let passed = tokio::time::timeout(Duration::from_secs(15), passing).await;
+        passed.expect("a payment waited for rows that it does not need").assert_paid();
+    }
+    outside.release().await;
+    first.await.unwrap().assert_paid();
+    for answer in behind {
+        answer.await.unwrap().assert_paid();
+    }
     app.database.assert_sound();
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use crate::harness::{App, Database};
@@ -240,4 +241,25 @@ async fn an_account_without_payments_has_an_empty_history_and_an_unknown_one_has
     let empty = app.get("/payment_history/1").await;
     assert_eq!((empty.status, empty.text.as_str()), (200, "[]"));
     app.get("/payment_history/2").await.assert_problem(404, "account_not_found");
+}
+
+#[tokio::test]
+async fn whoever_asks_at_the_same_time_as_others_gets_the_own_page() {
+    let app = App::start().await;
+    app.open_many(10, 1_000).await;
+    for from in 1..10 {
+        pay_numbered(&app, from, from + 1, 0..2).await;
+    }
+    let paths: Vec<String> =
+        (0..200).map(|n| format!("/payment_history/{}?limit={}", 1 + n % 12, 1 + n % 5)).collect();
+    let mut alone = Vec::new();
+    for path in &paths {
+        alone.push(app.get(path).await);
+    }
+    let together = join_all(paths.iter().map(|path| app.get(path))).await;
+    for ((path, alone), together) in paths.iter().zip(alone).zip(together) {
+        assert_eq!(together.status, alone.status, "{path}");
+        assert_eq!(together.text, alone.text, "{path}");
+        assert_eq!(together.header("link"), alone.header("link"), "{path}");
+    }
 }

@@ -40,13 +40,16 @@ const SOCKET_DIR_BYTES_MAX: usize = 90;
 
 const START_SECONDS_MAX: &str = "60";
 
-/// Whether a commit waits for the disk.
+/// What a server is for, which decides its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// As Postgres is shipped: a commit that was answered survives a power cut.
-    Full,
-    /// For throw-away databases in tests: survives the end of a process, not a power cut.
-    ProcessOnly,
+pub enum Purpose {
+    /// Runs beside other work, as Postgres is shipped but for modest buffers: a commit that was
+    /// answered survives a power cut.
+    Playground,
+    /// Throw-away databases: a commit survives the end of a process, not a power cut.
+    Tests,
+    /// As durable as a playground, with the memory of a server that has the machine to itself.
+    Benchmark,
 }
 
 /// A running server, in use by this process until [`LocalPostgres::stop`] or the drop.
@@ -69,7 +72,7 @@ impl LocalPostgres {
     /// # Errors
     /// No binaries and no way to get them, a cluster of another major version, or a server that
     /// does not start: the error holds the end of its log.
-    pub fn start(home: &Path, source: &Source, durability: Durability) -> Result<Self> {
+    pub fn start(home: &Path, source: &Source, purpose: Purpose) -> Result<Self> {
         let wanted = std::path::absolute(home)?;
         let (home, owner) = owner::settle(&wanted)?;
         owner.make_dir(&home)?;
@@ -80,7 +83,7 @@ impl LocalPostgres {
         let mut server =
             Self { socket_dir: socket_dir(&home, &owner)?, users: None, home, binaries, owner };
         if !cluster.exists() {
-            server.init(durability)?;
+            server.init(purpose)?;
         }
         if !server.is_running()? {
             server.launch()?;
@@ -143,7 +146,7 @@ impl LocalPostgres {
 
     /// Makes the cluster beside its final place and renames it, so that an interrupted attempt
     /// is never mistaken for a cluster.
-    fn init(&self, durability: Durability) -> Result<()> {
+    fn init(&self, purpose: Purpose) -> Result<()> {
         let unfinished = self.home.join("cluster.unfinished");
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished)?;
@@ -151,14 +154,14 @@ impl LocalPostgres {
         let mut initdb = self.command("initdb");
         initdb.args(["--auth=trust", "--encoding=UTF8", "--no-locale", "--data-checksums"]);
         initdb.args(["--username", ROLE, "--pgdata"]).arg(&unfinished);
-        if durability == Durability::ProcessOnly {
+        if purpose == Purpose::Tests {
             initdb.arg("--no-sync");
         }
         run(&mut initdb)?;
 
         let mut settings =
             fs::OpenOptions::new().append(true).open(unfinished.join("postgresql.conf"))?;
-        writeln!(settings, "\n{}", settings_text(durability))?;
+        writeln!(settings, "\n{}", settings_text(purpose))?;
 
         let mut single = self.command("postgres");
         single.args(["--single", "-D"]).arg(&unfinished).arg("postgres");
@@ -243,7 +246,7 @@ impl Drop for LocalPostgres {
 }
 
 /// The settings that differ from Postgres' own. Each has its reason.
-fn settings_text(durability: Durability) -> String {
+fn settings_text(purpose: Purpose) -> String {
     let mut text = String::from(
         "# A private server: reached through its Unix socket only.\n\
          listen_addresses = ''\n\
@@ -255,8 +258,14 @@ fn settings_text(durability: Durability) -> String {
          checkpoint_timeout = '15min'\n\
          log_checkpoints = off\n",
     );
-    if durability == Durability::ProcessOnly {
-        text.push_str("fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n");
+    match purpose {
+        Purpose::Playground => {}
+        Purpose::Tests => {
+            text.push_str("fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n");
+        }
+        // The Postgres manual recommends a quarter of the memory: 4 GB are that of a small server.
+        // It is taken page by page, when a page is used.
+        Purpose::Benchmark => text.push_str("shared_buffers = '4GB'\nmax_wal_size = '8GB'\n"),
     }
     text
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use local_postgres::{Durability, LocalPostgres, Source};
+use local_postgres::{LocalPostgres, Purpose, Source};
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -28,12 +28,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitStatus> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let durability = match args.first().map(String::as_str) {
+    let purpose = match args.first().map(String::as_str) {
         Some("--no-fsync") => {
             args.remove(0);
-            Durability::ProcessOnly
+            Purpose::Tests
         }
-        _ => Durability::Full,
+        _ => Purpose::Playground,
     };
     let [variable, program, rest @ ..] = args.as_slice() else {
         bail!("usage: with-postgres [--no-fsync] VARIABLE COMMAND [ARGUMENT ...]");
@@ -50,7 +50,7 @@ fn run() -> Result<ExitStatus> {
         .prefix("with-postgres-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir()?;
-    let server = LocalPostgres::start(&home.path().join("home"), &Source::Auto, durability)?;
+    let server = LocalPostgres::start(&home.path().join("home"), &Source::Auto, purpose)?;
 
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::iter::once(server.binaries().to_owned()).chain(std::env::split_paths(&path));

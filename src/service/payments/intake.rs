@@ -46,25 +46,34 @@ impl Intake {
     /// there is something. `None` when the queue is closed and empty.
     pub async fn next_batch(&self) -> Option<Batch> {
         let Desk { inbox, passed_over } = &mut *self.desk.lock().await;
+        let under_way = &self.under_way;
         loop {
             let mut choice = Choice::default();
             for ticket in std::mem::take(passed_over) {
-                choice.judge(ticket, &self.under_way, passed_over);
+                choice.judge(ticket, under_way, passed_over);
             }
-            while choice.tickets.len() < self.batch_max
-                && passed_over.len() < self.batch_max
-                && let Ok(ticket) = inbox.try_recv()
-            {
-                choice.judge(ticket, &self.under_way, passed_over);
-            }
-            if !choice.tickets.is_empty() {
-                let accounts = self.under_way.reserve(choice.accounts);
-                return Some(Batch { tickets: choice.tickets, accounts });
-            }
-            if passed_over.is_empty() {
-                passed_over.push_back(inbox.recv().await?);
-            } else {
-                self.under_way.freed.notified().await;
+            loop {
+                while choice.tickets.len() < self.batch_max
+                    && passed_over.len() < self.batch_max
+                    && let Ok(ticket) = inbox.try_recv()
+                {
+                    choice.judge(ticket, under_way, passed_over);
+                }
+                if !choice.tickets.is_empty() {
+                    let accounts = under_way.reserve(choice.accounts);
+                    return Some(Batch { tickets: choice.tickets, accounts });
+                }
+                if passed_over.is_empty() {
+                    choice.judge(inbox.recv().await?, under_way, passed_over);
+                    continue;
+                }
+                let has_room = passed_over.len() < self.batch_max;
+                tokio::select! {
+                    () = under_way.freed.notified() => break,
+                    Some(ticket) = inbox.recv(), if has_room => {
+                        choice.judge(ticket, under_way, passed_over);
+                    }
+                }
             }
         }
     }
