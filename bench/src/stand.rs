@@ -18,6 +18,14 @@ use crate::meter::{Meter, Serving};
 /// Where the scripts for wrk, pgbench and psql are.
 pub const SCRIPTS: &str = env!("CARGO_MANIFEST_DIR");
 
+/// A server that has run for a while writes its log into files that it has used before. A new one
+/// makes each of them first, while commits wait: so 4 GB of them are used up beforehand.
+const USE_LOG_FILES: &str = "DO $$ BEGIN
+    FOR n IN 1 .. 256 LOOP
+        PERFORM pg_logical_emit_message(false, 'payonce', ''), pg_switch_wal();
+    END LOOP;
+END $$";
+
 pub struct Stand {
     server: LocalPostgres,
     postmaster: u32,
@@ -64,9 +72,11 @@ impl Stand {
             ensure!(value == "on", "{name} is {value}, and must be on");
             settings.push((name, value));
         }
-        for name in ["shared_buffers", "max_wal_size", "wal_compression"] {
+        for name in ["shared_buffers", "max_wal_size", "min_wal_size", "wal_compression"] {
             settings.push((name, database.value(&format!("SHOW {name}")).await?));
         }
+        database.value(USE_LOG_FILES).await?;
+        database.value("CHECKPOINT").await?;
         let sync = machine::sync_latency(stand.server.home())?;
         let setting = Setting {
             postgres: stand.server.version().to_owned(),

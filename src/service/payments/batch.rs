@@ -28,12 +28,13 @@ pub(super) enum Reading {
     KeysAndPayments,
 }
 
-/// Posts a batch in a transaction of its own.
+/// Posts a batch in a transaction of its own. `written` is called when only its end is missing.
 pub(super) async fn post(
     session: &mut Session,
     intents: &[&Intent],
     locking: Locking,
     reading: Reading,
+    written: impl FnOnce(),
 ) -> Result<Posted, Error> {
     let ids: BTreeSet<AccountId> =
         intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
@@ -70,6 +71,7 @@ pub(super) async fn post(
             if !decision.changes_nothing() {
                 posting::write(conn, &decision).await?;
             }
+            written();
             let unchanged = decision.changes_nothing();
             let mut decided = decision.outcomes.into_iter();
             let outcomes =

@@ -179,13 +179,17 @@ impl Writer {
             let intents: Vec<&Intent> = round.tickets.iter().map(|ticket| &ticket.work).collect();
             // Only a repeated attempt can be about a payment whose key's row is gone.
             let reading = if round.attempt == 1 { Reading::Keys } else { Reading::KeysAndPayments };
-            match batch::post(&mut self.session, &intents, round.locking, reading).await {
+            // While this batch waits for its commit, the next one with its accounts can begin: it waits
+            // for their locks.
+            let hand_over = || {
+                if rounds.is_empty() {
+                    drop(reserved.take());
+                }
+            };
+            let session = &mut self.session;
+            match batch::post(session, &intents, round.locking, reading, hand_over).await {
                 Ok(posted) => {
                     self.database_down.store(false, Ordering::Relaxed);
-                    if rounds.is_empty() {
-                        // The next batch with these accounts can begin before this one is answered.
-                        drop(reserved.take());
-                    }
                     self.answer(round.tickets, &waited, posted, &mut left);
                 }
                 Err(error) => self.recover(round, &error, &mut rounds, &mut left).await,
