@@ -2,8 +2,8 @@
 //!
 //! Two batches that need one account wait for each other in the database, and with 50,000 accounts
 //! and batches of 256 that would be nearly every two: the writers would work in turn. So no account
-//! is in two batches at a time, and while one batch waits for its commit, another is posted. That
-//! only makes it fast; what makes it right, also among processes, are the rows' locks.
+//! is in two batches that are being written, and while one batch is, another can be. That only makes
+//! it fast; what makes it right, also among processes, are the rows' locks.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,7 +107,7 @@ impl Choice {
     }
 }
 
-/// The accounts of the batches under way.
+/// The accounts of the batches that are being written.
 #[derive(Default)]
 struct UnderWay {
     accounts: Mutex<HashSet<AccountId>>,
