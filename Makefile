@@ -30,6 +30,11 @@ lint: ## Checks format, lints, licenses and that sqlx-data.json is current.
 sqlx: ## Brings sqlx-data.json up to date after a query or a migration has changed.
 	scripts/sqlx-data
 
+.PHONY: openapi
+openapi: ## Brings web/openapi.json up to date after a route or a shape has changed.
+	cargo build --quiet --locked --bin payonce
+	cargo run --quiet --locked --bin payonce -- openapi > web/openapi.json
+
 # Its own step, because the benchmark is to find the service of the same checkout beside it.
 .PHONY: build-bench
 build-bench:

@@ -19,6 +19,7 @@ pub struct Settings {
     pub database: Database,
     pub writer: Writer,
     pub history: History,
+    pub page: Page,
     pub telemetry: Telemetry,
 }
 
@@ -97,6 +98,13 @@ pub struct History {
     pub batch_max: NonZeroUsize,
 }
 
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Page {
+    /// Where the files of the page are; absent: no page is served.
+    pub dir: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
@@ -122,6 +130,7 @@ impl Default for Settings {
             database: Database::default(),
             writer: Writer::default(),
             history: History::default(),
+            page: Page::default(),
             telemetry: Telemetry::default(),
         }
     }

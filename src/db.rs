@@ -13,6 +13,7 @@ mod connect;
 mod error;
 pub mod history;
 pub mod migrate;
+pub mod playground;
 pub mod posting;
 
 pub use connect::{Manager, Pool, Purpose, SESSION_AGE_MAX, Target, connect, pool};

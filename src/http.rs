@@ -6,7 +6,10 @@ mod error;
 mod headers;
 mod health;
 mod history;
+mod openapi;
+mod page;
 mod payments;
+mod playground;
 mod query;
 
 use std::net::{SocketAddr, TcpListener};
@@ -27,6 +30,7 @@ use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder, TracingLogger};
 use crate::config::Settings;
 use crate::service::Service;
 use error::ApiError;
+pub use openapi::openapi;
 
 /// Every route of the service.
 fn routes(app: &mut ServiceConfig) {
@@ -42,6 +46,8 @@ fn routes(app: &mut ServiceConfig) {
         .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
         .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
         .service(at("/problems/{code}", "GET, HEAD").route(get().to(error::explain)))
+        .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
+        .service(at("/playground/crash", "POST").route(web::post().to(playground::crash)))
         .default_service(web::to(async || Err::<HttpResponse, _>(ApiError::NotFound)));
 }
 
@@ -83,6 +89,10 @@ pub fn listen(service: Arc<Service>, settings: &Settings) -> Result<Listening> {
         page_size_max: settings.history.page_size_max.get(),
     };
     let service = web::Data::from(service);
+    let page = settings.page.dir.clone();
+    if let Some(dir) = &page {
+        page::check(dir)?;
+    }
     let origins = server.cors_origins.clone();
     let mut http = HttpServer::new(move || {
         App::new()
@@ -93,6 +103,7 @@ pub fn listen(service: Arc<Service>, settings: &Settings) -> Result<Listening> {
             .wrap(DefaultHeaders::new().add((headers::TIMING_ALLOW_ORIGIN, origins.join(", "))))
             .wrap(TracingLogger::<RequestSpan>::new())
             .configure(routes)
+            .configure(|app| page::serve(app, page.as_deref()))
     })
     .disable_signals()
     .client_request_timeout(ms(server.read_timeout_ms))

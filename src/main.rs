@@ -34,6 +34,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints the API document (`OpenAPI` 3.1).
+    Openapi,
 }
 
 /// The oldest Postgres that is supported, as it counts its versions.
@@ -55,6 +57,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    if matches!(cli.command, Some(Command::Openapi)) {
+        say(&http::openapi()?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let settings = Settings::load()?;
     telemetry::start(&settings.telemetry)?;
     let ledger = Ledger::open(&settings)?;
@@ -71,6 +77,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Serve => serve(&settings, &ledger).await.map(|()| ExitCode::SUCCESS),
             Command::Migrate => migrate(&ledger.migrate).await.map(|()| ExitCode::SUCCESS),
             Command::Audit { json } => audit(&ledger.target, json).await,
+            // Needs neither settings nor a database: it was done above.
+            Command::Openapi => Ok(ExitCode::SUCCESS),
         }
     })?;
     ledger.close()?;
@@ -110,9 +118,11 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     } else {
         connect(&ledger.target).await?;
     }
-    let (service, mut writers) = Service::start(&ledger.target, Limits::of(settings))?;
+    // A private database is a playground, and nobody else's.
+    let may_play = ledger.server.is_some();
+    let (service, mut writers) = Service::start(&ledger.target, Limits::of(settings), may_play)?;
     let service = Arc::new(service);
-    if ledger.server.is_some() {
+    if may_play {
         fill_playground(&service).await?;
     }
 

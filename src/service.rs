@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod audit;
 pub mod history;
 pub mod payments;
+pub mod playground;
 mod queue;
 mod reading;
 mod session;
@@ -21,6 +22,7 @@ use crate::domain::ledger::Declined;
 use accounts::Accounts;
 use history::Histories;
 use payments::Payments;
+use playground::Playground;
 use queue::Obstacle;
 use reading::Readers;
 
@@ -107,17 +109,24 @@ pub struct Service {
     pub payments: Payments,
     pub accounts: Accounts,
     pub histories: Histories,
+    /// Where the database may be played with.
+    pub playground: Option<Playground>,
 }
 
 /// The writers, which end when the [`Service`] is gone and its queues are empty.
 pub struct Writers(JoinSet<()>);
 
 impl Service {
-    /// Starts the writers. They connect when they have something to do.
+    /// Starts the writers. They connect when they have something to do. `may_play`: nobody else
+    /// depends on the database, so that faults can be had on demand.
     ///
     /// # Errors
     /// The pool cannot be built.
-    pub fn start(target: &db::Target, limits: Limits) -> anyhow::Result<(Self, Writers)> {
+    pub fn start(
+        target: &db::Target,
+        limits: Limits,
+        may_play: bool,
+    ) -> anyhow::Result<(Self, Writers)> {
         let mut tasks = JoinSet::new();
         // Half of a read's time may pass before it has a session: too few sessions are told as
         // overload, not as a database that does not answer.
@@ -128,6 +137,7 @@ impl Service {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
             histories: Histories::start(readers, limits, &mut tasks),
+            playground: may_play.then(|| Playground::new(target, limits)),
         };
         Ok((service, Writers(tasks)))
     }

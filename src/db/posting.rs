@@ -223,10 +223,8 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
     .fetch_one(conn)
     .await
     .map_err(known_already)?;
-    let as_decided = [
-        (written.updated, decision.standings.len()),
-        (written.claimed, decision.claims.len()),
-    ];
+    let as_decided =
+        [(written.updated, decision.standings.len()), (written.claimed, decision.claims.len())];
     if as_decided.into_iter().all(|(count, wanted)| usize::try_from(count) == Ok(wanted)) {
         Ok(())
     } else {

@@ -1,12 +1,16 @@
 //! `/accounts`.
 
+#![expect(unused_qualifications, reason = "utoipa writes its paths in full")]
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::body::{Integer, Json, idempotency_key};
-use super::error::ApiError;
+use super::error::{ApiError, Problem};
 use super::headers::IDEMPOTENCY_REPLAYED;
+use super::openapi;
 use super::query::{account_id, limit, link_next, query};
 use crate::domain::{AccountId, Amount, Invalid, Name, Opening};
 use crate::service::Service;
@@ -15,6 +19,22 @@ use crate::service::Service;
 const LIST_SIZE: u16 = 50;
 const LIST_SIZE_MAX: u16 = 100;
 
+/// An account with its balance.
+#[utoipa::path(
+    get,
+    path = "/accounts/{id}",
+    tag = "accounts",
+    params(("id" = i64, Path)),
+    responses(
+        (status = 200, description = "The account.", body = openapi::Account),
+        (status = 400, description = "`invalid_request`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`account_not_found`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn get(
     service: web::Data<Service>,
     id: web::Path<String>,
@@ -23,21 +43,44 @@ pub(super) async fn get(
     Ok(HttpResponse::Ok().json(account))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct ListQuery {
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// The last id seen.
+    #[param(value_type = Option<i64>)]
     after: Option<String>,
+    /// 1 to 100; 50 by default.
+    #[param(value_type = Option<u16>)]
     limit: Option<String>,
+    /// Up to 100 ids, separated by commas; goes without the others.
     ids: Option<String>,
 }
 
 /// What everybody may see of an account.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NamedAccount)]
 struct NamedView {
     id: i64,
+    #[schema(required)]
     name: Option<String>,
 }
 
+/// Accounts by id, without balances: to choose a payee, to show names.
+#[utoipa::path(
+    get,
+    path = "/accounts",
+    tag = "accounts",
+    params(ListQuery),
+    responses(
+        (status = 200, description = "A page.", body = [NamedView],
+         headers(("Link" = String, description = "`rel=\"next\"`, while there is more."))),
+        (status = 400, description = "`invalid_request`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn list(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -75,14 +118,48 @@ fn parse_ids(text: &str) -> Result<Vec<i64>, ApiError> {
     Ok(ids)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OpenAccount {
+    /// Without it, the next free one.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     id: Option<Integer>,
+    #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
+    /// Cents, paid by account 0.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     opening_balance: Option<Integer>,
 }
 
+/// Opens an account.
+#[utoipa::path(
+    post,
+    path = "/accounts",
+    tag = "accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe.")),
+    request_body = OpenAccount,
+    responses(
+        (status = 201, description = "The account.", body = openapi::Account,
+         headers(
+             ("Location" = String, description = "Where it is."),
+             ("Idempotency-Replayed" = String, description = "`true` on an answer given before."),
+         )),
+        (status = 400, description = "`invalid_request`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 408, description = "`request_timeout`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "`account_exists`, `request_in_progress`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "`body_too_large`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_amount`, `balance_limit`, `idempotency_key_reused`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `account_busy`, `database_unavailable`", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn open(
     service: web::Data<Service>,
     request: HttpRequest,

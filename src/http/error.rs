@@ -4,6 +4,7 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::Invalid;
 use crate::domain::ledger::Declined;
@@ -204,14 +205,18 @@ impl ApiError {
 }
 
 /// RFC 9457, with two members of our own.
-#[derive(Serialize)]
-struct Problem<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// A page that explains it.
     r#type: String,
-    title: &'a str,
+    #[schema(value_type = String)]
+    title: &'static str,
     status: u16,
     detail: String,
     /// Stable: programs decide by it.
-    code: &'a str,
+    #[schema(value_type = String)]
+    code: &'static str,
+    /// Whether the same request can succeed when it is sent again, unchanged.
     retryable: bool,
 }
 
@@ -240,7 +245,18 @@ impl ResponseError for ApiError {
     }
 }
 
-/// `GET /problems/{code}`: what the `type` of a problem points to.
+/// What the `type` of a problem points to.
+#[utoipa::path(
+    get,
+    path = "/problems/{code}",
+    tag = "operation",
+    params(("code" = String, Path)),
+    responses(
+        (status = 200, description = "An explanation.", body = String, content_type = "text/plain"),
+        (status = 404, description = "`not_found`", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn explain(code: web::Path<String>) -> Result<HttpResponse, ApiError> {
     let kind = ALL.into_iter().find(|kind| kind.code == *code).ok_or(ApiError::NotFound)?;
     let retry = if kind.retryable {

@@ -1,11 +1,15 @@
 //! `GET /payment_history/{user}` and `GET /payments/{id}`.
 
+#![expect(unused_qualifications, reason = "utoipa writes its paths in full")]
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::HttpLimits;
-use super::error::ApiError;
+use super::error::{ApiError, Problem};
+use super::openapi::Payment;
 use super::query::{account_id, limit, link_next, query};
 use crate::domain::{AccountId, Cursor, PaymentId, PaymentView};
 use crate::service::Service;
@@ -13,14 +17,37 @@ use crate::service::Service;
 /// The brief's page: ten payments.
 const PAGE_SIZE: u16 = 10;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct PageQuery {
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// `created_at` of the last payment seen, as it came; without it the newest page.
     last_seen_timestamp: Option<String>,
+    /// Its `id`.
+    #[param(format = "uuid")]
     last_seen_id: Option<String>,
+    /// 1 to 10, or what the service's settings allow; 10 by default.
+    #[param(value_type = Option<u16>)]
     limit: Option<String>,
 }
 
+/// An account's payments, sent and received, newest first.
+#[utoipa::path(
+    get,
+    path = "/payment_history/{user}",
+    tag = "payments",
+    params(("user" = i64, Path), PageQuery),
+    responses(
+        (status = 200, description = "A page.", body = [Payment],
+         headers(("Link" = String, description = "`rel=\"next\"`, while there is more."))),
+        (status = 400, description = "`invalid_request`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`account_not_found`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn page(
     service: web::Data<Service>,
     limits: web::ThinData<HttpLimits>,
@@ -50,6 +77,22 @@ fn next_page(account: AccountId, cursor: Cursor, limit: u16) -> String {
     format!("/payment_history/{account}?last_seen_timestamp={time}{id}&limit={limit}")
 }
 
+/// One payment.
+#[utoipa::path(
+    get,
+    path = "/payments/{id}",
+    tag = "payments",
+    params(("id" = String, Path, format = "uuid")),
+    responses(
+        (status = 200, description = "The payment, without a balance.", body = Payment),
+        (status = 400, description = "`invalid_request`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`payment_not_found`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn payment(
     service: web::Data<Service>,
     id: web::Path<String>,

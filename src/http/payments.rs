@@ -6,26 +6,70 @@ use std::time::Duration;
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::body::{ClientTime, Integer, Json, idempotency_key};
-use super::error::ApiError;
+use super::error::{ApiError, Problem};
 use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
+use super::openapi::Payment;
 use crate::domain::{AccountId, Amount, Intent, Note};
 use crate::service::Service;
 use crate::service::payments::{Receipt, Timing};
 
 /// The brief's request.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SendPayment {
+    #[schema(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     from: Integer,
+    #[schema(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     to: Integer,
+    /// Cents.
+    #[schema(value_type = i64, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     amount: Integer,
+    /// The client's own time, as information: RFC 3339, or a Unix time in milliseconds.
+    #[schema(value_type = Option<String>)]
     created_at: Option<ClientTime>,
+    /// Visible ASCII; may be in the header `Idempotency-Key` instead. A retry uses the same one.
+    #[schema(min_length = 1, max_length = 255)]
     idempotency_key: Option<String>,
+    #[schema(max_length = 280)]
     note: Option<String>,
 }
 
+/// Sends money, once for each payer and key.
+#[utoipa::path(
+    put,
+    path = "/send_payment",
+    tag = "payments",
+    params(("Idempotency-Key" = Option<String>, Header, description = "In place of the body's.")),
+    request_body = SendPayment,
+    responses(
+        (status = 200, description = "The payment; the same bytes at every retry.", body = Payment,
+         headers(
+             ("Idempotency-Replayed" = String, description = "`true` on an answer given before."),
+             ("Server-Timing" = String, description = "`queue`, `lock` and `commit` in ms, and the \
+                                                       `batch` that it was in."),
+         )),
+        (status = 400, description = "`invalid_request`, `idempotency_key_missing`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "`account_not_found`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 408, description = "`request_timeout`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "`request_in_progress`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "`body_too_large`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "`insufficient_funds`, `same_account`, `invalid_amount`, \
+                                      `balance_limit`, `idempotency_key_reused`", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `account_busy`, `database_unavailable`", body = Problem,
+         content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn send(
     service: web::Data<Service>,
     request: HttpRequest,
@@ -42,7 +86,7 @@ pub(super) async fn send(
     Ok(response)
 }
 
-fn intent(request: &HttpRequest, body: SendPayment) -> Result<Intent, ApiError> {
+pub(super) fn intent(request: &HttpRequest, body: SendPayment) -> Result<Intent, ApiError> {
     let from = AccountId::new(body.from.0)?;
     let to = AccountId::new(body.to.0)?;
     // An empty note says as much as none.

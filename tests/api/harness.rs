@@ -5,6 +5,7 @@
 //! processes of the service as it asks for. They end with the test, whatever its outcome.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -171,6 +172,52 @@ pub fn bare_command() -> Command {
     }
     command.env("PORT", "0");
     command
+}
+
+/// A directory for a private Postgres; whatever still runs there is stopped at the end.
+pub struct Home(tempfile::TempDir);
+
+impl Home {
+    pub fn new() -> Self {
+        let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        Self(tempfile::Builder::new().permissions(open_to_all).tempdir().unwrap())
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = bare_command();
+        command.env("PAYONCE_DATA_DIR", self.data_dir());
+        command
+    }
+
+    pub fn start(&self) -> App {
+        // Its database is its own business.
+        App::spawn(self.command(), Database { url: String::new() })
+    }
+
+    pub fn postgres_runs(&self) -> bool {
+        is_running(&self.data_dir())
+    }
+
+    pub fn audit(&self) -> bool {
+        self.command().arg("audit").stdout(Stdio::null()).status().unwrap().success()
+    }
+}
+
+fn is_running(data_dir: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(data_dir.join("socket/.s.PGSQL.5432")).is_ok()
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // The audit is a user of the server like any other: as the last one out it stops it.
+        if self.postgres_runs() {
+            self.audit();
+        }
+    }
 }
 
 /// A running service.

@@ -26,5 +26,8 @@ mod accounts;
 mod audit;
 mod errors;
 mod house;
+mod openapi;
+mod page;
 mod plans;
+mod playground;
 mod startup;

@@ -1,57 +1,10 @@
 //! One command starts everything, and whatever ended it, the next start works.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::harness::{A_WRITER_WAITS, Answer, App, Database, bare_command, command, payment};
-
-/// A directory for a private Postgres; whatever still runs there is stopped at the end.
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Self {
-        let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        Self(tempfile::Builder::new().permissions(open_to_all).tempdir().unwrap())
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.0.path().join("data")
-    }
-
-    fn command(&self) -> Command {
-        let mut command = bare_command();
-        command.env("PAYONCE_DATA_DIR", self.data_dir());
-        command
-    }
-
-    fn start(&self) -> App {
-        // Its database is its own business.
-        App::spawn(self.command(), Database { url: String::new() })
-    }
-
-    fn postgres_runs(&self) -> bool {
-        is_running(&self.data_dir())
-    }
-
-    fn audit(&self) -> bool {
-        self.command().arg("audit").stdout(Stdio::null()).status().unwrap().success()
-    }
-}
-
-fn is_running(data_dir: &Path) -> bool {
-    std::os::unix::net::UnixStream::connect(data_dir.join("socket/.s.PGSQL.5432")).is_ok()
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        // The audit is a user of the server like any other: as the last one out it stops it.
-        if self.postgres_runs() {
-            self.audit();
-        }
-    }
-}
+use crate::harness::{A_WRITER_WAITS, Answer, App, Database, Home, bare_command, command, payment};
 
 #[tokio::test]
 async fn without_any_setting_it_brings_a_database_and_accounts_with_money() {

@@ -265,9 +265,9 @@ fn settings_text(purpose: Purpose) -> String {
         }
         // The Postgres manual recommends a quarter of the memory: 4 GB are that of a small server.
         // It is taken page by page, when a page is used. Files of the log are kept for reuse.
-        Purpose::Benchmark => text.push_str(
-            "shared_buffers = '4GB'\nmax_wal_size = '8GB'\nmin_wal_size = '8GB'\n",
-        ),
+        Purpose::Benchmark => {
+            text.push_str("shared_buffers = '4GB'\nmax_wal_size = '8GB'\nmin_wal_size = '8GB'\n");
+        }
     }
     text
 }
