@@ -4,12 +4,21 @@ WORKDIR /payonce
 COPY . .
 RUN cargo build --release --locked --bin payonce
 
+FROM node:20-bookworm-slim AS page
+WORKDIR /web
+COPY web/package.json web/package-lock.json web/.npmrc ./
+RUN npm ci
+COPY web .
+RUN NEXT_TELEMETRY_DISABLED=1 npm run build && node scripts/compress.mjs out
+
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --no-create-home payonce
 COPY --from=build /payonce/target/release/payonce /usr/local/bin/payonce
+COPY --from=page /web/out /usr/share/payonce/page
+ENV PAYONCE_PAGE__DIR=/usr/share/payonce/page
 USER payonce
 EXPOSE 4000
 # Without DATABASE_URL it would look for a Postgres of its own, which this image does not have.

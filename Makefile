@@ -11,13 +11,21 @@ help: ## Lists the targets.
 
 .PHONY: run
 run: ## Builds and serves on http://localhost:4000, with a private Postgres unless DATABASE_URL is set.
-	cargo run --release --locked --bin payonce
+	scripts/page
+	if [ -e web/out/index.html ]; then export PAYONCE_PAGE__DIR="$${PAYONCE_PAGE__DIR:-web/out}"; fi; \
+	    exec cargo run --release --locked --bin payonce
 
 .PHONY: test
-test: ## Runs all tests on a Postgres of their own. TEST=name runs those whose name contains it.
+test: ## Runs all tests on a Postgres of their own. TEST=name runs those of Rust whose name contains it.
 	cargo build --locked --workspace --tests --bins
 	cargo run --quiet --locked --package local-postgres -- --no-fsync TEST_POSTGRES_URL \
 	    cargo test --locked --workspace -- $(TEST)
+	$(if $(TEST),,scripts/test-page)
+
+.PHONY: test-page
+test-page: ## Runs the tests of the page alone, in Chromium.
+	cargo build --locked --bin payonce
+	scripts/test-page
 
 .PHONY: lint
 lint: ## Checks format, lints, licenses and that sqlx-data.json is current.

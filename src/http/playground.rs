@@ -23,7 +23,7 @@ pub(super) struct Crash {
     before: BalancesView,
     /// As the transaction saw them when it had written everything.
     written: BalancesView,
-    /// What the database said to COMMIT.
+    /// How COMMIT ended.
     error: String,
     after: BalancesView,
 }

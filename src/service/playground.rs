@@ -20,7 +20,7 @@ pub struct Crash {
     pub before: Balances,
     /// As the transaction saw them when it had written everything.
     pub written: Balances,
-    /// What the database said to COMMIT.
+    /// How COMMIT ended.
     pub error: String,
     pub after: Balances,
 }
