@@ -1,0 +1,43 @@
+/** What went wrong, in plain words: one sentence on what happened, one on what to do. */
+
+import { ApiFailure } from './client';
+
+const WORDS: Record<string, string> = {
+  invalid_request: 'The service did not understand the payment, so nothing was paid. Please check what you typed.',
+  idempotency_key_missing: 'The payment had no key, so nothing was paid. Please reload the page and try again.',
+  unauthenticated: 'You are not signed in, so nothing was paid.',
+  forbidden: 'You may not do this with that account. Nothing was paid.',
+  not_found: 'The service does not offer this.',
+  account_not_found: 'That account does not exist. Nothing was paid; please choose somebody else.',
+  payment_not_found: 'That payment does not exist.',
+  method_not_allowed: 'The service does not offer this.',
+  request_timeout: 'Your connection was too slow. Nothing was paid yet.',
+  body_too_large: 'The note is too long. Nothing was paid; please shorten it.',
+  unsupported_media_type: 'The service did not understand the page. Please reload it.',
+  request_in_progress: 'This payment is under way already. Asking again tells how it ends.',
+  account_exists: 'An account with that number exists already.',
+  insufficient_funds: 'There is not enough money in the account. Nothing was paid.',
+  same_account: 'You cannot send money to yourself. Nothing was paid.',
+  invalid_amount: 'That amount is not possible. Nothing was paid.',
+  balance_limit: 'The other account cannot hold that much. Nothing was paid.',
+  idempotency_key_reused: 'This payment clashed with an earlier one, so it was not made. Please send it again.',
+  rate_limited: 'That was a lot of requests in a short time. Nothing was paid yet.',
+  internal: 'Something broke inside the service. Asking again is safe.',
+  overloaded: 'The service is very busy. Nothing was paid yet.',
+  account_busy: 'Somebody else is using one of these accounts right now. Nothing was paid yet.',
+  database_unavailable: 'The ledger cannot be reached at the moment. Asking again is safe.',
+};
+
+/** The plain words for a problem's code; the service's own where the code is a new one. */
+export function plainWords(code: string, detail: string): string {
+  return WORDS[code] ?? detail;
+}
+
+/** Plain words for a read that failed. */
+export function whyReadFailed(error: unknown): string {
+  const problem = error instanceof ApiFailure ? error.problem : null;
+  if (!problem) return 'The service did not answer. Is it running, and are you online?';
+  if (problem.code === 'account_not_found') return 'That account does not exist.';
+  if (problem.retryable) return 'The service is busy, or its ledger cannot be reached right now.';
+  return plainWords(problem.code, problem.detail);
+}

@@ -1,0 +1,33 @@
+'use client';
+
+import { Balance } from '../history/Balance';
+import { History } from '../history/History';
+import { SendForm } from '../intent/SendForm';
+import { ChoosePerson } from '../people/ChoosePerson';
+import { useMe } from '../people/me';
+
+/** Send and scroll. */
+export function Home() {
+  const me = useMe();
+  if (me === undefined) return <Waiting />;
+  if (me === null) return <ChoosePerson />;
+  return (
+    <div className="grid items-start gap-6 lg:grid-cols-[25rem_minmax(0,1fr)]" key={me}>
+      <h1 className="sr-only">Send money</h1>
+      <div className="grid gap-6 lg:sticky lg:top-6">
+        <Balance me={me} />
+        <SendForm me={me} />
+      </div>
+      <History me={me} />
+    </div>
+  );
+}
+
+function Waiting() {
+  return (
+    <div className="grid gap-6 lg:grid-cols-[25rem_minmax(0,1fr)]" aria-hidden="true">
+      <div className="skeleton h-44 rounded-3xl" />
+      <div className="skeleton h-96 rounded-3xl" />
+    </div>
+  );
+}

@@ -1,0 +1,40 @@
+import type { Metadata, Viewport } from 'next';
+import type { ReactNode } from 'react';
+import { Header } from './Header';
+import { Providers } from './Providers';
+import './globals.css';
+
+export const metadata: Metadata = {
+  title: { default: 'payonce', template: '%s · payonce' },
+  description: 'Send money, see your history, and see why nothing is ever paid twice.',
+};
+
+export const viewport: Viewport = {
+  width: 'device-width',
+  initialScale: 1,
+  themeColor: [
+    { media: '(prefers-color-scheme: light)', color: '#f5f4ef' },
+    { media: '(prefers-color-scheme: dark)', color: '#0d1210' },
+  ],
+};
+
+export default function Layout({ children }: { children: ReactNode }) {
+  return (
+    <html lang="en">
+      <body className="min-h-dvh font-sans antialiased">
+        <a
+          href="#main"
+          className="button button-main fixed top-2 left-2 z-50 -translate-y-20 focus:translate-y-0"
+        >
+          Skip to content
+        </a>
+        <Providers>
+          <Header />
+          <main id="main" tabIndex={-1} className="mx-auto max-w-6xl px-4 pb-16 outline-none sm:px-6">
+            {children}
+          </main>
+        </Providers>
+      </body>
+    </html>
+  );
+}

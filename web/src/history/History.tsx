@@ -1,0 +1,127 @@
+'use client';
+
+import { useEffect, useRef, useState } from 'react';
+import type { Payment } from '../api/client';
+import { whyReadFailed } from '../api/problems';
+import { Trouble } from '../app/Trouble';
+import { formatCents } from '../money';
+import { useNames } from '../people/people';
+import { useNow } from '../useNow';
+import { Row } from './Row';
+import { useHistory, useNews } from './useHistory';
+
+/** A minute's text is right for a quarter of one. */
+const NOW_EVERY_MS = 15_000;
+
+/** The payments, newest first; ten more at a time. */
+export function History({ me }: { me: number }) {
+  const history = useHistory(me);
+  useNews(me);
+  const now = useNow(NOW_EVERY_MS);
+  const payments = history.data?.pages.flatMap((page) => page.payments) ?? [];
+  const name = useNames(payments.flatMap(({ from_id, to_id }) => [from_id, to_id]));
+  const end = useScrolledTo(history.hasNextPage && !history.isFetching, payments.length, () => {
+    void history.fetchNextPage();
+  });
+  const newest = payments[0];
+  // The newest payment's time when the page was opened: later ones are news.
+  const [since, setSince] = useState<string | null>(null);
+  if (history.isSuccess && since === null) setSince(newest?.created_at ?? '');
+  const isNews = ({ created_at }: Payment) => since !== null && created_at > since;
+
+  return (
+    <section aria-labelledby="history" className="card min-w-0 p-2 sm:p-4">
+      <h2 id="history" className="px-3 pt-3 text-xl font-bold">
+        History
+      </h2>
+      <p className="sr-only" role="status">
+        {newest && isNews(newest) && newest.to_id === me
+          ? `${name(newest.from_id)} sent you ${formatCents(newest.amount)}.`
+          : ''}
+      </p>
+      {history.isPending && <Loading />}
+      {history.isSuccess && payments.length === 0 && (
+        <p className="px-3 py-10 text-center text-muted">
+          Nothing yet. What you send and receive will be here.
+        </p>
+      )}
+      <ol aria-label="Payments, newest first" className="mt-2">
+        {payments.map((payment) => (
+          <Row
+            key={payment.id}
+            me={me}
+            payment={payment}
+            name={name}
+            nowMs={now}
+            isNews={isNews(payment)}
+          />
+        ))}
+      </ol>
+      {history.isError && (
+        <div className="px-3 pb-3">
+          <Trouble
+            title={payments.length ? 'The next payments cannot be shown' : 'Your history cannot be shown'}
+            why={whyReadFailed(history.error)}
+            again={() => void (payments.length ? history.fetchNextPage() : history.refetch())}
+          />
+        </div>
+      )}
+      <div ref={end} className="px-3 py-4 text-center">
+        {history.hasNextPage && !history.isError && (
+          <button
+            type="button"
+            className="button button-quiet"
+            aria-disabled={history.isFetchingNextPage}
+            onClick={() => !history.isFetching && void history.fetchNextPage()}
+          >
+            {history.isFetchingNextPage ? 'Loading…' : 'Load more'}
+          </button>
+        )}
+        {history.isSuccess && !history.hasNextPage && payments.length > 0 && (
+          <p className="text-sm text-muted">That is everything.</p>
+        )}
+      </div>
+    </section>
+  );
+}
+
+/** Calls `more` when a person scrolls to the element; a page that is merely short loads nothing. */
+function useScrolledTo(isWanted: boolean, rows: number, more: () => void) {
+  const end = useRef<HTMLDivElement>(null);
+  const [hasScrolled, setHasScrolled] = useState(false);
+  const latest = useRef(more);
+  useEffect(() => {
+    latest.current = more;
+  });
+  useEffect(() => {
+    const scrolled = () => setHasScrolled(true);
+    window.addEventListener('scroll', scrolled, { once: true, passive: true });
+    return () => window.removeEventListener('scroll', scrolled);
+  }, []);
+  useEffect(() => {
+    if (!isWanted || !hasScrolled || !end.current) return;
+    const observer = new IntersectionObserver(
+      (entries) => entries.some((entry) => entry.isIntersecting) && latest.current(),
+    );
+    observer.observe(end.current);
+    return () => observer.disconnect();
+  }, [isWanted, hasScrolled, rows]);
+  return end;
+}
+
+function Loading() {
+  return (
+    <div role="status" aria-label="Loading your history" className="space-y-4 p-3">
+      {Array.from({ length: 5 }, (_, index) => (
+        <div key={index} className="flex items-center gap-3">
+          <div className="skeleton size-11 rounded-full" />
+          <div className="flex-1 space-y-2">
+            <div className="skeleton h-4 w-2/5" />
+            <div className="skeleton h-3 w-1/4" />
+          </div>
+          <div className="skeleton h-4 w-16" />
+        </div>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,142 @@
+'use client';
+
+import type { ReactNode } from 'react';
+import { plainWords } from '../api/problems';
+import { formatCents } from '../money';
+import { useNames } from '../people/people';
+import { useNow } from '../useNow';
+import { asksFor, stop, wishOf, type Attempt, type Slip } from './machine';
+import { askNow, type Activity } from './sender';
+import { changeSlip } from './store';
+import { useActivity } from './useSlip';
+
+/** What becomes of the payment, in words. */
+export function Progress({ me, slip }: { me: number; slip: Slip }) {
+  const activity = useActivity(me);
+  const { attempt, receipt, draft } = slip;
+  const payee = attempt?.request.to ?? receipt?.payment.to_id;
+  const name = useNames(payee === undefined ? [] : [payee]);
+  const wish = wishOf(me, draft);
+  const isEdited = attempt?.state === 'stopped' && !(wish && asksFor(attempt, wish));
+  return (
+    <div role="status" className="[&>*]:mt-4" data-testid="progress">
+      {attempt && !isEdited && <Asked attempt={attempt} activity={activity} me={me} payee={name(attempt.request.to)} />}
+      {!attempt && receipt && (
+        <Note tone="good" title={`You sent ${formatCents(receipt.payment.amount)} to ${name(receipt.payment.to_id)}.`}>
+          {receipt.tries > 1 && (
+            <p>
+              {receipt.replayed
+                ? `It had gone through already; asking again (${receipt.tries} times in all) paid nothing twice.`
+                : `It took ${receipt.tries} tries, and was paid once.`}
+            </p>
+          )}
+        </Note>
+      )}
+    </div>
+  );
+}
+
+interface AskedProps {
+  attempt: Attempt;
+  activity: Activity | null;
+  me: number;
+  payee: string;
+}
+
+function Asked({ attempt, activity, me, payee }: AskedProps) {
+  const { verdict, state, tries, request } = attempt;
+  const what = `${formatCents(request.amount)} to ${payee}`;
+  // Between two tries; during one, its answer is awaited first.
+  const isPausing = activity?.kind === 'pausing';
+  if (state === 'stopped') {
+    if (verdict?.kind === 'declined') {
+      return (
+        <Note tone="bad" title={`${formatCents(request.amount)} was not sent.`}>
+          <p>{plainWords(verdict.code, verdict.detail)}</p>
+        </Note>
+      );
+    }
+    return (
+      <Note tone="warn" title={`We don't know yet whether ${what} went through.`}>
+        <p>Press Send to ask again: unchanged, it is paid once at the most.</p>
+      </Note>
+    );
+  }
+  if (!verdict) {
+    return <Note tone="plain" title={`Sending ${what}…`}>{tries > 1 && <p>Taking up where we left off.</p>}</Note>;
+  }
+  return (
+    <Note
+      tone="warn"
+      title={
+        verdict.kind === 'unknown'
+          ? "We don't know yet whether it went through; asking again is safe."
+          : 'Not paid yet; the page keeps asking.'
+      }
+    >
+      <p>{reason(attempt)}</p>
+      <p className="mt-1">
+        {what}, asked {tries} {tries === 1 ? 'time' : 'times'}, always with the same key.{' '}
+        <Next activity={activity} />
+      </p>
+      {activity && (
+        <div className="mt-3 flex flex-wrap gap-2">
+          <button
+            type="button"
+            className="button button-quiet"
+            aria-disabled={!isPausing}
+            onClick={() => isPausing && askNow(me)}
+          >
+            Ask again now
+          </button>
+          <button
+            type="button"
+            className="button button-quiet"
+            aria-disabled={!isPausing}
+            onClick={() => {
+              if (!isPausing) return;
+              changeSlip(me, stop);
+              askNow(me);
+            }}
+          >
+            Change the payment
+          </button>
+        </div>
+      )}
+    </Note>
+  );
+}
+
+function reason({ verdict }: Attempt): string {
+  if (verdict?.kind === 'unknown' && verdict.code === null) {
+    return navigator.onLine
+      ? 'No answer came back. The payment is kept in this browser until one does.'
+      : 'You are offline. The payment is kept in this browser, and goes on when you are back.';
+  }
+  return verdict && 'code' in verdict && verdict.code ? plainWords(verdict.code, '') : '';
+}
+
+/** The countdown, which is not read aloud every second. */
+function Next({ activity }: { activity: Activity | null }) {
+  const now = useNow(500);
+  if (activity === null) return <span>Another window is asking.</span>;
+  if (activity.kind === 'asking') return <span aria-hidden="true">Asking…</span>;
+  const seconds = Math.max(0, Math.ceil((activity.untilMs - now) / 1_000));
+  return <span aria-hidden="true">Next try in {seconds} s.</span>;
+}
+
+const TONES = {
+  good: 'bg-accent-soft text-ink',
+  plain: 'bg-paper text-ink',
+  warn: 'bg-warn-soft text-warn',
+  bad: 'bg-bad-soft text-bad',
+};
+
+function Note({ tone, title, children }: { tone: keyof typeof TONES; title: string; children?: ReactNode }) {
+  return (
+    <div className={`rounded-2xl p-4 ${TONES[tone]}`}>
+      <p className="font-semibold">{title}</p>
+      {children}
+    </div>
+  );
+}

@@ -1,0 +1,144 @@
+import { answered, api, ApiFailure, readSignal, type Crash } from '../api/client';
+import { formatCents } from '../money';
+import { labAccounts } from './accounts';
+import { Experiment, Finding, Findings } from './Experiment';
+import { pay, request } from './pay';
+import { Surprise, useExperiment } from './useExperiment';
+
+const AMOUNT_CENTS = 2_500;
+
+type Balances = Crash['before'];
+
+interface Seen {
+  crash: Crash;
+  /** Both balances after the retry; null before. */
+  retried: Balances | null;
+}
+
+async function experiment(tell: (seen: Seen) => void) {
+  const [from = 0, to = 0] = await labAccounts(3, 2);
+  const intent = request(from, to, AMOUNT_CENTS, 'survived a crash');
+  const crash = await crashed(intent);
+  tell({ crash, retried: null });
+  await pay(intent);
+  const [payer, payee] = await Promise.all([balance(from), balance(to)]);
+  tell({ crash, retried: { from: payer, to: payee } });
+}
+
+/** Has the payment's database session killed just before it commits. */
+async function crashed(body: ReturnType<typeof request>): Promise<Crash> {
+  const call = answered(api.POST('/playground/crash', { body, signal: readSignal() }));
+  const { data } = await call.catch((error: unknown) => {
+    if (error instanceof ApiFailure && error.problem?.code === 'not_found') {
+      throw new Surprise(
+        'This service does not offer the fault: only the private playground database of `make run` does.',
+      );
+    }
+    throw error;
+  });
+  return data;
+}
+
+async function balance(id: number): Promise<number> {
+  const call = api.GET('/accounts/{id}', { params: { path: { id } }, signal: readSignal(), cache: 'no-store' });
+  return (await answered(call)).data.balance;
+}
+
+export function Atomicity() {
+  const run = useExperiment(experiment);
+  return (
+    <Experiment
+      number={2}
+      title="Atomicity"
+      run={run}
+      action="Kill a payment halfway"
+      code={[
+        ['src/service/payments/batch.rs', 'lock, read, decide, write: one transaction'],
+        ['src/db/posting.rs', 'balances, payment and key in one statement'],
+        ['src/service/session.rs', 'the only place that begins and commits'],
+      ]}
+      picture={run.seen && <Picture seen={run.seen} />}
+    >
+      The payer’s balance is lowered and the payee’s is raised, and then, before COMMIT, the payment’s
+      database session is killed. Both balances are at once what they were: there is no moment at which
+      money has left one account and not reached the other. Sent again with the same key, the payment is
+      made as if nothing had happened.
+    </Experiment>
+  );
+}
+
+function Picture({ seen: { crash, retried } }: { seen: Seen }) {
+  const { before, written, after, error } = crash;
+  const sum = (balances: Balances) => balances.from + balances.to;
+  const isSame = (a: Balances, b: Balances) => a.from === b.from && a.to === b.to;
+  return (
+    <>
+      <ol className="grid gap-3 sm:grid-cols-2 xl:grid-cols-4">
+        <Frame title="Before" balances={before} since={before} />
+        <Frame title="Written, not committed" balances={written} since={before} tone="bold" />
+        <Frame title="After the crash" balances={after} since={before} tone="crash" />
+        {retried ? (
+          <Frame title="After the retry" balances={retried} since={before} />
+        ) : (
+          <li className="skeleton min-h-32 rounded-xl" />
+        )}
+      </ol>
+      <p className="mt-4 text-sm">
+        <span className="text-muted">Postgres said: </span>
+        <q className="font-mono break-words">{error}</q>
+      </p>
+      <Findings isDone={retried !== null}>
+        <Finding what="Money lost by the crash" value={formatCents(sum(before) - sum(after))} holds={isSame(before, after)} />
+        <Finding
+          what="Paid by the retry"
+          value={formatCents(before.from - (retried?.from ?? 0))}
+          holds={retried !== null && isSame(retried, written)}
+        />
+        <Finding
+          what="Sum of both, all the time"
+          value={formatCents(sum(before))}
+          holds={retried !== null && [written, after, retried].every((it) => sum(it) === sum(before))}
+        />
+      </Findings>
+    </>
+  );
+}
+
+interface FrameProps {
+  title: string;
+  balances: Balances;
+  since: Balances;
+  tone?: 'plain' | 'bold' | 'crash';
+}
+
+const TONES = {
+  plain: 'border border-line bg-card',
+  bold: 'border-2 border-dashed border-wait bg-card',
+  crash: 'border-2 border-bad bg-card',
+};
+
+function Frame({ title, balances, since, tone = 'plain' }: FrameProps) {
+  return (
+    <li className={`rounded-xl p-3 ${TONES[tone]}`}>
+      <h3 className="text-sm font-semibold">{title}</h3>
+      <dl className="mt-2 space-y-2 text-sm">
+        <Side name="Payer" cents={balances.from} change={balances.from - since.from} />
+        <Side name="Payee" cents={balances.to} change={balances.to - since.to} />
+      </dl>
+    </li>
+  );
+}
+
+function Side({ name, cents, change }: { name: string; cents: number; change: number }) {
+  return (
+    <div>
+      <dt className="text-muted">{name}</dt>
+      <dd className="tabular-nums">
+        <span className="block font-semibold break-words">{formatCents(cents)}</span>
+        <span className={change === 0 ? 'text-muted' : change > 0 ? 'text-accent' : 'text-bad'}>
+          {change === 0 ? 'unchanged' : `${change > 0 ? '+' : ''}${formatCents(change)}`}
+        </span>
+      </dd>
+    </div>
+  );
+}

@@ -1,0 +1,99 @@
+import { useId, type ReactNode } from 'react';
+import { Trouble } from '../app/Trouble';
+import type { Run } from './useExperiment';
+
+interface Props {
+  number: number;
+  title: string;
+  /** What it shows, in three sentences. */
+  children: ReactNode;
+  /** Files of the service, and what happens there. */
+  code: [path: string, what: string][];
+  run: Run<unknown>;
+  action: string;
+  picture: ReactNode;
+}
+
+export function Experiment({ number, title, children, code, run, action, picture }: Props) {
+  const id = useId();
+  const isRunning = run.state === 'running';
+  return (
+    <section aria-labelledby={id} className="card min-w-0 p-5 sm:p-8" data-experiment={title.toLowerCase()} data-state={run.state}>
+      <div className="grid gap-6 lg:grid-cols-[20rem_minmax(0,1fr)] lg:gap-10">
+        <div>
+          <p className="text-sm font-semibold text-accent" aria-hidden="true">
+            Experiment {number}
+          </p>
+          <h2 id={id} className="mt-1 text-2xl font-bold tracking-tight">
+            {title}
+          </h2>
+          <p className="mt-3 leading-relaxed">{children}</p>
+          <h3 className="mt-5 text-sm font-semibold">Where in the code</h3>
+          <ul className="mt-1 space-y-1 text-sm text-muted">
+            {code.map(([path, what]) => (
+              <li key={path}>
+                <code className="font-mono text-[0.8125rem] break-words text-ink">{path}</code>: {what}
+              </li>
+            ))}
+          </ul>
+          <button
+            type="button"
+            className="button button-main mt-6 w-full aria-disabled:opacity-70 sm:w-auto"
+            aria-disabled={isRunning}
+            onClick={run.start}
+          >
+            {isRunning ? 'Running…' : run.state === 'idle' ? action : 'Run it again'}
+          </button>
+        </div>
+        <div className="min-w-0 rounded-2xl bg-paper p-4 sm:p-6">
+          {run.seen === null && run.why === null && (
+            <p className="grid min-h-40 place-items-center text-center text-muted">
+              {isRunning ? 'Preparing its accounts…' : 'Run it, and see here what happened.'}
+            </p>
+          )}
+          {run.seen !== null && picture}
+          {run.why !== null && <Trouble title="The experiment stopped" why={run.why} />}
+        </div>
+      </div>
+    </section>
+  );
+}
+
+/** What was checked, and how it came out. Read aloud when it is complete. */
+export function Findings({ children, isDone }: { children: ReactNode; isDone: boolean }) {
+  return (
+    <div role="status">
+      {isDone && <ul className="mt-5 grid gap-2 sm:grid-cols-2 xl:grid-cols-3">{children}</ul>}
+    </div>
+  );
+}
+
+export function Finding({ holds, what, value }: { holds: boolean; what: string; value: string }) {
+  return (
+    <li className={`rounded-xl px-3 py-2 ${holds ? 'bg-accent-soft' : 'bg-bad-soft text-bad'}`} data-finding={what} data-holds={holds}>
+      <span className="block text-sm">
+        {what}
+        <span className="sr-only">:</span>
+      </span>
+      <span className="text-lg font-bold tabular-nums">
+        <span aria-hidden="true">{holds ? '✓ ' : '✗ '}</span>
+        {value}
+        <span className="sr-only">{holds ? ', as it should be' : ', which is wrong'}</span>
+      </span>
+    </li>
+  );
+}
+
+/** What a colour means. */
+export function Legend({ entries }: { entries: [className: string, meaning: string][] }) {
+  return (
+    <ul className="mt-3 flex flex-wrap gap-x-4 gap-y-1 text-sm text-muted">
+      {entries.map(([className, meaning]) => (
+        <li key={meaning} className="flex items-center gap-1.5">
+          <span className={`inline-block size-3 rounded-sm ${className}`} aria-hidden="true" />
+          {meaning}
+        </li>
+      ))}
+    </ul>
+  );
+}

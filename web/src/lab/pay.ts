@@ -1,0 +1,43 @@
+/** Payments of the laboratory. */
+
+import type { PaymentRequest } from '../api/client';
+import { sendOnce, type Answer } from '../api/send';
+import { plainWords } from '../api/problems';
+import { newKey } from '../intent/key';
+import { Surprise } from './useExperiment';
+
+/** A browser opens so many connections to one server; more requests would wait in the browser. */
+export const CONNECTIONS = 6;
+
+export function request(from: number, to: number, amount: number, note: string): PaymentRequest {
+  return { from, to, amount, note, created_at: new Date().toISOString(), idempotency_key: newKey() };
+}
+
+/** An answer that says the payment was made. */
+export type PaidAnswer = Answer & { payment: NonNullable<Answer['payment']> };
+
+/** Sends, and expects it to be paid. */
+export async function pay(body: PaymentRequest): Promise<PaidAnswer> {
+  const answer = await sendOnce(body);
+  if (!answer) throw new Surprise('A request got no answer. Is the service running?');
+  const { payment, problem } = answer;
+  if (!payment) {
+    throw new Surprise(problem ? plainWords(problem.code, problem.detail) : `Status ${answer.status} came back.`);
+  }
+  return { ...answer, payment };
+}
+
+/** Does all the work, as much at one time as there are connections; results in the order given. */
+export async function sideBySide<T, R>(work: T[], each: (item: T, index: number) => Promise<R>): Promise<R[]> {
+  const results: R[] = new Array(work.length);
+  let next = 0;
+  const lane = async () => {
+    while (next < work.length) {
+      const index = next;
+      next += 1;
+      results[index] = await each(work[index] as T, index);
+    }
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, lane));
+  return results;
+}

@@ -1,0 +1,59 @@
+'use client';
+
+import { useState } from 'react';
+import { whyReadFailed } from '../api/problems';
+import { Trouble } from '../app/Trouble';
+import { Avatar } from './Avatar';
+import { become } from './me';
+import { nameOf, usePeople } from './people';
+import { matching, useFound } from './search';
+
+/** Nobody is signed in here: one says who one is. */
+export function ChoosePerson() {
+  const people = usePeople();
+  const [search, setSearch] = useState('');
+  const found = useFound(people.data ?? [], search);
+  const shown = matching(people.data ?? [], search).concat(found);
+  return (
+    <div className="card mx-auto mt-4 max-w-2xl p-6 sm:mt-10 sm:p-10">
+      <h1 className="text-3xl font-bold tracking-tight text-balance">Who are you?</h1>
+      <p className="mt-2 text-muted">
+        This is a playground: be anybody, and send the others money. Open a second window to be two
+        people at once.
+      </p>
+      {people.isPending && (
+        <div className="mt-6 grid grid-cols-2 gap-3 sm:grid-cols-3" aria-label="Loading" role="status">
+          {Array.from({ length: 6 }, (_, index) => (
+            <div key={index} className="skeleton h-16 rounded-2xl" />
+          ))}
+        </div>
+      )}
+      {people.isError && (
+        <Trouble title="The people cannot be shown" why={whyReadFailed(people.error)} again={() => void people.refetch()} />
+      )}
+      {people.isSuccess && people.data.length > 12 && (
+        <label className="mt-6 block font-medium">
+          Find yourself by name or number
+          <input type="search" className="field mt-1" value={search} onChange={(event) => setSearch(event.target.value)} />
+        </label>
+      )}
+      {people.isSuccess && shown.length === 0 && (
+        <p className="mt-6">{search ? 'Nobody is called that.' : 'There are no accounts yet. Open some with POST /accounts.'}</p>
+      )}
+      <ul className="mt-6 grid grid-cols-2 gap-3 sm:grid-cols-3">
+        {shown.slice(0, 30).map(({ id, name }) => (
+          <li key={id}>
+            <button
+              type="button"
+              onClick={() => become(id)}
+              className="flex w-full items-center gap-3 rounded-2xl border border-line p-3 text-left font-medium hover:border-accent hover:bg-accent-soft"
+            >
+              <Avatar id={id} name={nameOf(id, name)} />
+              <span className="truncate">{nameOf(id, name)}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
