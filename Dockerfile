@@ -7,7 +7,7 @@ RUN cargo build --release --locked --bin payonce
 FROM node:20-bookworm-slim AS page
 WORKDIR /web
 COPY web/package.json web/package-lock.json web/.npmrc ./
-RUN npm ci
+RUN npm install --no-save --no-audit --no-fund
 COPY web .
 RUN NEXT_TELEMETRY_DISABLED=1 npm run build && node scripts/compress.mjs out
 
