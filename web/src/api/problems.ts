@@ -39,5 +39,5 @@ export function whyReadFailed(error: unknown): string {
   if (!problem) return 'The service did not answer. Is it running, and are you online?';
   if (problem.code === 'account_not_found') return 'That account does not exist.';
   if (problem.retryable) return 'The service is busy, or its ledger cannot be reached right now.';
-  return plainWords(problem.code, problem.detail);
+  return problem.detail;
 }

@@ -38,7 +38,7 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
     >
       <legend className="font-medium">To</legend>
       {people.isPending && (
-        <div role="status" aria-label="Loading the people" className="mt-2 grid grid-cols-5 gap-2">
+        <div role="status" aria-label="Loading the people" className="mt-2 grid grid-cols-4 gap-1 min-[22.5rem]:grid-cols-5">
           {Array.from({ length: 10 }, (_, index) => (
             <div key={index} className="skeleton mx-auto size-12 rounded-full" />
           ))}
@@ -59,7 +59,7 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
           onKeyDown={(event) => event.key === 'Enter' && event.preventDefault()}
         />
       )}
-      <div className="mt-2 grid grid-cols-5 gap-1">
+      <div className="mt-2 grid grid-cols-4 gap-1 min-[22.5rem]:grid-cols-5">
         {shown.map((person, index) => {
           const name = nameOf(person.id, person.name);
           return (

@@ -23,12 +23,9 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
       {attempt && !isEdited && <Asked attempt={attempt} activity={activity} me={me} payee={name(attempt.request.to)} />}
       {!attempt && receipt && (
         <Note tone="good" title={`You sent ${formatCents(receipt.payment.amount)} to ${name(receipt.payment.to_id)}.`}>
-          {receipt.tries > 1 && (
-            <p>
-              {receipt.replayed
-                ? `It had gone through already; asking again (${receipt.tries} times in all) paid nothing twice.`
-                : `It took ${receipt.tries} tries, and was paid once.`}
-            </p>
+          {receipt.replayed && <p>It had gone through already; asking again paid nothing twice.</p>}
+          {!receipt.replayed && receipt.tries > 1 && (
+            <p>It took {receipt.tries} tries, and was paid once.</p>
           )}
         </Note>
       )}

@@ -1,0 +1,218 @@
+/**
+ * The real service, a real browser, and a wire between them that can be cut.
+ *
+ * The service is the program named by PAYONCE_BIN, on a port and a private Postgres of its own; it
+ * serves the page that `npm run build` made.
+ */
+
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import { withPage } from './interim';
+import type { Payment } from '../src/api/client';
+
+/** How long a condition is awaited before a test fails. */
+export const PATIENCE_MS = 30_000;
+
+const WEB = path.resolve(import.meta.dirname, '..');
+const OUT = path.join(WEB, 'out');
+
+export interface Service {
+  origin: string;
+  /** An account of this test's own. */
+  open(name: string, cents: number): Promise<number>;
+  balance(account: number): Promise<number>;
+  /** Pays with a key of its own, and fails where that is refused. */
+  pay(from: number, to: number, amount: number, note?: string): Promise<Payment>;
+  /** All payments of an account that it did not get from the bank, newest first. */
+  payments(account: number): Promise<Payment[]>;
+  stop(): Promise<void>;
+}
+
+export async function startService(): Promise<Service> {
+  const binary = process.env.PAYONCE_BIN;
+  if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-web`');
+  if (!existsSync(path.join(OUT, 'index.html'))) throw new Error('there is no page: run `npm run build`');
+  const dataDir = await mkdtemp(path.join(tmpdir(), 'payonce-web-'));
+  // As root the private Postgres runs as somebody else, who must be able to enter.
+  await chmod(dataDir, 0o755);
+  const env = { ...process.env };
+  for (const name of Object.keys(env)) {
+    if (name.startsWith('PAYONCE_') || ['HOST', 'DATABASE_URL'].includes(name)) delete env[name];
+  }
+  Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir });
+  const child = spawn(path.resolve(WEB, '..', binary), { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  const origin = await withPage(await greeting(child, exited), OUT);
+  const call = async (method: string, target: string, body?: unknown) => {
+    const response = await fetch(origin + target, {
+      method,
+      headers: { 'content-type': 'application/json' },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await response.text();
+    assert.ok(response.ok, `${method} ${target}: ${response.status} ${text}`);
+    return { body: JSON.parse(text), link: response.headers.get('link') };
+  };
+  return {
+    origin,
+    open: async (name, cents) => (await call('POST', '/accounts', { name, opening_balance: cents })).body.id,
+    balance: async (account) => (await call('GET', `/accounts/${account}`)).body.balance,
+    pay: async (from, to, amount, note) => {
+      const idempotency_key = crypto.randomUUID();
+      return (await call('PUT', '/send_payment', { from, to, amount, idempotency_key, note })).body;
+    },
+    payments: async (account) => {
+      const all: Payment[] = [];
+      let next: string | undefined = `/payment_history/${account}`;
+      while (next) {
+        const page: { body: Payment[]; link: string | null } = await call('GET', next);
+        all.push(...page.body);
+        next = /<([^>]+)>/.exec(page.link ?? '')?.[1];
+      }
+      return all.filter((payment) => payment.from_id !== 0);
+    },
+    stop: async () => {
+      child.kill('SIGTERM');
+      await exited;
+      await rm(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function greeting(child: ChildProcess, exited: Promise<number | null>): Promise<string> {
+  assert.ok(child.stdout);
+  const lines = createInterface({ input: child.stdout });
+  const found = new Promise<string>((resolve) => {
+    lines.on('line', (line) => {
+      const origin = /listens on (http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1];
+      if (origin) resolve(origin);
+    });
+  });
+  const failed = exited.then((code) => {
+    throw new Error(`the service ended at its start, with status ${code}`);
+  });
+  return Promise.race([found, failed]);
+}
+
+/** What happens to a request to pay on its way. */
+export type Fate =
+  | 'passes'
+  /** The service answers, and the answer is lost. */
+  | 'answer lost'
+  /** It never arrives. */
+  | 'request lost';
+
+export interface Wire {
+  origin: string;
+  /** Decides about the next requests to pay. */
+  fate: Fate;
+  /** The keys of the requests to pay that were seen, in order. */
+  keys: string[];
+  close(): Promise<void>;
+}
+
+/** A proxy before the service, which the page takes for the service. */
+export async function startWire(service: Service): Promise<Wire> {
+  const target = new URL(service.origin);
+  const server = http.createServer((request, response) => {
+    const parts: Buffer[] = [];
+    request.on('data', (part: Buffer) => parts.push(part));
+    request.on('end', () => {
+      const body = Buffer.concat(parts);
+      const isPayment = request.method === 'PUT';
+      const fate = isPayment ? wire.fate : 'passes';
+      if (isPayment) wire.keys.push(JSON.parse(body.toString()).idempotency_key);
+      if (fate === 'request lost') return void request.socket.destroy();
+      const { method, url, headers } = request;
+      const onward = http.request(
+        { host: target.hostname, port: target.port, method, path: url, headers },
+        (answer) => {
+          if (fate === 'answer lost') {
+            // The service has answered, so it has committed.
+            answer.resume();
+            answer.on('end', () => request.socket.destroy());
+            return;
+          }
+          response.writeHead(answer.statusCode ?? 502, answer.headers);
+          answer.pipe(response);
+        },
+      );
+      onward.on('error', () => request.socket.destroy());
+      onward.end(body);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  assert.ok(address && typeof address === 'object');
+  const wire: Wire = {
+    origin: `http://127.0.0.1:${address.port}`,
+    fate: 'passes',
+    keys: [],
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+  return wire;
+}
+
+export async function startBrowser(): Promise<Browser> {
+  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+  if (!existsSync(executablePath)) {
+    throw new Error(`there is no browser at ${executablePath}: apt-get install chromium (or CHROMIUM=path)`);
+  }
+  // Chromium's own sandbox cannot be had as root or in a container; only our own page is opened.
+  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+}
+
+export const PHONE = { width: 390, height: 844 };
+export const DESKTOP = { width: 1280, height: 900 };
+
+/** A page in a browser profile of its own. An error that nobody caught fails the test. */
+export async function newPage(browser: Browser, options: BrowserContextOptions = {}): Promise<Page> {
+  const context = await browser.newContext({ viewport: DESKTOP, ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
+  const page = await context.newPage();
+  page.on('pageerror', (error) => {
+    throw error;
+  });
+  return page;
+}
+
+/** Fills in the form of a page that shows it. */
+export async function fillIn(page: Page, payee: string, amount: string, note = '') {
+  await page.getByRole('radio', { name: payee, exact: true }).check({ force: true });
+  await page.getByLabel('Amount in dollars').fill(amount);
+  await page.getByLabel('What for?').fill(note);
+}
+
+export function sendButton(page: Page) {
+  return page.locator('button[type=submit]');
+}
+
+export function progress(page: Page) {
+  return page.getByTestId('progress');
+}
+
+/** The ids of the payments that the page shows, from the top. */
+export function shownIds(page: Page): Promise<(string | null)[]> {
+  return page
+    .locator('[data-payment]')
+    .evaluateAll((rows) => rows.map((row) => row.getAttribute('data-payment')));
+}
+
+/** Awaits a condition. */
+export async function eventually(what: string, holds: () => Promise<boolean> | boolean) {
+  const end = Date.now() + PATIENCE_MS;
+  while (!(await holds())) {
+    assert.ok(Date.now() < end, `never came true: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Browser, Page } from 'playwright-core';
+import { PHONE, eventually, newPage, shownIds, startBrowser, startService, type Service } from './harness';
+
+let service: Service;
+let browser: Browser;
+
+before(async () => {
+  [service, browser] = await Promise.all([startService(), startBrowser()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await service?.stop();
+});
+
+/** Somebody with 35 payments, sent and received, and the ids of these, newest first. */
+async function withPayments(): Promise<{ id: number; ids: string[] }> {
+  const id = await service.open('Reader', 0);
+  const ids: string[] = [];
+  for (let turn = 0; turn < 35; turn += 1) {
+    const isReceived = turn % 3 !== 2;
+    const { id: paid } = isReceived ? await service.pay(1, id, 100 + turn) : await service.pay(id, 2, 50);
+    ids.unshift(paid);
+  }
+  return { id, ids };
+}
+
+async function shows(page: Page, count: number) {
+  await eventually(`${count} payments are shown`, async () => (await shownIds(page)).length === count);
+}
+
+test('35 payments are loaded ten at a time, without a repeat or a gap', async () => {
+  const { id, ids } = await withPayments();
+  const page = await newPage(browser, { viewport: { width: 1280, height: 4_000 } });
+  await page.goto(`${service.origin}/?as=${id}`);
+  const more = page.getByRole('button', { name: 'Load more' });
+  for (const count of [10, 20, 30]) {
+    await shows(page, count);
+    assert.deepEqual(await shownIds(page), ids.slice(0, count));
+    await more.click();
+  }
+  await page.getByText('That is everything.').waitFor();
+  assert.deepEqual(await shownIds(page), ids);
+});
+
+test('payments that arrive between two pages shift nothing', async () => {
+  const { id, ids } = await withPayments();
+  const page = await newPage(browser, { viewport: { width: 1280, height: 4_000 } });
+  await page.goto(`${service.origin}/?as=${id}`);
+  const all = [...ids];
+  for (const count of [10, 20, 30]) {
+    const arrived = all.length - ids.length;
+    await shows(page, count + arrived);
+    for (let more = 0; more < 4; more += 1) all.unshift((await service.pay(1, id, 1)).id);
+    await shows(page, count + arrived + 4);
+    await page.getByRole('button', { name: 'Load more' }).click();
+  }
+  await page.getByText('That is everything.').waitFor();
+  assert.deepEqual(await shownIds(page), all);
+});
+
+test('scrolling to the end loads the next ten, and the next', async () => {
+  const { id, ids } = await withPayments();
+  const page = await newPage(browser, { viewport: PHONE });
+  await page.goto(`${service.origin}/?as=${id}`);
+  await shows(page, 10);
+  await eventually('everything was scrolled to', async () => {
+    await page.mouse.wheel(0, 2_000);
+    return (await page.getByText('That is everything.').count()) > 0;
+  });
+  assert.deepEqual(await shownIds(page), ids);
+});
+
+test('more news than a page at once leave no gap', async () => {
+  const { id, ids } = await withPayments();
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=${id}`);
+  await shows(page, 10);
+  const news: string[] = [];
+  for (let turn = 0; turn < 25; turn += 1) news.unshift((await service.pay(1, id, 1)).id);
+  await shows(page, 35);
+  assert.deepEqual(await shownIds(page), [...news, ...ids.slice(0, 10)]);
+});
+
+test('each payment shows the balance after it', async () => {
+  const id = await service.open('Saver', 0);
+  await service.pay(1, id, 1_000);
+  await service.pay(id, 2, 250);
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=${id}`);
+  await shows(page, 2);
+  const balances = await page.locator('[data-payment] summary').allInnerTexts();
+  assert.match(balances[0] ?? '', /−\$2\.50[^]*\$7\.50/);
+  assert.match(balances[1] ?? '', /\+\$10\.00[^]*\$10\.00/);
+});

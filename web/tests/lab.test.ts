@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Browser, Page } from 'playwright-core';
+import { newPage, startBrowser, startService, type Service } from './harness';
+
+let service: Service;
+let browser: Browser;
+let page: Page;
+
+before(async () => {
+  [service, browser] = await Promise.all([startService(), startBrowser()]);
+  page = await newPage(browser);
+  await page.goto(`${service.origin}/lab/`);
+});
+
+after(async () => {
+  await browser?.close();
+  await service?.stop();
+});
+
+/** Runs an experiment to its end, and returns what it found. */
+async function run(name: string): Promise<Record<string, string>> {
+  const experiment = page.locator(`[data-experiment="${name}"]`);
+  await experiment.locator('button').first().click();
+  await page.locator(`[data-experiment="${name}"]:is([data-state=done], [data-state=failed])`).waitFor();
+  assert.equal(await experiment.getByRole('alert').count(), 0, await experiment.innerText());
+  const findings = await experiment.locator('[data-finding]').evaluateAll((items) =>
+    items.map((item) => ({
+      what: item.getAttribute('data-finding') ?? '',
+      holds: item.getAttribute('data-holds'),
+      text: item.textContent ?? '',
+    })),
+  );
+  assert.ok(findings.length > 0);
+  for (const finding of findings) assert.equal(finding.holds, 'true', JSON.stringify(finding));
+  return Object.fromEntries(findings.map((it) => [it.what, it.text]));
+}
+
+test('idempotency: twenty copies are one payment, and the others are replays', async () => {
+  const findings = await run('idempotency');
+  assert.match(findings['Payments made by the copies'] ?? '', /✓ 1\b/);
+  assert.match(findings['Replays among the copies'] ?? '', /19 of 20/);
+  assert.match(findings['Different answers'] ?? '', /✓ 1\b/);
+  assert.match(findings['Payments made by the retried one'] ?? '', /✓ 1\b/);
+});
+
+test('atomicity: a session killed before COMMIT changes nothing, and the retry pays', async () => {
+  const findings = await run('atomicity');
+  assert.match(findings['Money lost by the crash'] ?? '', /\$0\.00/);
+  assert.match(findings['Paid by the retry'] ?? '', /\$25\.00/);
+});
+
+test('locks: payments to one person are applied one after another', async () => {
+  const findings = await run('locks');
+  assert.match(findings['Payments, each with its own time'] ?? '', /24 of 24/);
+  const rows = page.locator('[data-experiment=locks] tbody tr');
+  assert.equal(await rows.count(), 24);
+  await rows.first().getByRole('img', { name: /queued, .* for locks, .* committing/ }).waitFor();
+});
+
+test('pagination: pages read while payments arrive repeat and miss nothing', async () => {
+  const findings = await run('pagination');
+  assert.match(findings['Payments seen'] ?? '', /40 of 40/);
+  assert.match(findings['Seen twice'] ?? '', /✓ 0\b/);
+});
+
+test('an experiment can be run again', async () => {
+  await run('pagination');
+  await run('idempotency');
+});
+
+test('the laboratory leaves the people alone', async () => {
+  await page.goto(`${service.origin}/?as=1`);
+  await page.getByRole('radio', { name: 'Ben' }).waitFor({ state: 'attached' });
+  assert.equal(await page.getByText(/^Lab \d/).count(), 0);
+  assert.equal((await service.payments(1)).length, 0);
+});

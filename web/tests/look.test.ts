@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import type { AxeResults } from 'axe-core';
+import type { Browser, Page } from 'playwright-core';
+import { DESKTOP, PHONE, newPage, startBrowser, startService, type Service } from './harness';
+
+/** What the page may load of script at first, compressed. */
+const SCRIPT_KB_MAX = 200;
+
+const WCAG_AA = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+let service: Service;
+let browser: Browser;
+
+before(async () => {
+  [service, browser] = await Promise.all([startService(), startBrowser()]);
+  for (let turn = 0; turn < 12; turn += 1) {
+    await service.pay(1 + (turn % 2), 2 - (turn % 2), 1_234, 'a note of some length, to be cut off where there is no room');
+  }
+});
+
+after(async () => {
+  await browser?.close();
+  await service?.stop();
+});
+
+/** Each view of the page, ready to be looked at. */
+const VIEWS: [name: string, show: (page: Page) => Promise<void>][] = [
+  [
+    'choosing a person',
+    async (page) => {
+      await page.goto(service.origin);
+      await page.getByRole('button', { name: 'Ada' }).waitFor();
+    },
+  ],
+  [
+    'sending',
+    async (page) => {
+      await page.goto(`${service.origin}/?as=1`);
+      await page.locator('[data-payment]').first().waitFor();
+      await page.getByRole('radio', { name: 'Ben' }).waitFor({ state: 'attached' });
+    },
+  ],
+  [
+    'sending something wrong, with a payment open',
+    async (page) => {
+      await page.goto(`${service.origin}/?as=2`);
+      await page.locator('[data-payment] summary').first().click();
+      await page.locator('button[type=submit]').click();
+      await page.getByText('Type an amount.').waitFor();
+    },
+  ],
+  [
+    'a payment that was declined',
+    async (page) => {
+      await page.goto(`${service.origin}/?as=3`);
+      await page.getByRole('radio', { name: 'Ben' }).check({ force: true });
+      await page.getByLabel('Amount in dollars').fill('1,000,000');
+      await page.locator('button[type=submit]').click();
+      await page.getByText('There is not enough money').waitFor();
+    },
+  ],
+  [
+    'a payment without an answer',
+    async (page) => {
+      await page.route('**/send_payment', (route) => route.abort());
+      await page.goto(`${service.origin}/?as=4`);
+      await page.getByRole('radio', { name: 'Ben' }).check({ force: true });
+      await page.getByLabel('Amount in dollars').fill('5');
+      await page.locator('button[type=submit]').click();
+      await page.getByText("We don't know yet").waitFor();
+    },
+  ],
+  [
+    'the lab after its experiments',
+    async (page) => {
+      await page.goto(`${service.origin}/lab/`);
+      for (const name of ['idempotency', 'locks', 'pagination', 'atomicity']) {
+        await page.locator(`[data-experiment=${name}] button`).first().click();
+        await page.locator(`[data-experiment=${name}]:is([data-state=done], [data-state=failed])`).waitFor();
+      }
+    },
+  ],
+];
+
+const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+async function assertAccessible(page: Page) {
+  await page.evaluate(await axe);
+  const results = await page.evaluate(
+    (tags) => (globalThis as unknown as { axe: typeof import('axe-core') }).axe.run({ runOnly: tags }) as Promise<AxeResults>,
+    WCAG_AA,
+  );
+  const found = results.violations.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map((it) => `  ${it.html}\n  ${it.failureSummary}`).join('\n')}`);
+  assert.equal(found.length, 0, found.join('\n'));
+}
+
+async function assertNoSidewaysScroll(page: Page) {
+  const { wide, window } = await page.evaluate(() => ({
+    wide: document.documentElement.scrollWidth,
+    window: innerWidth,
+  }));
+  assert.ok(wide <= window, `the page is ${wide} px wide in a window of ${window}`);
+}
+
+for (const [name, show] of VIEWS) {
+  test(`${name}: accessible in light on a desktop, and in dark on a phone; no sideways scroll`, async () => {
+    const light = await newPage(browser, { viewport: DESKTOP, colorScheme: 'light', reducedMotion: 'reduce' });
+    await show(light);
+    await assertAccessible(light);
+    await assertNoSidewaysScroll(light);
+    await light.context().close();
+    const dark = await newPage(browser, { viewport: PHONE, colorScheme: 'dark', reducedMotion: 'reduce', hasTouch: true });
+    await show(dark);
+    await assertAccessible(dark);
+    await assertNoSidewaysScroll(dark);
+    await dark.setViewportSize({ width: 320, height: 640 });
+    await assertNoSidewaysScroll(dark);
+    await dark.context().close();
+  });
+}
+
+for (const path of ['/', '/lab/']) {
+  test(`the first load of ${path} needs under ${SCRIPT_KB_MAX} kB of script, and nothing from another host`, async () => {
+    const page = await newPage(browser);
+    const scripts: Promise<Buffer>[] = [];
+    const hosts = new Set<string>();
+    page.on('response', (response) => {
+      hosts.add(new URL(response.url()).origin);
+      if (response.request().resourceType() === 'script') scripts.push(response.body());
+    });
+    await page.goto(service.origin + path, { waitUntil: 'networkidle' });
+    const sizes = (await Promise.all(scripts)).map((body) => gzipSync(body).length);
+    const kb = sizes.reduce((sum, size) => sum + size, 0) / 1_000;
+    assert.ok(sizes.length > 0);
+    assert.ok(kb < SCRIPT_KB_MAX, `${kb.toFixed(1)} kB`);
+    assert.deepEqual([...hosts], [service.origin]);
+  });
+}
+
+test('the skip link is the first stop of the keyboard', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=1`);
+  await page.keyboard.press('Tab');
+  const focused = await page.evaluate(() => document.activeElement?.textContent);
+  assert.equal(focused, 'Skip to content');
+});

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import type { Browser, Page } from 'playwright-core';
+import {
+  eventually,
+  fillIn,
+  newPage,
+  progress,
+  sendButton,
+  startBrowser,
+  startService,
+  startWire,
+  type Service,
+  type Wire,
+} from './harness';
+
+let service: Service;
+let browser: Browser;
+let wire: Wire;
+
+before(async () => {
+  [service, browser] = await Promise.all([startService(), startBrowser()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await service?.stop();
+});
+
+beforeEach(async () => {
+  wire = await startWire(service);
+});
+
+afterEach(() => wire.close());
+
+/** A page as somebody new with $100, behind the wire. */
+async function somebody(): Promise<{ page: Page; id: number }> {
+  const id = await service.open('Somebody', 10_000);
+  const page = await newPage(browser);
+  await page.goto(`${wire.origin}/?as=${id}`);
+  return { page, id };
+}
+
+async function assertPaidOnce(id: number, cents: number) {
+  const sent = (await service.payments(id)).filter((payment) => payment.from_id === id);
+  assert.equal(sent.length, 1);
+  assert.equal(sent[0]?.amount, cents);
+  assert.equal(await service.balance(id), 10_000 - cents);
+}
+
+test('ten fast clicks are one payment', async () => {
+  const { page, id } = await somebody();
+  await fillIn(page, 'Ben', '5');
+  await sendButton(page).evaluate((button: HTMLButtonElement) => {
+    for (let click = 0; click < 10; click += 1) button.click();
+  });
+  await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(wire.keys.length, 1);
+});
+
+test('ten fast clicks of a hand, before, while and after it is paid, are one payment', async () => {
+  const { page, id } = await somebody();
+  await fillIn(page, 'Ben', '5');
+  const box = (await sendButton(page).boundingBox()) ?? assert.fail();
+  for (let click = 0; click < 10; click += 1) {
+    await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
+  }
+  await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(wire.keys.length, 1);
+});
+
+test('an answer that is cut off after the service has committed is asked for again', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'answer lost';
+  await fillIn(page, 'Ben', '5');
+  await sendButton(page).click();
+  await progress(page).getByText("We don't know yet whether it went through; asking again is safe.").waitFor();
+  // The money has moved, and the page cannot know.
+  assert.equal(await service.balance(id), 9_500);
+  wire.fate = 'passes';
+  await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
+  await progress(page).getByText('It had gone through already').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.ok(wire.keys.length >= 2);
+  assert.equal(new Set(wire.keys).size, 1);
+});
+
+test('offline, reload, back online: one payment', async () => {
+  const { page, id } = await somebody();
+  await fillIn(page, 'Ben', '5', 'from the tunnel');
+  await page.context().setOffline(true);
+  await sendButton(page).click();
+  await progress(page).getByText('You are offline.').waitFor();
+  // Back in a network that loads the page, but loses what pays.
+  wire.fate = 'request lost';
+  await page.context().setOffline(false);
+  await page.reload();
+  await progress(page).getByText("We don't know yet whether it went through").waitFor();
+  assert.equal(await page.getByLabel('What for?').inputValue(), 'from the tunnel');
+  wire.fate = 'passes';
+  await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(new Set(wire.keys).size, 1);
+});
+
+test('a tab that dies while the answer is awaited leaves a payment that the next one finishes', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'answer lost';
+  await fillIn(page, 'Ben', '5');
+  await sendButton(page).click();
+  await progress(page).getByText("We don't know yet").waitFor();
+  const next = await page.context().newPage();
+  await page.close();
+  wire.fate = 'passes';
+  await next.goto(`${wire.origin}/?as=${id}`);
+  await progress(next).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(new Set(wire.keys).size, 1);
+});
+
+test('an unfinished payment resumes on the page of the lab, too', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'request lost';
+  await fillIn(page, 'Ben', '5');
+  await sendButton(page).click();
+  await progress(page).getByText("We don't know yet").waitFor();
+  wire.fate = 'passes';
+  await page.goto(`${wire.origin}/lab/`);
+  await eventually('it is paid', async () => (await service.balance(id)) === 9_500);
+  await assertPaidOnce(id, 500);
+});
+
+test('of two tabs one asks, the other one watches, and both see how it ends', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'request lost';
+  await fillIn(page, 'Ben', '5');
+  await sendButton(page).click();
+  await progress(page).getByText("We don't know yet").waitFor();
+  const other = await page.context().newPage();
+  await other.goto(`${wire.origin}/?as=${id}`);
+  await progress(other).getByText('Another window is asking.').waitFor();
+  wire.fate = 'passes';
+  for (const tab of [page, other]) await progress(tab).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(new Set(wire.keys).size, 1);
+});
+
+test('who does not want to wait for the next try asks at once', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'answer lost';
+  await fillIn(page, 'Ben', '5');
+  await stopTheClock(page);
+  await sendButton(page).click();
+  await progress(page).getByText('Next try in').waitFor();
+  wire.fate = 'passes';
+  await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+  await progress(page).getByText('It had gone through already').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(new Set(wire.keys).size, 1);
+});
+
+test('an unanswered payment that is sent again unchanged keeps its key', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'answer lost';
+  await fillIn(page, 'Ben', '5');
+  await stopTheClock(page);
+  await sendButton(page).click();
+  await stopAsking(page);
+  wire.fate = 'passes';
+  await sendButton(page).click();
+  await progress(page).getByText('It had gone through already').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(new Set(wire.keys).size, 1);
+});
+
+test('an unanswered payment that is edited is another one, and the page warns of the first', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'answer lost';
+  await fillIn(page, 'Ben', '5');
+  await stopTheClock(page);
+  await sendButton(page).click();
+  await stopAsking(page);
+  wire.fate = 'passes';
+  await fillIn(page, 'Ben', '6');
+  await page.getByText('The earlier payment of $5.00 may have gone through.').waitFor();
+  await sendButton(page).click();
+  await progress(page).getByText('You sent $6.00 to Ben.').waitFor();
+  assert.equal(new Set(wire.keys).size, 2);
+  const amounts = (await service.payments(id)).filter((it) => it.from_id === id).map((it) => it.amount);
+  assert.deepEqual(amounts, [600, 500]);
+});
+
+/** From now on a pause of the page lasts until somebody ends it. */
+async function stopTheClock(page: Page) {
+  await page.clock.install();
+  await page.clock.pauseAt(Date.now() + 60_000);
+}
+
+/** Presses "Change the payment" between two tries. */
+async function stopAsking(page: Page) {
+  await progress(page).getByText('Next try in').waitFor();
+  await progress(page).getByRole('button', { name: 'Change the payment' }).click();
+}

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Browser } from 'playwright-core';
+import {
+  eventually,
+  fillIn,
+  newPage,
+  progress,
+  sendButton,
+  startBrowser,
+  startService,
+  type Service,
+} from './harness';
+
+let service: Service;
+let browser: Browser;
+
+before(async () => {
+  [service, browser] = await Promise.all([startService(), startBrowser()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await service?.stop();
+});
+
+test('a person says who they are, sends money, and both sides see it', async () => {
+  const [ada, ben] = [await newPage(browser), await newPage(browser)];
+  await ben.goto(`${service.origin}/?as=2`);
+  await ben.getByText('Nothing yet').or(ben.locator('[data-payment]')).first().waitFor();
+  await ada.goto(service.origin);
+  await ada.getByRole('button', { name: 'Ada' }).click();
+  await fillIn(ada, 'Ben', '12.34', 'lunch');
+  await sendButton(ada).click();
+  await progress(ada).getByText('You sent $12.34 to Ben.').waitFor();
+
+  const sent = ada.locator('[data-payment]').first();
+  await sent.getByText('−$12.34').waitFor();
+  await sent.getByText('To Ben').waitFor();
+  await sent.getByText('lunch').first().waitFor();
+  await ada.getByTestId('balance').getByText('$987.66').waitFor();
+
+  // Ben did nothing: his page looks by itself.
+  const received = ben.locator('[data-payment]').first();
+  await received.getByText('+$12.34').waitFor();
+  await received.getByText('From Ada').waitFor();
+  await ben.getByTestId('balance').getByText('$1,012.34').waitFor();
+  await ben.getByText('Ada sent you $12.34.').waitFor({ state: 'attached' });
+  assert.equal(await service.balance(1), 98_766);
+  assert.equal(await service.balance(2), 101_234);
+});
+
+test('a payment opens to show its exact time, to the microsecond', async () => {
+  const { created_at } = await service.pay(3, 4, 100, 'for the details');
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=3`);
+  const row = page.locator('[data-payment]').first();
+  const time = row.locator('time');
+  assert.equal(await time.getAttribute('datetime'), created_at);
+  assert.match((await time.getAttribute('title')) ?? '', /\.\d{6} UTC$/);
+  await row.locator('summary').click();
+  await row.getByText('Exact time').waitFor();
+});
+
+test('without enough money nothing is paid, it is said in plain words, and what was typed stays', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=5`);
+  await fillIn(page, 'Ada', '5,000', 'a car');
+  await sendButton(page).click();
+  await progress(page).getByText('There is not enough money in the account. Nothing was paid.').waitFor();
+  assert.equal(await page.getByLabel('Amount in dollars').inputValue(), '5,000');
+  assert.equal(await page.getByLabel('What for?').inputValue(), 'a car');
+  assert.deepEqual(await service.payments(5), []);
+
+  // Once there is money, the same payment goes through.
+  await service.pay(await service.open('Rich', 500_000), 5, 500_000);
+  await sendButton(page).click();
+  await progress(page).getByText('You sent $5,000.00 to Ada.').waitFor();
+  assert.equal(await service.balance(5), 100_000);
+});
+
+test('what is missing or wrong is said next to the field, and nothing is sent', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=10`);
+  await page.getByRole('radio', { name: 'Ben' }).waitFor({ state: 'attached' });
+  await sendButton(page).click();
+  await page.getByText('Choose who gets it.').waitFor();
+  await page.getByText('Type an amount.').waitFor();
+  await fillIn(page, 'Ben', '12,5');
+  await sendButton(page).click();
+  await page.getByText('Write cents after a point').waitFor();
+  const amount = page.getByLabel('Amount in dollars');
+  assert.equal(await amount.getAttribute('aria-invalid'), 'true');
+  assert.ok(await amount.evaluate((field) => field === document.activeElement));
+  await fillIn(page, 'Ben', '1', 'x'.repeat(281));
+  await sendButton(page).click();
+  await page.getByText('The note is 1 characters too long.').waitFor();
+  assert.equal((await service.payments(10)).length, 0);
+});
+
+test('everything can be done with the keyboard', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=4`);
+  await page.getByRole('radio', { name: 'Ada' }).focus();
+  await page.keyboard.press('Space');
+  await page.keyboard.press('Tab');
+  await page.keyboard.type('3');
+  await page.keyboard.press('Tab');
+  await page.keyboard.type('by keyboard');
+  await page.keyboard.press('Enter');
+  await progress(page).getByText('You sent $3.00 to Ada.').waitFor();
+});
+
+test('what is typed survives a reload', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=6`);
+  await fillIn(page, 'Jack', '7.50', 'later');
+  await page.reload();
+  await page.getByRole('radio', { name: 'Jack' }).waitFor({ state: 'attached' });
+  assert.ok(await page.getByRole('radio', { name: 'Jack' }).isChecked());
+  assert.equal(await page.getByLabel('Amount in dollars').inputValue(), '7.50');
+});
+
+test('an account that does not exist, and a service that is gone, are said in plain words', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=12345`);
+  await page.getByText('There is no such account. Choose somebody else.').waitFor();
+  await page.route('**/payment_history/**', (route) => route.abort());
+  await page.goto(`${service.origin}/?as=7`);
+  await page.getByText('Your history cannot be shown').waitFor();
+  await page.unroute('**/payment_history/**');
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await eventually('the history is shown', async () => (await page.getByText('cannot be shown').count()) === 0);
+});
