@@ -14,7 +14,6 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import { withPage } from './interim';
 import type { Payment } from '../src/api/client';
 
 /** How long a condition is awaited before a test fails. */
@@ -37,8 +36,8 @@ export interface Service {
 
 export async function startService(): Promise<Service> {
   const binary = process.env.PAYONCE_BIN;
-  if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-web`');
-  if (!existsSync(path.join(OUT, 'index.html'))) throw new Error('there is no page: run `npm run build`');
+  if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-page`');
+  if (!existsSync(path.join(OUT, 'index.html'))) throw new Error('there is no page: run `make test-page`');
   const dataDir = await mkdtemp(path.join(tmpdir(), 'payonce-web-'));
   // As root the private Postgres runs as somebody else, who must be able to enter.
   await chmod(dataDir, 0o755);
@@ -46,10 +45,10 @@ export async function startService(): Promise<Service> {
   for (const name of Object.keys(env)) {
     if (name.startsWith('PAYONCE_') || ['HOST', 'DATABASE_URL'].includes(name)) delete env[name];
   }
-  Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir });
+  Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
   const child = spawn(path.resolve(WEB, '..', binary), { env, stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  const origin = await withPage(await greeting(child, exited), OUT);
+  const origin = await greeting(child, exited);
   const call = async (method: string, target: string, body?: unknown) => {
     const response = await fetch(origin + target, {
       method,
