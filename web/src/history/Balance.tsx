@@ -32,7 +32,7 @@ export function Balance({ me }: { me: number }) {
       </div>
       <p className="mt-6 text-sm text-white/90">Balance</p>
       {account.data && (
-        <p className="text-5xl font-bold tracking-tight break-words tabular-nums" data-testid="balance">
+        <p className="text-4xl font-bold tracking-tight wrap-anywhere tabular-nums min-[22.5rem]:text-5xl" data-testid="balance">
           {formatCents(account.data.balance)}
         </p>
       )}
