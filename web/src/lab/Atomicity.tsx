@@ -120,7 +120,7 @@ const TONES = {
 function Frame({ title, balances, since, tone = 'plain' }: FrameProps) {
   return (
     <li className={`rounded-xl p-3 ${TONES[tone]}`}>
-      <h3 className="text-sm font-semibold">{title}</h3>
+      <h3 className="text-sm font-semibold xl:min-h-10">{title}</h3>
       <dl className="mt-2 space-y-2 text-sm">
         <Side name="Payer" cents={balances.from} change={balances.from - since.from} />
         <Side name="Payee" cents={balances.to} change={balances.to - since.to} />
