@@ -127,7 +127,9 @@ test('an unfinished payment resumes on the page of the lab, too', async () => {
   await sendButton(page).click();
   await progress(page).getByText("We don't know yet").waitFor();
   wire.fate = 'passes';
-  await page.goto(`${wire.origin}/lab/`);
+  await page.reload();
+  await page.getByRole('link', { name: 'Lab' }).click();
+  await page.getByRole('heading', { name: 'Four promises, four experiments' }).waitFor();
   await eventually('it is paid', async () => (await service.balance(id)) === 9_500);
   await assertPaidOnce(id, 500);
 });

@@ -111,6 +111,22 @@ test('everything can be done with the keyboard', async () => {
   await progress(page).getByText('You sent $3.00 to Ada.').waitFor();
 });
 
+test('two windows are two people, also on the way through the lab', async () => {
+  const first = await newPage(browser);
+  await first.goto(service.origin);
+  await first.getByRole('button', { name: 'Hugo' }).click();
+  const second = await first.context().newPage();
+  await second.goto(`${service.origin}/?as=9`);
+  await second.getByRole('button', { name: 'Switch person' }).click();
+  await second.getByRole('button', { name: 'Jack' }).click();
+  for (const [page, name] of [[first, 'Hugo'], [second, 'Jack']] as const) {
+    await page.getByRole('link', { name: 'Lab' }).click();
+    await page.getByRole('heading', { name: 'Idempotency' }).waitFor();
+    await page.getByRole('link', { name: 'Send' }).click();
+    await page.getByLabel('Your account').getByText(name).waitFor();
+  }
+});
+
 test('what is typed survives a reload', async () => {
   const page = await newPage(browser);
   await page.goto(`${service.origin}/?as=6`);

@@ -12,9 +12,10 @@ export function Home() {
   if (me === undefined) return <Waiting />;
   if (me === null) return <ChoosePerson />;
   return (
-    <div className="grid items-start gap-6 lg:grid-cols-[25rem_minmax(0,1fr)]" key={me}>
+    <div className="grid items-start gap-4 sm:gap-6 lg:grid-cols-[25rem_minmax(0,1fr)]" key={me}>
       <h1 className="sr-only">Send money</h1>
-      <div className="grid gap-6 lg:sticky lg:top-6">
+      {/* It stays in sight while one scrolls, where the window is high enough for all of it. */}
+      <div className="grid min-w-0 gap-4 sm:gap-6 lg:[@media(min-height:60rem)]:sticky lg:[@media(min-height:60rem)]:top-6">
         <Balance me={me} />
         <SendForm me={me} />
       </div>

@@ -24,7 +24,7 @@ export default function Layout({ children }: { children: ReactNode }) {
       <body className="min-h-dvh font-sans antialiased">
         <a
           href="#main"
-          className="button button-main fixed top-2 left-2 z-50 -translate-y-20 focus:translate-y-0"
+          className="button button-main sr-only focus:not-sr-only focus:absolute focus:top-2 focus:left-2 focus:z-50 focus:px-5 focus:py-2"
         >
           Skip to content
         </a>

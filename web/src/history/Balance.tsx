@@ -16,7 +16,7 @@ export function Balance({ me }: { me: number }) {
   return (
     <section
       aria-label="Your account"
-      className="rounded-3xl p-6 text-white shadow-card"
+      className="rounded-3xl p-5 text-white sm:p-6 shadow-card"
       style={{ background: 'linear-gradient(135deg, var(--hero-from), var(--hero-to))' }}
     >
       <div className="flex items-center gap-3">
@@ -27,12 +27,12 @@ export function Balance({ me }: { me: number }) {
           onClick={() => become(null)}
           className="rounded-full border border-white/60 px-3 py-1.5 text-sm font-medium outline-white hover:bg-white/15"
         >
-          Be somebody else
+          Switch person
         </button>
       </div>
-      <p className="mt-6 text-sm text-white/90">Balance</p>
+      <p className="mt-4 text-sm text-white/90">Balance</p>
       {account.data && (
-        <p className="text-4xl font-bold tracking-tight wrap-anywhere tabular-nums min-[22.5rem]:text-5xl" data-testid="balance">
+        <p className="text-4xl font-bold tracking-tight break-words sm:text-5xl tabular-nums" data-testid="balance">
           {formatCents(account.data.balance)}
         </p>
       )}

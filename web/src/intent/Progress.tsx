@@ -1,6 +1,6 @@
 'use client';
 
-import type { ReactNode } from 'react';
+import { useEffect, useRef, useState, type ReactNode } from 'react';
 import { plainWords } from '../api/problems';
 import { formatCents } from '../money';
 import { useNames } from '../people/people';
@@ -18,62 +18,88 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
   const name = useNames(payee === undefined ? [] : [payee]);
   const wish = wishOf(me, draft);
   const isEdited = attempt?.state === 'stopped' && !(wish && asksFor(attempt, wish));
+  // What was paid before the page was opened is history.
+  const [old] = useState(receipt?.payment.id);
+  const isNew = receipt !== null && receipt.payment.id !== old;
+  const headline =
+    attempt && !isEdited
+      ? headlineOf(attempt, name(attempt.request.to))
+      : !attempt && isNew
+        ? `You sent ${formatCents(receipt.payment.amount)} to ${name(receipt.payment.to_id)}.`
+        : '';
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (headline) box.current?.scrollIntoView({ block: 'nearest' });
+  }, [headline]);
   return (
-    <div role="status" className="[&>*]:mt-4" data-testid="progress">
-      {attempt && !isEdited && <Asked attempt={attempt} activity={activity} me={me} payee={name(attempt.request.to)} />}
-      {!attempt && receipt && (
-        <Note tone="good" title={`You sent ${formatCents(receipt.payment.amount)} to ${name(receipt.payment.to_id)}.`}>
+    <>
+      {/* Read aloud when it changes; the numbers below change too often for that. */}
+      <p role="status" className="sr-only">
+        {headline}
+      </p>
+      <div ref={box} className="scroll-mb-4 [&>*]:mt-4" data-testid="progress">
+        {attempt && !isEdited && <Asked attempt={attempt} activity={activity} me={me} headline={headline} />}
+        {!attempt && isNew && (
+          <Note tone="good" title={headline}>
           {receipt.replayed && <p>It had gone through already; asking again paid nothing twice.</p>}
           {!receipt.replayed && receipt.tries > 1 && (
             <p>It took {receipt.tries} tries, and was paid once.</p>
           )}
         </Note>
-      )}
-    </div>
+        )}
+      </div>
+    </>
   );
+}
+
+function headlineOf({ verdict, state, request }: Attempt, payee: string): string {
+  const cents = formatCents(request.amount);
+  if (verdict?.kind === 'declined') return `${cents} was not sent.`;
+  if (state === 'stopped') return `We don't know yet whether ${cents} to ${payee} went through.`;
+  if (!verdict) return `Sending ${cents} to ${payee}…`;
+  if (verdict.kind === 'unknown') {
+    return "We don't know yet whether it went through; asking again is safe.";
+  }
+  return 'Not paid yet; the page keeps asking.';
 }
 
 interface AskedProps {
   attempt: Attempt;
   activity: Activity | null;
   me: number;
-  payee: string;
+  headline: string;
 }
 
-function Asked({ attempt, activity, me, payee }: AskedProps) {
-  const { verdict, state, tries, request } = attempt;
-  const what = `${formatCents(request.amount)} to ${payee}`;
+function Asked({ attempt, activity, me, headline }: AskedProps) {
+  const { verdict, state, tries } = attempt;
   // Between two tries; during one, its answer is awaited first.
   const isPausing = activity?.kind === 'pausing';
   if (state === 'stopped') {
     if (verdict?.kind === 'declined') {
       return (
-        <Note tone="bad" title={`${formatCents(request.amount)} was not sent.`}>
+        <Note tone="bad" title={headline}>
           <p>{plainWords(verdict.code, verdict.detail)}</p>
         </Note>
       );
     }
     return (
-      <Note tone="warn" title={`We don't know yet whether ${what} went through.`}>
+      <Note tone="warn" title={headline}>
         <p>Press Send to ask again: unchanged, it is paid once at the most.</p>
       </Note>
     );
   }
   if (!verdict) {
-    return <Note tone="plain" title={`Sending ${what}…`}>{tries > 1 && <p>Taking up where we left off.</p>}</Note>;
+    return (
+      <Note tone="plain" title={headline}>
+        {tries > 1 && <p>Taking up where we left off.</p>}
+      </Note>
+    );
   }
   return (
-    <Note
-      tone="warn"
-      title={
-        verdict.kind === 'unknown'
-          ? "We don't know yet whether it went through; asking again is safe."
-          : 'Not paid yet; the page keeps asking.'
-      }
-    >
+    <Note tone="warn" title={headline}>
       <p>{reason(attempt)}</p>
       <p className="mt-1">
-        {what}, asked {tries} {tries === 1 ? 'time' : 'times'}, always with the same key.{' '}
+        Asked {tries === 1 ? 'once' : `${tries} times, always with the same key`}.{' '}
         <Next activity={activity} />
       </p>
       {activity && (

@@ -91,6 +91,11 @@ export function SendForm({ me }: { me: number }) {
     });
   };
 
+  // A press on "Change the payment" takes that button away: its focus goes to where one types.
+  useEffect(() => {
+    if (!isAsking && document.activeElement === document.body && readSlip(me).attempt) amount.current?.focus();
+  }, [isAsking, me]);
+
   const complain = (found: Complaints) => {
     setComplaints(found);
     const first = found.to ? 'to' : found.amount ? 'amount' : 'note';
@@ -107,8 +112,8 @@ export function SendForm({ me }: { me: number }) {
       <h2 id={`${id}-title`} className="text-xl font-bold">
         Send money
       </h2>
-      <form ref={form} onSubmit={send} noValidate className="mt-4">
-        <fieldset disabled={isAsking} className="grid min-w-0 gap-5 disabled:opacity-70">
+      <form ref={form} onSubmit={send} noValidate className="mt-3">
+        <fieldset disabled={isAsking} className="grid min-w-0 gap-4 disabled:opacity-70">
           <legend className="sr-only">Payment</legend>
           <PayeePicker
             me={me}

@@ -84,7 +84,7 @@ function Picture({ seen: { crash, retried } }: { seen: Seen }) {
         )}
       </ol>
       <p className="mt-4 text-sm">
-        <span className="text-muted">Postgres said: </span>
+        <span className="text-muted">COMMIT ended with: </span>
         <q className="font-mono break-words">{error}</q>
       </p>
       <Findings isDone={retried !== null}>
@@ -120,7 +120,7 @@ const TONES = {
 function Frame({ title, balances, since, tone = 'plain' }: FrameProps) {
   return (
     <li className={`rounded-xl p-3 ${TONES[tone]}`}>
-      <h3 className="text-sm font-semibold">{title}</h3>
+      <h3 className="text-sm font-semibold xl:min-h-10">{title}</h3>
       <dl className="mt-2 space-y-2 text-sm">
         <Side name="Payer" cents={balances.from} change={balances.from - since.from} />
         <Side name="Payee" cents={balances.to} change={balances.to - since.to} />

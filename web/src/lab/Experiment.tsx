@@ -45,7 +45,7 @@ export function Experiment({ number, title, children, code, run, action, picture
             {isRunning ? 'Running…' : run.state === 'idle' ? action : 'Run it again'}
           </button>
         </div>
-        <div className="min-w-0 rounded-2xl bg-paper p-4 sm:p-6">
+        <div className="min-w-0 self-start rounded-2xl bg-paper p-4 sm:p-6">
           {run.seen === null && run.why === null && (
             <p className="grid min-h-40 place-items-center text-center text-muted">
               {isRunning ? 'Preparing its accounts…' : 'Run it, and see here what happened.'}

@@ -75,7 +75,7 @@ function Picture({ seen: { pages, arrived, expected, isDone } }: { seen: Seen })
       <ol className="space-y-3">
         {arrived > 0 && (
           <li className="grid grid-cols-[4.5rem_minmax(0,1fr)] items-center gap-2">
-            <span className="text-sm text-muted">Arrived meanwhile</span>
+            <span className="text-sm text-muted">Arrived later</span>
             <Squares count={arrived} className="border-2 border-dashed border-wait" />
           </li>
         )}
@@ -89,7 +89,7 @@ function Picture({ seen: { pages, arrived, expected, isDone } }: { seen: Seen })
       <Legend
         entries={[
           ['bg-accent', 'a payment that was read'],
-          ['border-2 border-dashed border-wait', 'arrived after the first page'],
+          ['border-2 border-dashed border-wait', 'arrived after the first page was read'],
         ]}
       />
       <Findings isDone={isDone}>
@@ -108,11 +108,11 @@ function Picture({ seen: { pages, arrived, expected, isDone } }: { seen: Seen })
 
 function Squares({ count, className, first }: { count: number; className: string; first?: number }) {
   return (
-    <span className="flex flex-wrap gap-1" role="img" aria-label={`${count} payments`}>
+    <span className="grid max-w-md grid-cols-10 gap-1" role="img" aria-label={`${count} payments`}>
       {Array.from({ length: count }, (_, index) => (
         <span
           key={index}
-          className={`grid size-6 place-items-center rounded text-[0.6875rem] font-semibold text-on-accent sm:size-8 ${className}`}
+          className={`grid aspect-square place-items-center rounded text-[0.625rem] font-semibold text-on-accent sm:rounded-lg sm:text-xs ${className}`}
         >
           {first !== undefined && first + index}
         </span>

@@ -1,8 +1,11 @@
-/** Who is looking: the `as` of the page's address, so that two windows can be two people. */
+/**
+ * Who is looking: the `as` of the page's address, so that two windows can be two people; without it
+ * who this window was before, and then who any window was.
+ */
 
-import { useSyncExternalStore } from 'react';
+import { useEffect, useSyncExternalStore } from 'react';
 
-const LAST = 'payonce.me';
+const ME = 'payonce.me';
 const listeners = new Set<() => void>();
 
 function subscribe(listener: () => void) {
@@ -15,13 +18,18 @@ function subscribe(listener: () => void) {
 }
 
 function read(): number | null {
-  const text = new URLSearchParams(location.search).get('as') ?? localStorage.getItem(LAST) ?? '';
+  const asked = new URLSearchParams(location.search).get('as');
+  const text = asked ?? sessionStorage.getItem(ME) ?? localStorage.getItem(ME) ?? '';
   return /^\d{1,16}$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null;
 }
 
 /** `undefined` while the page is not in a browser yet, `null` where nobody was chosen. */
 export function useMe(): number | null | undefined {
-  return useSyncExternalStore<number | null | undefined>(subscribe, read, () => undefined);
+  const me = useSyncExternalStore<number | null | undefined>(subscribe, read, () => undefined);
+  useEffect(() => {
+    if (typeof me === 'number') sessionStorage.setItem(ME, String(me));
+  }, [me]);
+  return me;
 }
 
 /** Becomes somebody, or nobody. */
@@ -29,10 +37,11 @@ export function become(id: number | null) {
   const url = new URL(location.href);
   if (id === null) {
     url.searchParams.delete('as');
-    localStorage.removeItem(LAST);
+    sessionStorage.removeItem(ME);
+    localStorage.removeItem(ME);
   } else {
     url.searchParams.set('as', String(id));
-    localStorage.setItem(LAST, String(id));
+    localStorage.setItem(ME, String(id));
   }
   history.pushState(null, '', url);
   for (const listener of listeners) listener();
