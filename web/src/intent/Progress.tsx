@@ -41,9 +41,9 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
         {attempt && !isEdited && <Asked attempt={attempt} activity={activity} me={me} headline={headline} />}
         {!attempt && isNew && (
           <Note tone="good" title={headline}>
-          {receipt.replayed && <p>It had gone through already; asking again paid nothing twice.</p>}
+          {receipt.replayed && <p className="mt-1">It had gone through already; asking again paid nothing twice.</p>}
           {!receipt.replayed && receipt.tries > 1 && (
-            <p>It took {receipt.tries} tries, and was paid once.</p>
+            <p className="mt-1">It took {receipt.tries} tries, and was paid once.</p>
           )}
         </Note>
         )}
@@ -78,13 +78,13 @@ function Asked({ attempt, activity, me, headline }: AskedProps) {
     if (verdict?.kind === 'declined') {
       return (
         <Note tone="bad" title={headline}>
-          <p>{plainWords(verdict.code, verdict.detail)}</p>
+          <p className="mt-1">{plainWords(verdict.code, verdict.detail)}</p>
         </Note>
       );
     }
     return (
       <Note tone="warn" title={headline}>
-        <p>Press Send to ask again: unchanged, it is paid once at the most.</p>
+        <p className="mt-1">Press Send to ask again: unchanged, it is paid once at the most.</p>
       </Note>
     );
   }
@@ -97,7 +97,7 @@ function Asked({ attempt, activity, me, headline }: AskedProps) {
   }
   return (
     <Note tone="warn" title={headline}>
-      <p>{reason(attempt)}</p>
+      <p className="mt-1">{reason(attempt)}</p>
       <p className="mt-1">
         Asked {tries === 1 ? 'once' : `${tries} times, always with the same key`}.{' '}
         <Next activity={activity} />

@@ -5,7 +5,7 @@ import { Experiment, Finding, Findings } from './Experiment';
 import { pay, request } from './pay';
 import { Surprise, useExperiment } from './useExperiment';
 
-const AMOUNT_CENTS = 2_500;
+const AMOUNT_CENTS = 500;
 
 type Balances = Crash['before'];
 
@@ -73,7 +73,7 @@ function Picture({ seen: { crash, retried } }: { seen: Seen }) {
   const isSame = (a: Balances, b: Balances) => a.from === b.from && a.to === b.to;
   return (
     <>
-      <ol className="grid gap-3 sm:grid-cols-2 xl:grid-cols-4">
+      <ol className="grid grid-cols-2 gap-2 sm:gap-3 xl:grid-cols-4">
         <Frame title="Before" balances={before} since={before} />
         <Frame title="Written, not committed" balances={written} since={before} tone="bold" />
         <Frame title="After the crash" balances={after} since={before} tone="crash" />
@@ -120,7 +120,7 @@ const TONES = {
 function Frame({ title, balances, since, tone = 'plain' }: FrameProps) {
   return (
     <li className={`rounded-xl p-3 ${TONES[tone]}`}>
-      <h3 className="text-sm font-semibold xl:min-h-10">{title}</h3>
+      <h3 className="text-sm font-semibold min-h-10">{title}</h3>
       <dl className="mt-2 space-y-2 text-sm">
         <Side name="Payer" cents={balances.from} change={balances.from - since.from} />
         <Side name="Payee" cents={balances.to} change={balances.to - since.to} />

@@ -63,7 +63,7 @@ export function Experiment({ number, title, children, code, run, action, picture
 export function Findings({ children, isDone }: { children: ReactNode; isDone: boolean }) {
   return (
     <div role="status">
-      {isDone && <ul className="mt-5 grid gap-2 sm:grid-cols-2 xl:grid-cols-3">{children}</ul>}
+      {isDone && <ul className="mt-5 grid grid-cols-2 gap-2 xl:grid-cols-3">{children}</ul>}
     </div>
   );
 }
@@ -84,13 +84,26 @@ export function Finding({ holds, what, value }: { holds: boolean; what: string; 
   );
 }
 
+/** Something that was counted, and may come out as it likes. */
+export function Count({ what, value }: { what: string; value: string }) {
+  return (
+    <li className="rounded-xl border border-line px-3 py-2">
+      <span className="block text-sm">
+        {what}
+        <span className="sr-only">:</span>
+      </span>
+      <span className="text-lg font-bold tabular-nums">{value}</span>
+    </li>
+  );
+}
+
 /** What a colour means. */
 export function Legend({ entries }: { entries: [className: string, meaning: string][] }) {
   return (
     <ul className="mt-3 flex flex-wrap gap-x-4 gap-y-1 text-sm text-muted">
       {entries.map(([className, meaning]) => (
         <li key={meaning} className="flex items-center gap-1.5">
-          <span className={`inline-block size-3 rounded-sm ${className}`} aria-hidden="true" />
+          <span className={`inline-block size-3 shrink-0 rounded-sm ${className}`} aria-hidden="true" />
           {meaning}
         </li>
       ))}

@@ -5,7 +5,7 @@ import { answered, api, readSignal } from '../api/client';
 /** Far above the numbers that the service gives by itself. */
 const FIRST = 900_000_000;
 const LAST = FIRST + 999;
-const OPENING_CENTS = 100_000_000;
+const OPENING_CENTS = 1_000_000;
 
 export function isLabAccount(id: number): boolean {
   return id >= FIRST && id <= LAST;
