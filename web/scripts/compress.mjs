@@ -1,8 +1,8 @@
 // Compresses what a build left behind, so that the service can send it as it is: `FILE.br` and
 // `FILE.gz` beside each file that gets smaller.
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 const COMPRESSIBLE = /\.(html|js|css|json|svg|txt|ico|map|webmanifest)$/;
 

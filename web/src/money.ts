@@ -22,7 +22,8 @@ export function parseDollars(typed: string): ParsedAmount {
   const whole = parts?.[1]?.replaceAll(',', '') ?? '';
   const fraction = parts?.[2] ?? '';
   if (!parts || whole + fraction === '') return refused('Type an amount like 12 or 12.50.');
-  if (fraction.length > 2) return refused('A cent is the smallest amount: two digits after the point.');
+  if (fraction.length > 2)
+    return refused('A cent is the smallest amount: two digits after the point.');
   const cents = BigInt(whole + fraction.padEnd(2, '0'));
   if (cents === 0n) return refused('The amount must be more than zero.');
   if (cents > BigInt(CENTS_MAX)) return refused('That is more than the ledger can hold.');

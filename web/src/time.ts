@@ -16,7 +16,11 @@ export function timeAgo(timestamp: string, nowMs: number): string {
   const seconds = Math.round((Date.parse(timestamp) - nowMs) / 1_000);
   if (seconds > -45) return 'just now';
   if (seconds < -7 * 86_400) {
-    return new Date(timestamp).toLocaleDateString('en', { day: 'numeric', month: 'short', year: 'numeric' });
+    return new Date(timestamp).toLocaleDateString('en', {
+      day: 'numeric',
+      month: 'short',
+      year: 'numeric',
+    });
   }
   const [unit, size] = STEPS.find(([, size]) => -seconds >= size) ?? ['minute', 60];
   return relative.format(Math.min(-1, Math.round(seconds / size)), unit);

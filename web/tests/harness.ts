@@ -37,7 +37,8 @@ export interface Service {
 export async function startService(): Promise<Service> {
   const binary = process.env.PAYONCE_BIN;
   if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-page`');
-  if (!existsSync(path.join(OUT, 'index.html'))) throw new Error('there is no page: run `make test-page`');
+  if (!existsSync(path.join(OUT, 'index.html')))
+    throw new Error('there is no page: run `make test-page`');
   const dataDir = await mkdtemp(path.join(tmpdir(), 'payonce-web-'));
   // As root the private Postgres runs as somebody else, who must be able to enter.
   await chmod(dataDir, 0o755);
@@ -46,7 +47,10 @@ export async function startService(): Promise<Service> {
     if (name.startsWith('PAYONCE_') || ['HOST', 'DATABASE_URL'].includes(name)) delete env[name];
   }
   Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
-  const child = spawn(path.resolve(WEB, '..', binary), { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(path.resolve(WEB, '..', binary), {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
   const origin = await greeting(child, exited);
   const call = async (method: string, target: string, body?: unknown) => {
@@ -61,7 +65,8 @@ export async function startService(): Promise<Service> {
   };
   return {
     origin,
-    open: async (name, cents) => (await call('POST', '/accounts', { name, opening_balance: cents })).body.id,
+    open: async (name, cents) =>
+      (await call('POST', '/accounts', { name, opening_balance: cents })).body.id,
     balance: async (account) => (await call('GET', `/accounts/${account}`)).body.balance,
     pay: async (from, to, amount, note) => {
       const idempotency_key = crypto.randomUUID();
@@ -165,7 +170,9 @@ export async function startWire(service: Service): Promise<Wire> {
 export async function startBrowser(): Promise<Browser> {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
   if (!existsSync(executablePath)) {
-    throw new Error(`there is no browser at ${executablePath}: apt-get install chromium (or CHROMIUM=path)`);
+    throw new Error(
+      `there is no browser at ${executablePath}: apt-get install chromium (or CHROMIUM=path)`,
+    );
   }
   // Chromium's own sandbox cannot be had as root or in a container; only our own page is opened.
   return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
@@ -175,7 +182,10 @@ export const PHONE = { width: 390, height: 844 };
 export const DESKTOP = { width: 1280, height: 900 };
 
 /** A page in a browser profile of its own. An error that nobody caught fails the test. */
-export async function newPage(browser: Browser, options: BrowserContextOptions = {}): Promise<Page> {
+export async function newPage(
+  browser: Browser,
+  options: BrowserContextOptions = {},
+): Promise<Page> {
   const context = await browser.newContext({ viewport: DESKTOP, ...options });
   context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();

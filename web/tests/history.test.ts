@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
-import { PHONE, eventually, newPage, shownIds, startBrowser, startService, type Service } from './harness';
+import {
+  PHONE,
+  eventually,
+  newPage,
+  shownIds,
+  startBrowser,
+  startService,
+  type Service,
+} from './harness';
 
 let service: Service;
 let browser: Browser;
@@ -28,7 +36,10 @@ async function withPayments(): Promise<{ id: number; ids: string[] }> {
 }
 
 async function shows(page: Page, count: number) {
-  await eventually(`${count} payments are shown`, async () => (await shownIds(page)).length === count);
+  await eventually(
+    `${count} payments are shown`,
+    async () => (await shownIds(page)).length === count,
+  );
 }
 
 test('35 payments are loaded ten at a time, without a repeat or a gap', async () => {

@@ -22,7 +22,9 @@ after(async () => {
 async function run(name: string): Promise<Record<string, string>> {
   const experiment = page.locator(`[data-experiment="${name}"]`);
   await experiment.locator('button').first().click();
-  await page.locator(`[data-experiment="${name}"]:is([data-state=done], [data-state=failed])`).waitFor();
+  await page
+    .locator(`[data-experiment="${name}"]:is([data-state=done], [data-state=failed])`)
+    .waitFor();
   assert.equal(await experiment.getByRole('alert').count(), 0, await experiment.innerText());
   const findings = await experiment.locator('[data-finding]').evaluateAll((items) =>
     items.map((item) => ({
@@ -55,7 +57,10 @@ test('locks: payments to one person are applied one after another', async () => 
   assert.match(findings['Payments, each with its own time'] ?? '', /24 of 24/);
   const rows = page.locator('[data-experiment=locks] tbody tr');
   assert.equal(await rows.count(), 24);
-  await rows.first().getByRole('img', { name: /queued, .* for locks, .* committing/ }).waitFor();
+  await rows
+    .first()
+    .getByRole('img', { name: /queued, .* for locks, .* committing/ })
+    .waitFor();
 });
 
 test('pagination: pages read while payments arrive repeat and miss nothing', async () => {

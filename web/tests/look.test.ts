@@ -5,7 +5,15 @@ import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { AxeResults } from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
-import { DESKTOP, PHONE, newPage, progress, startBrowser, startService, type Service } from './harness';
+import {
+  DESKTOP,
+  PHONE,
+  newPage,
+  progress,
+  startBrowser,
+  startService,
+  type Service,
+} from './harness';
 
 /** What the page may load of script at first, compressed. */
 const SCRIPT_KB_MAX = 200;
@@ -18,7 +26,12 @@ let browser: Browser;
 before(async () => {
   [service, browser] = await Promise.all([startService(), startBrowser()]);
   for (let turn = 0; turn < 12; turn += 1) {
-    await service.pay(1 + (turn % 2), 2 - (turn % 2), 1_234, 'a note of some length, to be cut off where there is no room');
+    await service.pay(
+      1 + (turn % 2),
+      2 - (turn % 2),
+      1_234,
+      'a note of some length, to be cut off where there is no room',
+    );
   }
 });
 
@@ -80,7 +93,9 @@ const VIEWS: [name: string, show: (page: Page) => Promise<void>][] = [
       await page.goto(`${service.origin}/lab/`);
       for (const name of ['idempotency', 'locks', 'pagination', 'atomicity']) {
         await page.locator(`[data-experiment=${name}] button`).first().click();
-        await page.locator(`[data-experiment=${name}]:is([data-state=done], [data-state=failed])`).waitFor();
+        await page
+          .locator(`[data-experiment=${name}]:is([data-state=done], [data-state=failed])`)
+          .waitFor();
       }
     },
   ],
@@ -91,10 +106,16 @@ const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js
 async function assertAccessible(page: Page) {
   await page.evaluate(await axe);
   const results = await page.evaluate(
-    (tags) => (globalThis as unknown as { axe: typeof import('axe-core') }).axe.run({ runOnly: tags }) as Promise<AxeResults>,
+    (tags) =>
+      (globalThis as unknown as { axe: typeof import('axe-core') }).axe.run({
+        runOnly: tags,
+      }) as Promise<AxeResults>,
     WCAG_AA,
   );
-  const found = results.violations.map(({ id, help, nodes }) => `${id}: ${help}\n${nodes.map((it) => `  ${it.html}\n  ${it.failureSummary}`).join('\n')}`);
+  const found = results.violations.map(
+    ({ id, help, nodes }) =>
+      `${id}: ${help}\n${nodes.map((it) => `  ${it.html}\n  ${it.failureSummary}`).join('\n')}`,
+  );
   assert.equal(found.length, 0, found.join('\n'));
 }
 
@@ -108,12 +129,21 @@ async function assertNoSidewaysScroll(page: Page) {
 
 for (const [name, show] of VIEWS) {
   test(`${name}: accessible in light on a desktop, and in dark on a phone; no sideways scroll`, async () => {
-    const light = await newPage(browser, { viewport: DESKTOP, colorScheme: 'light', reducedMotion: 'reduce' });
+    const light = await newPage(browser, {
+      viewport: DESKTOP,
+      colorScheme: 'light',
+      reducedMotion: 'reduce',
+    });
     await show(light);
     await assertAccessible(light);
     await assertNoSidewaysScroll(light);
     await light.context().close();
-    const dark = await newPage(browser, { viewport: PHONE, colorScheme: 'dark', reducedMotion: 'reduce', hasTouch: true });
+    const dark = await newPage(browser, {
+      viewport: PHONE,
+      colorScheme: 'dark',
+      reducedMotion: 'reduce',
+      hasTouch: true,
+    });
     await show(dark);
     await assertAccessible(dark);
     await assertNoSidewaysScroll(dark);

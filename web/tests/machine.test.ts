@@ -48,7 +48,16 @@ function paid(slip: Slip): Verdict {
 }
 
 function answer(status: number, more: Partial<Answer>): Answer {
-  return { status, text: '', payment: null, problem: null, replayed: false, retryAfterMs: null, timing: null, ...more };
+  return {
+    status,
+    text: '',
+    payment: null,
+    problem: null,
+    replayed: false,
+    retryAfterMs: null,
+    timing: null,
+    ...more,
+  };
 }
 
 function problem(status: number, code: string, retryable: boolean): Answer {
@@ -58,7 +67,14 @@ function problem(status: number, code: string, retryable: boolean): Answer {
 
 test('a payment gets its key when it is sent, with the request and its time', () => {
   assert.deepEqual(sent(typed, 'a').attempt, {
-    request: { from: 1, to: 2, amount: 500, note: 'lunch', created_at: NOW.toISOString(), idempotency_key: 'a' },
+    request: {
+      from: 1,
+      to: 2,
+      amount: 500,
+      note: 'lunch',
+      created_at: NOW.toISOString(),
+      idempotency_key: 'a',
+    },
     state: 'asking',
     tries: 0,
     verdict: null,
@@ -110,7 +126,11 @@ test('a payment that was edited has another key', () => {
 });
 
 test('a key that belongs to another request is given up', () => {
-  const slip = judged(sent(typed, 'a'), 'a', { kind: 'declined', code: 'idempotency_key_reused', detail: '' });
+  const slip = judged(sent(typed, 'a'), 'a', {
+    kind: 'declined',
+    code: 'idempotency_key_reused',
+    detail: '',
+  });
   assert.equal(keyOf(sent(slip, 'b')), 'b');
 });
 
@@ -134,7 +154,8 @@ test('an answer to another key says nothing about this payment', () => {
 
 test('after many tries the page stops, and goes on with the same key when it is told to', () => {
   let slip = sent(typed, 'a');
-  for (let tries = 0; tries < TRIES_MAX; tries += 1) slip = judged(tried(slip, 'a'), 'a', NO_ANSWER);
+  for (let tries = 0; tries < TRIES_MAX; tries += 1)
+    slip = judged(tried(slip, 'a'), 'a', NO_ANSWER);
   assert.equal(slip.attempt?.state, 'stopped');
   assert.equal(keyOf(sent(slip, 'b')), 'a');
 });
@@ -147,7 +168,11 @@ test('only what the service itself says is definite', () => {
   const { payment } = verdict;
 
   assert.equal(kind(answer(200, { payment })), 'paid');
-  assert.equal(kind(answer(200, { payment: { ...payment, amount: 1 } })), 'unknown', 'of something else');
+  assert.equal(
+    kind(answer(200, { payment: { ...payment, amount: 1 } })),
+    'unknown',
+    'of something else',
+  );
   assert.equal(kind(answer(200, {})), 'unknown', 'a page of the hotel');
   assert.equal(kind(answer(404, {})), 'unknown', 'of a proxy');
   assert.equal(kind(answer(502, {})), 'unknown');

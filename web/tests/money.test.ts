@@ -8,7 +8,15 @@ const cents = (typed: string) => {
 };
 
 test('what a person types as dollars becomes cents', () => {
-  const typed = { '12': 1200, '12.5': 1250, '12.50': 1250, '.5': 50, '0.01': 1, '12.': 1200, '007': 700 };
+  const typed = {
+    '12': 1200,
+    '12.5': 1250,
+    '12.50': 1250,
+    '.5': 50,
+    '0.01': 1,
+    '12.': 1200,
+    '007': 700,
+  };
   for (const [text, expected] of Object.entries(typed)) assert.equal(cents(text), expected, text);
 });
 
@@ -26,7 +34,22 @@ test('amounts that a float cannot hold are exact to the cent', () => {
 });
 
 test('nothing, nonsense, less than a cent and more than the ledger holds are refused', () => {
-  const typed = ['', ' ', '$', '.', 'ten', '1e3', '1.2.3', '1,23,456', '12,50', '-5', '0', '0.00', '½', '٣'];
+  const typed = [
+    '',
+    ' ',
+    '$',
+    '.',
+    'ten',
+    '1e3',
+    '1.2.3',
+    '1,23,456',
+    '12,50',
+    '-5',
+    '0',
+    '0.00',
+    '½',
+    '٣',
+  ];
   for (const text of typed) assert.equal(parseDollars(text).ok, false, text);
   assert.equal(parseDollars('90071992547409.92').ok, false);
 });
@@ -40,5 +63,6 @@ test('cents are shown as dollars, below zero too', () => {
 });
 
 test('what is shown can be typed', () => {
-  for (const amount of [1, 99, 100, 12_345, 99_999_999, CENTS_MAX]) assert.equal(cents(formatCents(amount)), amount);
+  for (const amount of [1, 99, 100, 12_345, 99_999_999, CENTS_MAX])
+    assert.equal(cents(formatCents(amount)), amount);
 });

@@ -76,7 +76,9 @@ test('an answer that is cut off after the service has committed is asked for aga
   wire.fate = 'answer lost';
   await fillIn(page, 'Ben', '5');
   await sendButton(page).click();
-  await progress(page).getByText("We don't know yet whether it went through; asking again is safe.").waitFor();
+  await progress(page)
+    .getByText("We don't know yet whether it went through; asking again is safe.")
+    .waitFor();
   // The money has moved, and the page cannot know.
   assert.equal(await service.balance(id), 9_500);
   wire.fate = 'passes';
@@ -144,7 +146,24 @@ test('of two tabs one asks, the other one watches, and both see how it ends', as
   await other.goto(`${wire.origin}/?as=${id}`);
   await progress(other).getByText('Another window is asking.').waitFor();
   wire.fate = 'passes';
-  for (const tab of [page, other]) await progress(tab).getByText('You sent $5.00 to Ben.').waitFor();
+  for (const tab of [page, other])
+    await progress(tab).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id, 500);
+  assert.equal(new Set(wire.keys).size, 1);
+});
+
+test('when the tab that asks is closed, the one that watched goes on', async () => {
+  const { page, id } = await somebody();
+  wire.fate = 'request lost';
+  await fillIn(page, 'Ben', '5');
+  await sendButton(page).click();
+  await progress(page).getByText("We don't know yet").waitFor();
+  const other = await page.context().newPage();
+  await other.goto(`${wire.origin}/?as=${id}`);
+  await progress(other).getByText('Another window is asking.').waitFor();
+  await page.close();
+  wire.fate = 'passes';
+  await progress(other).getByText('You sent $5.00 to Ben.').waitFor();
   await assertPaidOnce(id, 500);
   assert.equal(new Set(wire.keys).size, 1);
 });
@@ -190,7 +209,9 @@ test('an unanswered payment that is edited is another one, and the page warns of
   await sendButton(page).click();
   await progress(page).getByText('You sent $6.00 to Ben.').waitFor();
   assert.equal(new Set(wire.keys).size, 2);
-  const amounts = (await service.payments(id)).filter((it) => it.from_id === id).map((it) => it.amount);
+  const amounts = (await service.payments(id))
+    .filter((it) => it.from_id === id)
+    .map((it) => it.amount);
   assert.deepEqual(amounts, [600, 500]);
 });
 

@@ -10,7 +10,10 @@ const payment = (id: string) => ({ id }) as Payment;
 test('the cursor of the next page is the text that the service gave, to the microsecond', () => {
   const link =
     '</payment_history/1?last_seen_timestamp=2026-11-23T04:48:05.120394Z&last_seen_id=ab&limit=10>; rel="next"';
-  assert.deepEqual(nextCursor(link), { last_seen_timestamp: '2026-11-23T04:48:05.120394Z', last_seen_id: 'ab' });
+  assert.deepEqual(nextCursor(link), {
+    last_seen_timestamp: '2026-11-23T04:48:05.120394Z',
+    last_seen_id: 'ab',
+  });
 });
 
 test('without a link to a next page there is none', () => {
@@ -24,7 +27,10 @@ test('news go to the top, and what is there already is not repeated', () => {
     { payments: [payment('0')], next: null },
   ];
   const [first, second] = withNews(pages, [payment('d'), payment('c'), payment('b')]);
-  assert.deepEqual(first?.payments.map((it) => it.id), ['d', 'c', 'b', 'a']);
+  assert.deepEqual(
+    first?.payments.map((it) => it.id),
+    ['d', 'c', 'b', 'a'],
+  );
   assert.deepEqual(first?.next, { last_seen_timestamp: 't' });
   assert.equal(second, pages[1]);
 });
@@ -40,12 +46,15 @@ test('times are told relative to now, and exactly with their microseconds', () =
 });
 
 test('Server-Timing is read in milliseconds', () => {
-  assert.deepEqual(timingOf('queue;dur=0.061, lock;dur=0.325, commit;dur=0.790, batch;desc="e0f4a5d1-1"'), {
-    queue: 0.061,
-    lock: 0.325,
-    commit: 0.79,
-    batch: 'e0f4a5d1-1',
-  });
+  assert.deepEqual(
+    timingOf('queue;dur=0.061, lock;dur=0.325, commit;dur=0.790, batch;desc="e0f4a5d1-1"'),
+    {
+      queue: 0.061,
+      lock: 0.325,
+      commit: 0.79,
+      batch: 'e0f4a5d1-1',
+    },
+  );
   assert.equal(timingOf(null), null);
   assert.equal(timingOf('cache;desc="hit"'), null);
 });

@@ -3,7 +3,19 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { DESKTOP, PHONE, eventually, fillIn, newPage, progress, sendButton, shownIds, startBrowser, startService, startWire } from './harness';
+import {
+  DESKTOP,
+  PHONE,
+  eventually,
+  fillIn,
+  newPage,
+  progress,
+  sendButton,
+  shownIds,
+  startBrowser,
+  startService,
+  startWire,
+} from './harness';
 
 const INTO = path.resolve(import.meta.dirname, '../../docs/screenshots');
 
@@ -73,12 +85,23 @@ async function lab(page: Page) {
   await page.goto(`${wire.origin}/lab/`);
   for (const name of EXPERIMENTS) {
     await page.locator(`[data-experiment=${name}] button`).first().click();
-    await page.locator(`[data-experiment=${name}]:is([data-state=done], [data-state=failed])`).waitFor();
+    await page
+      .locator(`[data-experiment=${name}]:is([data-state=done], [data-state=failed])`)
+      .waitFor();
   }
 }
 
-async function picture(name: string, options: BrowserContextOptions, show: (page: Page) => Promise<void>, fullPage = false) {
-  const page = await newPage(browser as Browser, { colorScheme: 'light', reducedMotion: 'reduce', ...options });
+async function picture(
+  name: string,
+  options: BrowserContextOptions,
+  show: (page: Page) => Promise<void>,
+  fullPage = false,
+) {
+  const page = await newPage(browser as Browser, {
+    colorScheme: 'light',
+    reducedMotion: 'reduce',
+    ...options,
+  });
   await show(page);
   // What was pressed would be drawn with the ring of the focus.
   await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());

@@ -67,7 +67,9 @@ test('without enough money nothing is paid, it is said in plain words, and what 
   await page.goto(`${service.origin}/?as=5`);
   await fillIn(page, 'Ada', '5,000', 'a car');
   await sendButton(page).click();
-  await progress(page).getByText('There is not enough money in the account. Nothing was paid.').waitFor();
+  await progress(page)
+    .getByText('There is not enough money in the account. Nothing was paid.')
+    .waitFor();
   assert.equal(await page.getByLabel('Amount in dollars').inputValue(), '5,000');
   assert.equal(await page.getByLabel('What for?').inputValue(), 'a car');
   assert.deepEqual(await service.payments(5), []);
@@ -119,12 +121,41 @@ test('two windows are two people, also on the way through the lab', async () => 
   await second.goto(`${service.origin}/?as=9`);
   await second.getByRole('button', { name: 'Switch person' }).click();
   await second.getByRole('button', { name: 'Jack' }).click();
-  for (const [page, name] of [[first, 'Hugo'], [second, 'Jack']] as const) {
+  for (const [page, name] of [
+    [first, 'Hugo'],
+    [second, 'Jack'],
+  ] as const) {
     await page.getByRole('link', { name: 'Lab' }).click();
     await page.getByRole('heading', { name: 'Idempotency' }).waitFor();
     await page.getByRole('link', { name: 'Send' }).click();
     await page.getByLabel('Your account').getByText(name).waitFor();
   }
+});
+
+test('somebody beyond the first faces is found by number, and paid', async () => {
+  const id = await service.open('Zoe', 0);
+  await Promise.all(Array.from({ length: 3 }, () => service.open('Filler', 0)));
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=2`);
+  await page.getByLabel('Find somebody by name or number').fill(String(id));
+  await fillIn(page, 'Zoe', '1.50');
+  await sendButton(page).click();
+  await progress(page).getByText('You sent $1.50 to Zoe.').waitFor();
+  assert.equal(await service.balance(id), 150);
+});
+
+test('the way back leads to who one was', async () => {
+  const page = await newPage(browser);
+  await page.goto(service.origin);
+  const account = page.getByLabel('Your account');
+  await page.getByRole('button', { name: 'Ada' }).click();
+  await account.getByRole('button', { name: 'Switch person' }).click();
+  await page.getByRole('button', { name: 'Ben' }).click();
+  await account.getByText('Ben').waitFor();
+  await page.goBack();
+  await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
+  await page.goBack();
+  await account.getByText('Ada').waitFor();
 });
 
 test('what is typed survives a reload', async () => {
@@ -146,5 +177,8 @@ test('an account that does not exist, and a service that is gone, are said in pl
   await page.getByText('Your history cannot be shown').waitFor();
   await page.unroute('**/payment_history/**');
   await page.getByRole('button', { name: 'Try again' }).click();
-  await eventually('the history is shown', async () => (await page.getByText('cannot be shown').count()) === 0);
+  await eventually(
+    'the history is shown',
+    async () => (await page.getByText('cannot be shown').count()) === 0,
+  );
 });

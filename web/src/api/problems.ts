@@ -3,8 +3,10 @@
 import { ApiFailure } from './client';
 
 const WORDS: Record<string, string> = {
-  invalid_request: 'The service did not understand the payment, so nothing was paid. Please check what you typed.',
-  idempotency_key_missing: 'The payment had no key, so nothing was paid. Please reload the page and try again.',
+  invalid_request:
+    'The service did not understand the payment, so nothing was paid. Please check what you typed.',
+  idempotency_key_missing:
+    'The payment had no key, so nothing was paid. Please reload the page and try again.',
   unauthenticated: 'You are not signed in, so nothing was paid.',
   forbidden: 'You may not do this with that account. Nothing was paid.',
   not_found: 'The service does not offer this.',
@@ -20,7 +22,8 @@ const WORDS: Record<string, string> = {
   same_account: 'You cannot send money to yourself. Nothing was paid.',
   invalid_amount: 'That amount is not possible. Nothing was paid.',
   balance_limit: 'The other account cannot hold that much. Nothing was paid.',
-  idempotency_key_reused: 'This payment clashed with an earlier one, so it was not made. Please send it again.',
+  idempotency_key_reused:
+    'This payment clashed with an earlier one, so it was not made. Please send it again.',
   rate_limited: 'That was a lot of requests in a short time. Nothing was paid yet.',
   internal: 'Something broke inside the service. Asking again is safe.',
   overloaded: 'The service is very busy. Nothing was paid yet.',

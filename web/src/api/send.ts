@@ -53,7 +53,9 @@ export async function sendOnce(body: PaymentRequest): Promise<Answer | null> {
 function paymentOf(text: string): Payment | null {
   try {
     const body = JSON.parse(text) as Partial<Payment> | null;
-    return typeof body?.id === 'string' && typeof body.amount === 'number' ? (body as Payment) : null;
+    return typeof body?.id === 'string' && typeof body.amount === 'number'
+      ? (body as Payment)
+      : null;
   } catch {
     return null;
   }

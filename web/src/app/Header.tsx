@@ -12,7 +12,10 @@ export function Header() {
   const path = usePathname();
   return (
     <header className="mx-auto flex max-w-6xl items-center justify-between gap-4 px-4 py-4 sm:px-6">
-      <Link href="/" className="flex items-center gap-2 rounded-lg text-xl font-bold tracking-tight">
+      <Link
+        href="/"
+        className="flex items-center gap-2 rounded-lg text-xl font-bold tracking-tight"
+      >
         <Mark />
         payonce
       </Link>

@@ -30,7 +30,11 @@ export default function Layout({ children }: { children: ReactNode }) {
         </a>
         <Providers>
           <Header />
-          <main id="main" tabIndex={-1} className="mx-auto max-w-6xl px-4 pb-16 outline-none sm:px-6">
+          <main
+            id="main"
+            tabIndex={-1}
+            className="mx-auto max-w-6xl px-4 pb-16 outline-none sm:px-6"
+          >
             {children}
           </main>
         </Providers>

@@ -32,11 +32,18 @@ export function Balance({ me }: { me: number }) {
       </div>
       <p className="mt-4 text-sm text-white/90">Balance</p>
       {account.data && (
-        <p className="text-4xl font-bold tracking-tight break-words sm:text-5xl tabular-nums" data-testid="balance">
+        <p
+          className="text-4xl font-bold tracking-tight break-words sm:text-5xl tabular-nums"
+          data-testid="balance"
+        >
           {formatCents(account.data.balance)}
         </p>
       )}
-      {account.isPending && <p className="text-5xl font-bold" aria-label="Loading">…</p>}
+      {account.isPending && (
+        <p className="text-5xl font-bold" aria-label="Loading">
+          …
+        </p>
+      )}
       {account.isError && (
         <p role="alert" className="mt-2 rounded-xl bg-black/30 px-3 py-2 text-sm">
           {isNobody

@@ -60,7 +60,9 @@ export function History({ me }: { me: number }) {
       {history.isError && (
         <div className="px-3 pb-3">
           <Trouble
-            title={payments.length ? 'The next payments cannot be shown' : 'Your history cannot be shown'}
+            title={
+              payments.length ? 'The next payments cannot be shown' : 'Your history cannot be shown'
+            }
             why={whyReadFailed(history.error)}
             again={() => void (payments.length ? history.fetchNextPage() : history.refetch())}
           />

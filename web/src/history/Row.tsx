@@ -78,8 +78,19 @@ function Direction({ isSent }: { isSent: boolean }) {
         isSent ? 'bg-ink text-card' : 'bg-accent text-on-accent'
       }`}
     >
-      <svg viewBox="0 0 12 12" className={`size-3 ${isSent ? '' : 'rotate-180'}`} aria-hidden="true">
-        <path d="M3 9 9 3M4.5 3H9v4.5" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round" />
+      <svg
+        viewBox="0 0 12 12"
+        className={`size-3 ${isSent ? '' : 'rotate-180'}`}
+        aria-hidden="true"
+      >
+        <path
+          d="M3 9 9 3M4.5 3H9v4.5"
+          fill="none"
+          stroke="currentColor"
+          strokeWidth="1.8"
+          strokeLinecap="round"
+          strokeLinejoin="round"
+        />
       </svg>
     </span>
   );

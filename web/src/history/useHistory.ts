@@ -1,4 +1,9 @@
-import { useInfiniteQuery, useQuery, useQueryClient, type InfiniteData } from '@tanstack/react-query';
+import {
+  useInfiniteQuery,
+  useQuery,
+  useQueryClient,
+  type InfiniteData,
+} from '@tanstack/react-query';
 import { answered, api, readSignal } from '../api/client';
 import { readNews, readPage, withNews, type Cursor, type Page } from './pages';
 
@@ -27,7 +32,11 @@ export function useAccount(account: number) {
     queryKey: ['account', account],
     queryFn: async ({ signal }) => {
       const path = { path: { id: account } };
-      const call = api.GET('/accounts/{id}', { params: path, signal: readSignal(signal), cache: 'no-store' });
+      const call = api.GET('/accounts/{id}', {
+        params: path,
+        signal: readSignal(signal),
+        cache: 'no-store',
+      });
       return (await answered(call)).data;
     },
     refetchInterval: LOOK_EVERY_MS,
@@ -48,7 +57,10 @@ export function useNews(account: number) {
       if (news === null) {
         await client.resetQueries({ queryKey: key });
       } else if (news.length > 0) {
-        client.setQueryData<Pages>(key, (now) => now && { ...now, pages: withNews(now.pages, news) });
+        client.setQueryData<Pages>(
+          key,
+          (now) => now && { ...now, pages: withNews(now.pages, news) },
+        );
       }
       return news?.length ?? 0;
     },

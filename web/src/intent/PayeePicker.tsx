@@ -4,7 +4,7 @@ import { useId, useState } from 'react';
 import { whyReadFailed } from '../api/problems';
 import { Trouble } from '../app/Trouble';
 import { Avatar } from '../people/Avatar';
-import { nameOf, type usePeople } from '../people/people';
+import { nameOf, useNames, type usePeople } from '../people/people';
 import { matching, useFound } from '../people/search';
 
 /** So many faces are shown at once; the rest are found by typing. */
@@ -26,26 +26,30 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
   const matches = matching(others, search).concat(found);
   const shown = matches.slice(0, SHOWN_MAX);
   // Whoever is chosen stays in sight.
-  const missing = chosen !== null && !shown.some((person) => person.id === chosen);
-  if (missing && chosen !== me) {
-    shown.unshift(others.find((person) => person.id === chosen) ?? { id: chosen, name: null });
-  }
+  const isMissing = people.isSuccess && chosen !== null && !shown.some(({ id }) => id === chosen);
+  const nameOfMissing = useNames(isMissing ? [chosen] : []);
+  if (isMissing) shown.unshift({ id: chosen, name: nameOfMissing(chosen) });
 
   return (
-    <fieldset
-      className="min-w-0"
-      aria-describedby={complaint ? `${id}-why` : undefined}
-    >
+    <fieldset className="min-w-0" aria-describedby={complaint ? `${id}-why` : undefined}>
       <legend className="font-medium">To</legend>
       {people.isPending && (
-        <div role="status" aria-label="Loading the people" className="mt-2 grid grid-cols-4 gap-1 min-[22.5rem]:grid-cols-5">
+        <div
+          role="status"
+          aria-label="Loading the people"
+          className="mt-2 grid grid-cols-4 gap-1 min-[22.5rem]:grid-cols-5"
+        >
           {Array.from({ length: 10 }, (_, index) => (
             <div key={index} className="skeleton mx-auto size-12 rounded-full" />
           ))}
         </div>
       )}
       {people.isError && (
-        <Trouble title="The people cannot be shown" why={whyReadFailed(people.error)} again={() => void people.refetch()} />
+        <Trouble
+          title="The people cannot be shown"
+          why={whyReadFailed(people.error)}
+          again={() => void people.refetch()}
+        />
       )}
       {others.length > SHOWN_MAX && (
         <input
@@ -84,7 +88,9 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
         })}
       </div>
       {people.isSuccess && shown.length === 0 && (
-        <p className="mt-2 text-muted">{search ? 'Nobody is called that.' : 'There is nobody else yet.'}</p>
+        <p className="mt-2 text-muted">
+          {search ? 'Nobody is called that.' : 'There is nobody else yet.'}
+        </p>
       )}
       {complaint && (
         <p id={`${id}-why`} role="alert" className="mt-1 font-medium text-bad">

@@ -38,14 +38,18 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
         {headline}
       </p>
       <div ref={box} className="scroll-mb-4 [&>*]:mt-4" data-testid="progress">
-        {attempt && !isEdited && <Asked attempt={attempt} activity={activity} me={me} headline={headline} />}
+        {attempt && !isEdited && (
+          <Asked attempt={attempt} activity={activity} me={me} headline={headline} />
+        )}
         {!attempt && isNew && (
           <Note tone="good" title={headline}>
-          {receipt.replayed && <p className="mt-1">It had gone through already; asking again paid nothing twice.</p>}
-          {!receipt.replayed && receipt.tries > 1 && (
-            <p className="mt-1">It took {receipt.tries} tries, and was paid once.</p>
-          )}
-        </Note>
+            {receipt.replayed && (
+              <p className="mt-1">It had gone through already; asking again paid nothing twice.</p>
+            )}
+            {!receipt.replayed && receipt.tries > 1 && (
+              <p className="mt-1">It took {receipt.tries} tries, and was paid once.</p>
+            )}
+          </Note>
         )}
       </div>
     </>
@@ -155,7 +159,15 @@ const TONES = {
   bad: 'bg-bad-soft text-bad',
 };
 
-function Note({ tone, title, children }: { tone: keyof typeof TONES; title: string; children?: ReactNode }) {
+function Note({
+  tone,
+  title,
+  children,
+}: {
+  tone: keyof typeof TONES;
+  title: string;
+  children?: ReactNode;
+}) {
   return (
     <div className={`rounded-2xl p-4 ${TONES[tone]}`}>
       <p className="font-semibold">{title}</p>

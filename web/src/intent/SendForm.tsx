@@ -3,7 +3,7 @@
 import { useEffect, useId, useRef, useState, type FormEvent } from 'react';
 import { useLookNow } from '../history/useHistory';
 import { formatCents, parseDollars } from '../money';
-import { nameOf, usePeople } from '../people/people';
+import { useNames, usePeople } from '../people/people';
 import { newKey } from './key';
 import { NOTE_CHARS_MAX, asksFor, edit, submit, wishOf, type Draft } from './machine';
 import { PayeePicker } from './PayeePicker';
@@ -43,8 +43,7 @@ export function SendForm({ me }: { me: number }) {
   const id = useId();
   const isAsking = attempt?.state === 'asking';
   const wish = wishOf(me, draft);
-  const payee = people.data?.find((person) => person.id === draft.to);
-  const payeeName = draft.to === null ? null : nameOf(draft.to, payee?.name);
+  const name = useNames(draft.to === null ? [] : [draft.to]);
 
   const lookNow = useLookNow(me);
   const look = useRef(lookNow);
@@ -93,7 +92,8 @@ export function SendForm({ me }: { me: number }) {
 
   // A press on "Change the payment" takes that button away: its focus goes to where one types.
   useEffect(() => {
-    if (!isAsking && document.activeElement === document.body && readSlip(me).attempt) amount.current?.focus();
+    if (!isAsking && document.activeElement === document.body && readSlip(me).attempt)
+      amount.current?.focus();
   }, [isAsking, me]);
 
   const complain = (found: Complaints) => {
@@ -127,7 +127,10 @@ export function SendForm({ me }: { me: number }) {
               Amount in dollars
             </label>
             <div className="relative mt-1">
-              <span aria-hidden="true" className="absolute top-1/2 left-4 -translate-y-1/2 text-2xl font-semibold text-muted">
+              <span
+                aria-hidden="true"
+                className="absolute top-1/2 left-4 -translate-y-1/2 text-2xl font-semibold text-muted"
+              >
                 $
               </span>
               <input
@@ -167,8 +170,8 @@ export function SendForm({ me }: { me: number }) {
         </fieldset>
         {leavesAnotherOpen && attempt && (
           <p className="mt-4 rounded-2xl bg-warn-soft p-4 text-warn">
-            The earlier payment of {formatCents(attempt.request.amount)} may have gone through. What you
-            send now is another one; look at the history first.
+            The earlier payment of {formatCents(attempt.request.amount)} may have gone through. What
+            you send now is another one; look at the history first.
           </p>
         )}
         {/* Never disabled: a press while the payment is under way changes nothing. */}
@@ -177,7 +180,11 @@ export function SendForm({ me }: { me: number }) {
           aria-disabled={isAsking}
           className="button button-main mt-5 w-full text-lg aria-disabled:opacity-70"
         >
-          {isAsking ? 'Sending…' : wish && payeeName ? `Send ${formatCents(wish.amount)} to ${payeeName}` : 'Send'}
+          {isAsking
+            ? 'Sending…'
+            : wish
+              ? `Send ${formatCents(wish.amount)} to ${name(wish.to)}`
+              : 'Send'}
         </button>
         {complaints.form && (
           <p role="alert" className="mt-4 rounded-2xl bg-bad-soft p-4 text-bad">

@@ -46,7 +46,8 @@ async function ask(payer: number) {
   try {
     // Without locks (plain HTTP from another machine) two tabs may both ask: the key they share
     // makes that safe, only not economical.
-    if (navigator.locks) await navigator.locks.request(`payonce.sender.${payer}`, () => settle(payer));
+    if (navigator.locks)
+      await navigator.locks.request(`payonce.sender.${payer}`, () => settle(payer));
     else await settle(payer);
   } finally {
     running.delete(payer);

@@ -40,7 +40,11 @@ async function crashed(body: ReturnType<typeof request>): Promise<Crash> {
 }
 
 async function balance(id: number): Promise<number> {
-  const call = api.GET('/accounts/{id}', { params: { path: { id } }, signal: readSignal(), cache: 'no-store' });
+  const call = api.GET('/accounts/{id}', {
+    params: { path: { id } },
+    signal: readSignal(),
+    cache: 'no-store',
+  });
   return (await answered(call)).data.balance;
 }
 
@@ -59,10 +63,10 @@ export function Atomicity() {
       ]}
       picture={run.seen && <Picture seen={run.seen} />}
     >
-      The payer’s balance is lowered and the payee’s is raised, and then, before COMMIT, the payment’s
-      database session is killed. Both balances are at once what they were: there is no moment at which
-      money has left one account and not reached the other. Sent again with the same key, the payment is
-      made as if nothing had happened.
+      The payer’s balance is lowered and the payee’s is raised, and then, before COMMIT, the
+      payment’s database session is killed. Both balances are at once what they were: there is no
+      moment at which money has left one account and not reached the other. Sent again with the same
+      key, the payment is made as if nothing had happened.
     </Experiment>
   );
 }
@@ -88,7 +92,11 @@ function Picture({ seen: { crash, retried } }: { seen: Seen }) {
         <q className="font-mono break-words">{error}</q>
       </p>
       <Findings isDone={retried !== null}>
-        <Finding what="Money lost by the crash" value={formatCents(sum(before) - sum(after))} holds={isSame(before, after)} />
+        <Finding
+          what="Money lost by the crash"
+          value={formatCents(sum(before) - sum(after))}
+          holds={isSame(before, after)}
+        />
         <Finding
           what="Paid by the retry"
           value={formatCents(before.from - (retried?.from ?? 0))}
@@ -97,7 +105,9 @@ function Picture({ seen: { crash, retried } }: { seen: Seen }) {
         <Finding
           what="Sum of both, all the time"
           value={formatCents(sum(before))}
-          holds={retried !== null && [written, after, retried].every((it) => sum(it) === sum(before))}
+          holds={
+            retried !== null && [written, after, retried].every((it) => sum(it) === sum(before))
+          }
         />
       </Findings>
     </>

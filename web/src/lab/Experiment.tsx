@@ -18,7 +18,12 @@ export function Experiment({ number, title, children, code, run, action, picture
   const id = useId();
   const isRunning = run.state === 'running';
   return (
-    <section aria-labelledby={id} className="card min-w-0 p-5 sm:p-8" data-experiment={title.toLowerCase()} data-state={run.state}>
+    <section
+      aria-labelledby={id}
+      className="card min-w-0 p-5 sm:p-8"
+      data-experiment={title.toLowerCase()}
+      data-state={run.state}
+    >
       <div className="grid gap-6 lg:grid-cols-[20rem_minmax(0,1fr)] lg:gap-10">
         <div>
           <p className="text-sm font-semibold text-accent" aria-hidden="true">
@@ -32,7 +37,8 @@ export function Experiment({ number, title, children, code, run, action, picture
           <ul className="mt-1 space-y-1 text-sm text-muted">
             {code.map(([path, what]) => (
               <li key={path}>
-                <code className="font-mono text-[0.8125rem] break-words text-ink">{path}</code>: {what}
+                <code className="font-mono text-[0.8125rem] break-words text-ink">{path}</code>:{' '}
+                {what}
               </li>
             ))}
           </ul>
@@ -70,7 +76,11 @@ export function Findings({ children, isDone }: { children: ReactNode; isDone: bo
 
 export function Finding({ holds, what, value }: { holds: boolean; what: string; value: string }) {
   return (
-    <li className={`rounded-xl px-3 py-2 ${holds ? 'bg-accent-soft' : 'bg-bad-soft text-bad'}`} data-finding={what} data-holds={holds}>
+    <li
+      className={`rounded-xl px-3 py-2 ${holds ? 'bg-accent-soft' : 'bg-bad-soft text-bad'}`}
+      data-finding={what}
+      data-holds={holds}
+    >
       <span className="block text-sm">
         {what}
         <span className="sr-only">:</span>
@@ -103,7 +113,10 @@ export function Legend({ entries }: { entries: [className: string, meaning: stri
     <ul className="mt-3 flex flex-wrap gap-x-4 gap-y-1 text-sm text-muted">
       {entries.map(([className, meaning]) => (
         <li key={meaning} className="flex items-center gap-1.5">
-          <span className={`inline-block size-3 shrink-0 rounded-sm ${className}`} aria-hidden="true" />
+          <span
+            className={`inline-block size-3 shrink-0 rounded-sm ${className}`}
+            aria-hidden="true"
+          />
           {meaning}
         </li>
       ))}

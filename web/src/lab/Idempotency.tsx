@@ -61,10 +61,10 @@ export function Idempotency() {
       ]}
       picture={run.seen && <Picture seen={run.seen} />}
     >
-      One intent, with one key, is sent {COPIES} times at once, and another one is sent again because its
-      answer was thrown away. The service pays each of them once, and every other request gets the
-      stored answer, the same to the byte, marked as a replay. So a page that does not know whether a
-      payment went through simply asks again.
+      One intent, with one key, is sent {COPIES} times at once, and another one is sent again
+      because its answer was thrown away. The service pays each of them once, and every other
+      request gets the stored answer, the same to the byte, marked as a replay. So a page that does
+      not know whether a payment went through simply asks again.
     </Experiment>
   );
 }
@@ -105,11 +105,27 @@ function Picture({ seen: { copies, retry, made } }: { seen: Seen }) {
         ]}
       />
       <Findings isDone={made !== null}>
-        <Finding what="Payments made by the copies" value={`${made?.[0]}`} holds={made?.[0] === 1} />
-        <Finding what="Replays among the copies" value={`${replays} of ${COPIES}`} holds={replays === COPIES - 1} />
+        <Finding
+          what="Payments made by the copies"
+          value={`${made?.[0]}`}
+          holds={made?.[0] === 1}
+        />
+        <Finding
+          what="Replays among the copies"
+          value={`${replays} of ${COPIES}`}
+          holds={replays === COPIES - 1}
+        />
         <Finding what="Different answers" value={`${different}`} holds={different === 1} />
-        <Finding what="Payments made by the retried one" value={`${made?.[1]}`} holds={made?.[1] === 1} />
-        <Finding what="Its retry was a replay" value={retry?.replayed ? 'yes' : 'no'} holds={retry?.replayed === true} />
+        <Finding
+          what="Payments made by the retried one"
+          value={`${made?.[1]}`}
+          holds={made?.[1] === 1}
+        />
+        <Finding
+          what="Its retry was a replay"
+          value={retry?.replayed ? 'yes' : 'no'}
+          holds={retry?.replayed === true}
+        />
       </Findings>
     </>
   );

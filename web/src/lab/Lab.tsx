@@ -13,8 +13,8 @@ export function Lab() {
           Four promises, four experiments
         </h1>
         <p className="mt-3 text-lg text-muted">
-          Each runs against the real service and its real database, with accounts of its own. What you
-          see is what was measured in your browser just now.
+          Each runs against the real service and its real database, with accounts of its own. What
+          you see is what was measured in your browser just now.
         </p>
       </div>
       <div className="grid gap-6">

@@ -55,7 +55,9 @@ async function balancesAfter(payee: number, ids: Set<string>): Promise<Map<strin
     if (!page.next) break;
     cursor = page.next;
   }
-  throw new Surprise('Not every payment was found in the history: is somebody else paying this account?');
+  throw new Surprise(
+    'Not every payment was found in the history: is somebody else paying this account?',
+  );
 }
 
 export function Locks() {
@@ -73,10 +75,10 @@ export function Locks() {
       ]}
       picture={run.seen && <Picture seen={run.seen} />}
     >
-      {PAYERS} people pay the same person, {CONNECTIONS} requests at a time, as many as a browser sends to
-      one server. The payee’s row is locked, so the payments are applied strictly one after another, each
-      with a time and a balance of its own, and none is lost. Those that wait together are written with one
-      commit, a batch, which is why waiting for one’s turn costs so little.
+      {PAYERS} people pay the same person, {CONNECTIONS} requests at a time, as many as a browser
+      sends to one server. The payee’s row is locked, so the payments are applied strictly one after
+      another, each with a time and a balance of its own, and none is lost. Those that wait together
+      are written with one commit, a batch, which is why waiting for one’s turn costs so little.
     </Experiment>
   );
 }
@@ -92,7 +94,12 @@ function Picture({ seen: { bars } }: { seen: Seen }) {
   const times = new Set(bars.map((bar) => bar.answer.payment.created_at)).size;
   return (
     <>
-      <div className="overflow-x-auto" tabIndex={0} role="region" aria-label="Timeline of the payments">
+      <div
+        className="overflow-x-auto"
+        tabIndex={0}
+        role="region"
+        aria-label="Timeline of the payments"
+      >
         <table className="w-full border-separate border-spacing-y-0.5 text-sm tabular-nums">
           <caption className="mb-2 text-left">
             In the ledger’s order, over {endMs.toFixed(0)} ms
@@ -123,7 +130,9 @@ function Picture({ seen: { bars } }: { seen: Seen }) {
                   <Timeline bar={bar} endMs={endMs} />
                 </td>
                 <td className="px-1 text-center font-semibold sm:px-2">{letter(bar)}</td>
-                <td className="rounded-r-md pr-2 text-right whitespace-nowrap">{formatCents(bar.balance)}</td>
+                <td className="rounded-r-md pr-2 text-right whitespace-nowrap">
+                  {formatCents(bar.balance)}
+                </td>
               </tr>
             ))}
           </tbody>
@@ -138,8 +147,16 @@ function Picture({ seen: { bars } }: { seen: Seen }) {
         ]}
       />
       <Findings isDone>
-        <Finding what="Payments, each with its own time" value={`${times} of ${PAYMENTS}`} holds={times === PAYMENTS} />
-        <Finding what="Each balance is the one before plus $1.00" value={inOrder ? 'yes' : 'no'} holds={inOrder} />
+        <Finding
+          what="Payments, each with its own time"
+          value={`${times} of ${PAYMENTS}`}
+          holds={times === PAYMENTS}
+        />
+        <Finding
+          what="Each balance is the one before plus $1.00"
+          value={inOrder ? 'yes' : 'no'}
+          holds={inOrder}
+        />
         <Count what="Commits it took, each for one batch" value={`${batches.length}`} />
       </Findings>
     </>
@@ -165,7 +182,11 @@ function Timeline({ bar, endMs }: { bar: Bar; endMs: number }) {
       aria-label={said}
       title={said}
       className="flex h-4 overflow-hidden rounded"
-      style={{ marginLeft: `${(100 * bar.sentMs) / endMs}%`, width: `${(100 * totalMs) / endMs}%`, minWidth: 4 }}
+      style={{
+        marginLeft: `${(100 * bar.sentMs) / endMs}%`,
+        width: `${(100 * totalMs) / endMs}%`,
+        minWidth: 4,
+      }}
     >
       {parts.map(([className, ms]) => (
         <span key={className} className={className} style={{ flexGrow: ms }} />

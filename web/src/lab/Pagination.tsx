@@ -29,7 +29,12 @@ async function experiment(tell: (seen: Seen) => void) {
     );
     return paid.map((it) => it.payment.id);
   };
-  const seen: Seen = { pages: [], arrived: 0, expected: new Set(await receive(BEFORE)), isDone: false };
+  const seen: Seen = {
+    pages: [],
+    arrived: 0,
+    expected: new Set(await receive(BEFORE)),
+    isDone: false,
+  };
   let cursor: Cursor | null = null;
   for (;;) {
     const page = await readPage(reader, cursor);
@@ -58,10 +63,10 @@ export function Pagination() {
       ]}
       picture={run.seen && <Picture seen={run.seen} />}
     >
-      A history of {BEFORE} payments is read {PAGE_SIZE} at a time while {BETWEEN} new payments arrive
-      between one page and the next. Each page begins after the last payment that was seen, not after a
-      count of rows, so what arrives at the top moves nothing further down. No payment is seen twice and
-      none is missing.
+      A history of {BEFORE} payments is read {PAGE_SIZE} at a time while {BETWEEN} new payments
+      arrive between one page and the next. Each page begins after the last payment that was seen,
+      not after a count of rows, so what arrives at the top moves nothing further down. No payment
+      is seen twice and none is missing.
     </Experiment>
   );
 }
@@ -82,7 +87,11 @@ function Picture({ seen: { pages, arrived, expected, isDone } }: { seen: Seen })
         {pages.map((page, index) => (
           <li key={index} className="grid grid-cols-[4.5rem_minmax(0,1fr)] items-center gap-2">
             <span className="text-sm font-medium">Page {index + 1}</span>
-            <Squares count={page.length} className="arrive bg-accent" first={index * PAGE_SIZE + 1} />
+            <Squares
+              count={page.length}
+              className="arrive bg-accent"
+              first={index * PAGE_SIZE + 1}
+            />
           </li>
         ))}
       </ol>
@@ -93,8 +102,16 @@ function Picture({ seen: { pages, arrived, expected, isDone } }: { seen: Seen })
         ]}
       />
       <Findings isDone={isDone}>
-        <Finding what="Payments seen" value={`${ids.size} of ${expected.size}`} holds={ids.size === expected.size} />
-        <Finding what="Seen twice" value={`${rows.length - ids.size}`} holds={rows.length === ids.size} />
+        <Finding
+          what="Payments seen"
+          value={`${ids.size} of ${expected.size}`}
+          holds={ids.size === expected.size}
+        />
+        <Finding
+          what="Seen twice"
+          value={`${rows.length - ids.size}`}
+          holds={rows.length === ids.size}
+        />
         <Finding what="Missing" value={`${missing}`} holds={missing === 0} />
       </Findings>
       {isDone && (
@@ -106,7 +123,15 @@ function Picture({ seen: { pages, arrived, expected, isDone } }: { seen: Seen })
   );
 }
 
-function Squares({ count, className, first }: { count: number; className: string; first?: number }) {
+function Squares({
+  count,
+  className,
+  first,
+}: {
+  count: number;
+  className: string;
+  first?: number;
+}) {
   return (
     <span className="grid max-w-md grid-cols-10 gap-1" role="img" aria-label={`${count} payments`}>
       {Array.from({ length: count }, (_, index) => (

@@ -10,7 +10,14 @@ import { Surprise } from './useExperiment';
 export const CONNECTIONS = 6;
 
 export function request(from: number, to: number, amount: number, note: string): PaymentRequest {
-  return { from, to, amount, note, created_at: new Date().toISOString(), idempotency_key: newKey() };
+  return {
+    from,
+    to,
+    amount,
+    note,
+    created_at: new Date().toISOString(),
+    idempotency_key: newKey(),
+  };
 }
 
 /** An answer that says the payment was made. */
@@ -22,13 +29,18 @@ export async function pay(body: PaymentRequest): Promise<PaidAnswer> {
   if (!answer) throw new Surprise('A request got no answer. Is the service running?');
   const { payment, problem } = answer;
   if (!payment) {
-    throw new Surprise(problem ? plainWords(problem.code, problem.detail) : `Status ${answer.status} came back.`);
+    throw new Surprise(
+      problem ? plainWords(problem.code, problem.detail) : `Status ${answer.status} came back.`,
+    );
   }
   return { ...answer, payment };
 }
 
 /** Does all the work, as much at one time as there are connections; results in the order given. */
-export async function sideBySide<T, R>(work: T[], each: (item: T, index: number) => Promise<R>): Promise<R[]> {
+export async function sideBySide<T, R>(
+  work: T[],
+  each: (item: T, index: number) => Promise<R>,
+): Promise<R[]> {
   const results: R[] = new Array(work.length);
   let next = 0;
   const lane = async () => {

@@ -1,5 +1,13 @@
 /** A person's initial on a colour of their own. */
-export function Avatar({ id, name, size = 'size-11' }: { id: number; name: string; size?: string }) {
+export function Avatar({
+  id,
+  name,
+  size = 'size-11',
+}: {
+  id: number;
+  name: string;
+  size?: string;
+}) {
   // The golden angle keeps neighbours apart.
   const hue = (id * 137.508 + 40) % 360;
   return (

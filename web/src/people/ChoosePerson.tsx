@@ -22,23 +22,40 @@ export function ChoosePerson() {
         people at once.
       </p>
       {people.isPending && (
-        <div className="mt-6 grid grid-cols-2 gap-3 sm:grid-cols-3" aria-label="Loading" role="status">
+        <div
+          className="mt-6 grid grid-cols-2 gap-3 sm:grid-cols-3"
+          aria-label="Loading"
+          role="status"
+        >
           {Array.from({ length: 6 }, (_, index) => (
             <div key={index} className="skeleton h-16 rounded-2xl" />
           ))}
         </div>
       )}
       {people.isError && (
-        <Trouble title="The people cannot be shown" why={whyReadFailed(people.error)} again={() => void people.refetch()} />
+        <Trouble
+          title="The people cannot be shown"
+          why={whyReadFailed(people.error)}
+          again={() => void people.refetch()}
+        />
       )}
       {people.isSuccess && people.data.length > 12 && (
         <label className="mt-6 block font-medium">
           Find yourself by name or number
-          <input type="search" className="field mt-1" value={search} onChange={(event) => setSearch(event.target.value)} />
+          <input
+            type="search"
+            className="field mt-1"
+            value={search}
+            onChange={(event) => setSearch(event.target.value)}
+          />
         </label>
       )}
       {people.isSuccess && shown.length === 0 && (
-        <p className="mt-6">{search ? 'Nobody is called that.' : 'There are no accounts yet. Open some with POST /accounts.'}</p>
+        <p className="mt-6">
+          {search
+            ? 'Nobody is called that.'
+            : 'There are no accounts yet. Open some with POST /accounts.'}
+        </p>
       )}
       <ul className="mt-6 grid grid-cols-2 gap-3 sm:grid-cols-3">
         {shown.slice(0, 30).map(({ id, name }) => (

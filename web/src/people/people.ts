@@ -58,5 +58,6 @@ export async function personById(id: number, signal?: AbortSignal): Promise<Name
 
 async function byIds(ids: number[], signal?: AbortSignal): Promise<NamedAccount[]> {
   const query = { ids: ids.join(',') };
-  return (await answered(api.GET('/accounts', { params: { query }, signal: readSignal(signal) }))).data;
+  return (await answered(api.GET('/accounts', { params: { query }, signal: readSignal(signal) })))
+    .data;
 }

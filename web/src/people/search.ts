@@ -6,14 +6,16 @@ import { nameOf, personById } from './people';
 export function matching(people: NamedAccount[], text: string): NamedAccount[] {
   const wanted = text.trim().toLowerCase();
   return people.filter(
-    ({ id, name }) => nameOf(id, name).toLowerCase().includes(wanted) || String(id).startsWith(wanted),
+    ({ id, name }) =>
+      nameOf(id, name).toLowerCase().includes(wanted) || String(id).startsWith(wanted),
   );
 }
 
 /** The account with the number that was typed, where the list does not have it. */
 export function useFound(people: NamedAccount[], text: string): NamedAccount[] {
   const id = /^[1-9]\d{0,15}$/.test(text.trim()) ? Number(text.trim()) : null;
-  const isWanted = id !== null && Number.isSafeInteger(id) && !people.some((person) => person.id === id);
+  const isWanted =
+    id !== null && Number.isSafeInteger(id) && !people.some((person) => person.id === id);
   const { data } = useQuery({
     queryKey: ['person', id],
     queryFn: ({ signal }) => personById(id ?? 0, signal),
