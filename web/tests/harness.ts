@@ -47,7 +47,7 @@ export async function startService(): Promise<Service> {
     if (name.startsWith('PAYONCE_') || ['HOST', 'DATABASE_URL'].includes(name)) delete env[name];
   }
   Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
-  const child = spawn(path.resolve(WEB, '..', binary), {
+  const child = spawn(path.resolve(binary), {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -15,7 +15,8 @@ let service: Service;
 let browser: Browser;
 
 before(async () => {
-  [service, browser] = await Promise.all([startService(), startBrowser()]);
+  browser = await startBrowser();
+  service = await startService();
 });
 
 after(async () => {

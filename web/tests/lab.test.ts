@@ -8,7 +8,8 @@ let browser: Browser;
 let page: Page;
 
 before(async () => {
-  [service, browser] = await Promise.all([startService(), startBrowser()]);
+  browser = await startBrowser();
+  service = await startService();
   page = await newPage(browser);
   await page.goto(`${service.origin}/lab/`);
 });

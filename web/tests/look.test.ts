@@ -24,7 +24,8 @@ let service: Service;
 let browser: Browser;
 
 before(async () => {
-  [service, browser] = await Promise.all([startService(), startBrowser()]);
+  browser = await startBrowser();
+  service = await startService();
   for (let turn = 0; turn < 12; turn += 1) {
     await service.pay(
       1 + (turn % 2),

@@ -19,7 +19,8 @@ let browser: Browser;
 let wire: Wire;
 
 before(async () => {
-  [service, browser] = await Promise.all([startService(), startBrowser()]);
+  browser = await startBrowser();
+  service = await startService();
 });
 
 after(async () => {

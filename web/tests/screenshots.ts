@@ -22,7 +22,8 @@ const INTO = path.resolve(import.meta.dirname, '../../docs/screenshots');
 const EXPERIMENTS = ['idempotency', 'atomicity', 'locks', 'pagination'];
 
 await mkdir(INTO, { recursive: true });
-const [service, browser] = await Promise.all([startService(), startBrowser()]);
+const browser = await startBrowser();
+const service = await startService();
 const wire = await startWire(service);
 try {
   const stories: [from: number, to: number, cents: number, note?: string][] = [
