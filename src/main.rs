@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     if matches!(cli.command, Some(Command::Openapi)) {
-        say(&http::openapi()?);
+        writeln!(std::io::stdout(), "{}", http::openapi()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = Settings::load()?;

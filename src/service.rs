@@ -136,8 +136,8 @@ impl Service {
         let service = Self {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
+            playground: may_play.then(|| Playground::new(target, limits, readers.clone())),
             histories: Histories::start(readers, limits, &mut tasks),
-            playground: may_play.then(|| Playground::new(target, limits)),
         };
         Ok((service, Writers(tasks)))
     }

@@ -3,7 +3,9 @@
 use actix_web::HttpResponse;
 use utoipa::{OpenApi, ToSchema};
 
+use super::error::ApiError;
 use super::{accounts, error, health, history, payments, playground};
+use crate::service::Refusal;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -44,11 +46,9 @@ pub fn openapi() -> serde_json::Result<String> {
     tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
 )]
-pub(super) async fn document() -> HttpResponse {
-    match openapi() {
-        Ok(text) => HttpResponse::Ok().content_type("application/json").body(text),
-        Err(_) => HttpResponse::InternalServerError().finish(),
-    }
+pub(super) async fn document() -> Result<HttpResponse, ApiError> {
+    let text = openapi().map_err(|_| Refusal::Internal)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 
 /// A payment as one reader sees it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::payments::post_one;
+use super::reading::Readers;
 use super::session::{End, Session};
 use super::{Limits, Refusal};
 use crate::db::{self, Error, Kind, PgConnection, Purpose, Target};
@@ -13,6 +14,7 @@ use crate::domain::{Balance, Intent};
 pub struct Playground {
     target: Target,
     transaction_timeout: Duration,
+    readers: Readers,
 }
 
 /// What became of a transaction whose session was killed before COMMIT.
@@ -33,9 +35,9 @@ pub struct Balances {
 }
 
 impl Playground {
-    #[must_use]
-    pub fn new(target: &Target, limits: Limits) -> Self {
-        Self { target: target.clone(), transaction_timeout: limits.transaction_timeout }
+    pub(super) fn new(target: &Target, limits: Limits, readers: Readers) -> Self {
+        let transaction_timeout = limits.transaction_timeout;
+        Self { target: target.clone(), transaction_timeout, readers }
     }
 
     /// Posts a payment as a batch of one is posted, and has its session killed before COMMIT.
@@ -45,7 +47,8 @@ impl Playground {
     pub async fn crash(&self, intent: &Intent) -> Result<Crash, Refusal> {
         let mut other =
             db::connect(&self.target, Purpose::Write).await.map_err(|error| refusal(&error))?;
-        let before = balances(&mut other, intent).await.map_err(|error| refusal(&error))?;
+        let read = || self.readers.run(async |conn| balances(conn, intent).await);
+        let before = read().await?;
 
         let mut session = Session::new(self.target.clone(), self.transaction_timeout);
         let mut declined = None;
@@ -78,7 +81,7 @@ impl Playground {
             tracing::error!("a session that was killed has committed");
             return Err(Refusal::Internal);
         };
-        let after = balances(&mut other, intent).await.map_err(|error| refusal(&error))?;
+        let after = read().await?;
         // Without `written` it did not come as far as to be killed.
         let (Some(before), Some(written), Some(after)) = (before, written, after) else {
             return Err(refusal(&error));
