@@ -9,7 +9,7 @@ WORKDIR /web
 COPY web/package.json web/package-lock.json web/.npmrc ./
 RUN npm install --no-save --no-audit --no-fund
 COPY web .
-RUN NEXT_TELEMETRY_DISABLED=1 npm run build && node scripts/compress.mjs out
+RUN npm run build
 
 FROM debian:bookworm-slim
 RUN apt-get update \

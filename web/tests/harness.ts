@@ -13,6 +13,7 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { after, before } from 'node:test';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import type { Payment } from '../src/api/client';
 
@@ -32,6 +33,23 @@ export interface Service {
   /** All payments of an account that it did not get from the bank, newest first. */
   payments(account: number): Promise<Payment[]>;
   stop(): Promise<void>;
+}
+
+/** Those of a test file that has called `startBoth`. */
+export let service: Service;
+export let browser: Browser;
+
+/** Starts the service and a browser before the tests of a file, and stops them after. */
+export function startBoth() {
+  before(async () => {
+    // Without a browser no service is started that nobody would stop.
+    browser = await startBrowser();
+    service = await startService();
+  });
+  after(async () => {
+    await browser?.close();
+    await service?.stop();
+  });
 }
 
 export async function startService(): Promise<Service> {

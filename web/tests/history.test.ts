@@ -1,28 +1,9 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
-import {
-  PHONE,
-  eventually,
-  newPage,
-  shownIds,
-  startBrowser,
-  startService,
-  type Service,
-} from './harness';
+import { test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { browser, PHONE, eventually, newPage, shownIds, service, startBoth } from './harness';
 
-let service: Service;
-let browser: Browser;
-
-before(async () => {
-  browser = await startBrowser();
-  service = await startService();
-});
-
-after(async () => {
-  await browser?.close();
-  await service?.stop();
-});
+startBoth();
 
 /** Somebody with 35 payments, sent and received, and the ids of these, newest first. */
 async function withPayments(): Promise<{ id: number; ids: string[] }> {

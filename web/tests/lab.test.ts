@@ -1,22 +1,14 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
-import { newPage, startBrowser, startService, type Service } from './harness';
+import { before, test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { browser, newPage, service, startBoth } from './harness';
 
-let service: Service;
-let browser: Browser;
+startBoth();
 let page: Page;
 
 before(async () => {
-  browser = await startBrowser();
-  service = await startService();
   page = await newPage(browser);
   await page.goto(`${service.origin}/lab/`);
-});
-
-after(async () => {
-  await browser?.close();
-  await service?.stop();
 });
 
 /** Runs an experiment to its end, and returns what it found. */

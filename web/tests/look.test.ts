@@ -1,31 +1,20 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { AxeResults } from 'axe-core';
-import type { Browser, Page } from 'playwright-core';
-import {
-  DESKTOP,
-  PHONE,
-  newPage,
-  progress,
-  startBrowser,
-  startService,
-  type Service,
-} from './harness';
+import type { Page } from 'playwright-core';
+import { browser, DESKTOP, PHONE, newPage, progress, service, startBoth } from './harness';
 
 /** What the page may load of script at first, compressed. */
 const SCRIPT_KB_MAX = 200;
 
 const WCAG_AA = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
-let service: Service;
-let browser: Browser;
+startBoth();
 
 before(async () => {
-  browser = await startBrowser();
-  service = await startService();
   for (let turn = 0; turn < 12; turn += 1) {
     await service.pay(
       1 + (turn % 2),
@@ -34,11 +23,6 @@ before(async () => {
       'a note of some length, to be cut off where there is no room',
     );
   }
-});
-
-after(async () => {
-  await browser?.close();
-  await service?.stop();
 });
 
 /** Each view of the page, ready to be looked at. */

@@ -1,32 +1,21 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
+import { afterEach, beforeEach, test } from 'node:test';
+import type { Page } from 'playwright-core';
 import {
+  browser,
   eventually,
   fillIn,
   newPage,
   progress,
   sendButton,
-  startBrowser,
-  startService,
+  service,
+  startBoth,
   startWire,
-  type Service,
   type Wire,
 } from './harness';
 
-let service: Service;
-let browser: Browser;
+startBoth();
 let wire: Wire;
-
-before(async () => {
-  browser = await startBrowser();
-  service = await startService();
-});
-
-after(async () => {
-  await browser?.close();
-  await service?.stop();
-});
 
 beforeEach(async () => {
   wire = await startWire(service);

@@ -1,29 +1,17 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import type { Browser } from 'playwright-core';
+import { test } from 'node:test';
 import {
+  browser,
   eventually,
   fillIn,
   newPage,
   progress,
   sendButton,
-  startBrowser,
-  startService,
-  type Service,
+  service,
+  startBoth,
 } from './harness';
 
-let service: Service;
-let browser: Browser;
-
-before(async () => {
-  browser = await startBrowser();
-  service = await startService();
-});
-
-after(async () => {
-  await browser?.close();
-  await service?.stop();
-});
+startBoth();
 
 test('a person says who they are, sends money, and both sides see it', async () => {
   const [ada, ben] = [await newPage(browser), await newPage(browser)];
