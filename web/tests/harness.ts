@@ -39,12 +39,16 @@ export interface Service {
 export let service: Service;
 export let browser: Browser;
 
-/** Starts the service and a browser before the tests of a file, and stops them after. */
-export function startBoth() {
+/**
+ * Starts the service and a browser before the tests of a file, then prepares what they need, and
+ * stops both after. All in one hook: Node 20 does not let a file's second hook wait for its first.
+ */
+export function startBoth(prepare = async () => {}) {
   before(async () => {
     // Without a browser no service is started that nobody would stop.
     browser = await startBrowser();
     service = await startService();
+    await prepare();
   });
   after(async () => {
     await browser?.close();

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { browser, newPage, service, startBoth } from './harness';
 
-startBoth();
 let page: Page;
 
-before(async () => {
+startBoth(async () => {
   page = await newPage(browser);
   await page.goto(`${service.origin}/lab/`);
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { AxeResults } from 'axe-core';
 import type { Page } from 'playwright-core';
@@ -12,9 +12,7 @@ const SCRIPT_KB_MAX = 200;
 
 const WCAG_AA = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
-startBoth();
-
-before(async () => {
+startBoth(async () => {
   for (let turn = 0; turn < 12; turn += 1) {
     await service.pay(
       1 + (turn % 2),
