@@ -4,10 +4,14 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use config::{Config, Environment, File};
-use secrecy::SecretString;
-use serde::Deserialize;
+use anyhow::{Result, anyhow, bail};
+use config::{Config, ConfigError, Environment, File};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer};
+
+/// What HS256 needs at least.
+const SECRET_BYTES_MIN: usize = 32;
 
 /// Every setting. In the environment `writer.batch_max` is `PAYONCE_WRITER__BATCH_MAX`.
 #[derive(Debug, Clone, Deserialize)]
@@ -16,6 +20,8 @@ pub struct Settings {
     /// Where the private Postgres lives (`PAYONCE_DATA_DIR`).
     pub data_dir: PathBuf,
     pub server: Server,
+    pub auth: Auth,
+    pub rate_limit: RateLimit,
     pub database: Database,
     pub writer: Writer,
     pub history: History,
@@ -42,10 +48,79 @@ pub struct Server {
     pub request_timeout_ms: NonZeroU32,
     /// How long an idle connection is kept.
     pub keep_alive_ms: NonZeroU32,
+    /// How long a client may leave an answer unread.
+    pub write_timeout_ms: NonZeroU32,
     /// How long requests under way may take to end when the service stops.
     pub shutdown_timeout_ms: NonZeroU32,
     /// The origins whose pages may call the service.
+    #[serde(deserialize_with = "list")]
     pub cors_origins: Vec<String>,
+    /// Proxies in front of the service, each of which adds the address of its client to
+    /// `X-Forwarded-For`.
+    pub trusted_proxies: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    pub mode: AuthMode,
+    /// What tokens are signed with (HS256): 32 bytes or more.
+    pub jwt_secret: Option<SecretString>,
+    /// Where the public keys are (RFC 7517): `https:`, `http:` on loopback, or `file:`.
+    pub jwks_url: Option<String>,
+    /// Which signatures are accepted; empty: HS256 with a secret, the others with public keys.
+    #[serde(deserialize_with = "list")]
+    pub algorithms: Vec<SignatureAlgorithm>,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// What `aud` must be, or contain.
+    pub audience: Option<String>,
+    /// How far apart the clocks of the issuer and the service may be.
+    pub clock_skew_seconds: u32,
+    /// How often public keys are fetched again.
+    pub jwks_refresh_seconds: NonZeroU32,
+    /// How long after that a token with an unknown key makes them be fetched once more.
+    pub jwks_pause_seconds: NonZeroU32,
+    /// How long fetching them may take.
+    pub jwks_timeout_ms: NonZeroU32,
+    /// Whether everybody who reaches the service may be an operator.
+    pub allow_off_on_public: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Everybody is an operator.
+    #[default]
+    Off,
+    /// A JSON Web Token says who asks.
+    Jwt,
+}
+
+/// RFC 7518, section 3.1, and RFC 8037.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum SignatureAlgorithm {
+    #[serde(rename = "HS256")]
+    Hs256,
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+/// Absent limits are none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimit {
+    /// Payments that one account may ask for.
+    pub payer_per_minute: Option<NonZeroU32>,
+    /// How many of these at once; absent: as many as in a minute.
+    pub payer_burst: Option<NonZeroU32>,
+    /// Requests that one address (of IPv6, one network of 64 bits) may make.
+    pub address_per_minute: Option<NonZeroU32>,
+    pub address_burst: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -127,6 +202,8 @@ impl Default for Settings {
         Self {
             data_dir: ".payonce".into(),
             server: Server::default(),
+            auth: Auth::default(),
+            rate_limit: RateLimit::default(),
             database: Database::default(),
             writer: Writer::default(),
             history: History::default(),
@@ -147,11 +224,31 @@ impl Default for Server {
             read_timeout_ms: nonzero_u32(5_000),
             request_timeout_ms: nonzero_u32(5_000),
             keep_alive_ms: nonzero_u32(75_000),
+            write_timeout_ms: nonzero_u32(30_000),
             shutdown_timeout_ms: nonzero_u32(10_000),
             cors_origins: vec![
                 "http://localhost:3000".to_owned(),
                 "http://127.0.0.1:3000".to_owned(),
             ],
+            trusted_proxies: 0,
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::Off,
+            jwt_secret: None,
+            jwks_url: None,
+            algorithms: Vec::new(),
+            issuer: None,
+            audience: None,
+            clock_skew_seconds: 0,
+            jwks_refresh_seconds: nonzero_u32(300),
+            jwks_pause_seconds: nonzero_u32(10),
+            jwks_timeout_ms: nonzero_u32(3_000),
+            allow_off_on_public: false,
         }
     }
 }
@@ -212,19 +309,16 @@ impl Settings {
             .set_override_option("server.port", var("PORT"))?
             .set_override_option("database.url", var("DATABASE_URL"))?
             .build()?;
-        let environment = Environment::with_prefix("PAYONCE")
-            .prefix_separator("_")
-            .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("server.cors_origins");
+        // Values stay the text that they are until their type is known: a secret may look like a
+        // number.
+        let environment = Environment::with_prefix("PAYONCE").prefix_separator("_").separator("__");
         let settings: Self = Config::builder()
             .add_source(File::with_name("payonce.toml").required(false))
             .add_source(usual)
             .add_source(environment)
             .build()
             .and_then(Config::try_deserialize)
-            .context("the settings are wrong")?;
+            .map_err(|error| anyhow!("the settings are wrong: {}", unquoted(&error)))?;
         settings.check()?;
         Ok(settings)
     }
@@ -261,6 +355,9 @@ impl Settings {
         shorter(statement, statement_timeout_ms, transaction, transaction_timeout_ms)?;
         shorter(transaction, transaction_timeout_ms, "an hour", nonzero_u32(3_600_000))?;
 
+        at_most("server.trusted_proxies", self.server.trusted_proxies, 10)?;
+        self.auth.check()?;
+
         for origin in &self.server.cors_origins {
             let host = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
             if host.is_none_or(|host| host.is_empty() || host.contains(['/', ' ', '*'])) {
@@ -272,6 +369,62 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+impl Auth {
+    fn check(&self) -> Result<()> {
+        if self.mode == AuthMode::Off {
+            return Ok(());
+        }
+        let is_symmetric = |algorithm: &SignatureAlgorithm| *algorithm == SignatureAlgorithm::Hs256;
+        match (&self.jwt_secret, &self.jwks_url) {
+            (Some(secret), None) => {
+                // RFC 7518, section 3.2.
+                if secret.expose_secret().len() < SECRET_BYTES_MIN {
+                    bail!(
+                        "the settings are wrong: auth.jwt_secret has less than {SECRET_BYTES_MIN} \
+                         bytes"
+                    );
+                }
+                if !self.algorithms.iter().all(is_symmetric) {
+                    bail!("the settings are wrong: auth.algorithms: auth.jwt_secret is for HS256");
+                }
+            }
+            (None, Some(_)) => {
+                if self.algorithms.iter().any(is_symmetric) {
+                    bail!("the settings are wrong: auth.algorithms: HS256 needs auth.jwt_secret");
+                }
+            }
+            _ => bail!(
+                "the settings are wrong: auth.mode is jwt, which needs auth.jwt_secret or \
+                 auth.jwks_url, one of the two"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// A list of the file, or a text of the environment with commas.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum TextOrList {
+        Text(String),
+        List(Vec<String>),
+    }
+    let items = match TextOrList::deserialize(source)? {
+        TextOrList::Text(text) if text.is_empty() => Vec::new(),
+        TextOrList::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        TextOrList::List(items) => items,
+    };
+    items.into_iter().map(|item| T::deserialize(item.into_deserializer())).collect()
+}
+
+/// What is wrong, without the lines of the file that a parser quotes: a secret may stand there.
+fn unquoted(error: &ConfigError) -> String {
+    let text = error.to_string();
+    let lines = text.lines().filter(|line| !line.contains('|'));
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// For defaults, none of which is zero.

@@ -2,6 +2,7 @@
 //! module of this crate.
 
 mod account;
+mod caller;
 mod cursor;
 mod idempotency;
 mod intent;
@@ -12,6 +13,7 @@ mod text;
 mod timestamp;
 
 pub use account::{Account, AccountId, Opening};
+pub use caller::Caller;
 pub use cursor::Cursor;
 pub use idempotency::{Fingerprint, IdempotencyKey};
 pub use intent::Intent;

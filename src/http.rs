@@ -1,6 +1,7 @@
 //! HTTP: routes, what bodies and queries may look like, and which status an error has.
 
 mod accounts;
+mod auth;
 mod body;
 mod error;
 mod headers;
@@ -10,9 +11,12 @@ mod openapi;
 mod page;
 mod payments;
 mod playground;
+mod problem;
 mod query;
+mod rate_limit;
 
-use std::net::{SocketAddr, TcpListener};
+use std::any::Any;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +24,21 @@ use actix_cors::Cors;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
-use actix_web::middleware::DefaultHeaders;
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, PayloadConfig, ServiceConfig, ThinData};
 use actix_web::{App, Error, HttpResponse, HttpServer, Resource, Route, guard};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use rustix::net::sockopt;
 use tracing::Span;
 use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder, TracingLogger};
 
-use crate::config::Settings;
+use crate::auth::Auth;
+use crate::config::{AuthMode, Settings};
 use crate::service::Service;
 use error::ApiError;
 pub use openapi::openapi;
+use rate_limit::RateLimits;
 
 /// Every route of the service.
 fn routes(app: &mut ServiceConfig) {
@@ -45,8 +53,10 @@ fn routes(app: &mut ServiceConfig) {
         .service(at("/accounts/{id}", "GET, HEAD").route(get().to(accounts::get)))
         .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
         .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
-        .service(at("/problems/{code}", "GET, HEAD").route(get().to(error::explain)))
+        .service(at("/problems/{code}", "GET, HEAD").route(get().to(problem::explain)))
         .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
+        .service(at("/docs", "GET, HEAD").route(get().to(openapi::docs)))
+        .service(at("/docs/{file:.*}", "GET, HEAD").route(get().to(openapi::docs_part)))
         .service(at("/playground/crash", "POST").route(web::post().to(playground::crash)))
         .default_service(web::to(async || Err::<HttpResponse, _>(ApiError::NotFound)));
 }
@@ -76,11 +86,41 @@ pub struct Listening {
     pub server: Server,
 }
 
+/// Whether the settings are such that the service may be reached where they say, before anything is
+/// started.
+///
+/// # Errors
+/// Everybody could do everything from elsewhere; or the page is not there.
+pub fn check(settings: &Settings) -> Result<()> {
+    if let Some(dir) = &settings.page.dir {
+        page::check(dir)?;
+    }
+    let Settings { auth, server, .. } = settings;
+    if auth.mode == AuthMode::Jwt || auth.allow_off_on_public {
+        return Ok(());
+    }
+    for host in hosts(&server.host) {
+        let addresses = (host, server.port)
+            .to_socket_addrs()
+            .with_context(|| format!("server.host: {host} has no address"))?;
+        for address in addresses {
+            if !address.ip().to_canonical().is_loopback() {
+                bail!(
+                    "auth.mode is off, and at {} everybody could pay from every account: set \
+                     auth.mode to jwt, or auth.allow_off_on_public to true",
+                    address.ip()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Binds the addresses and starts serving.
 ///
 /// # Errors
 /// An address is not ours or is in use.
-pub fn listen(service: Arc<Service>, settings: &Settings) -> Result<Listening> {
+pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<Listening> {
     let server = settings.server.clone();
     let ms = |value: std::num::NonZeroU32| Duration::from_millis(value.get().into());
     let limits = HttpLimits {
@@ -89,22 +129,26 @@ pub fn listen(service: Arc<Service>, settings: &Settings) -> Result<Listening> {
         page_size_max: settings.history.page_size_max.get(),
     };
     let service = web::Data::from(service);
+    let auth = web::Data::new(auth);
+    let rate_limits = web::Data::new(RateLimits::of(settings));
     let page = settings.page.dir.clone();
-    if let Some(dir) = &page {
-        page::check(dir)?;
-    }
     let origins = server.cors_origins.clone();
+    let write_timeout_ms = server.write_timeout_ms.get();
     let mut http = HttpServer::new(move || {
         App::new()
             .app_data(service.clone())
+            .app_data(auth.clone())
+            .app_data(rate_limits.clone())
             .app_data(ThinData(limits))
             .app_data(PayloadConfig::new(limits.body_bytes_max))
+            .wrap(from_fn(rate_limit::by_address))
             .wrap(cors(&origins))
-            .wrap(DefaultHeaders::new().add((headers::TIMING_ALLOW_ORIGIN, origins.join(", "))))
+            .wrap(default_headers(&origins))
             .wrap(TracingLogger::<RequestSpan>::new())
             .configure(routes)
             .configure(|app| page::serve(app, page.as_deref()))
     })
+    .on_connect(move |connection, _| give_up_on_slow_readers(connection, write_timeout_ms))
     .disable_signals()
     .client_request_timeout(ms(server.read_timeout_ms))
     .keep_alive(ms(server.keep_alive_ms))
@@ -145,9 +189,34 @@ fn cors(origins: &[String]) -> Cors {
             header::RETRY_AFTER,
             headers::SERVER_TIMING,
             headers::IDEMPOTENCY_REPLAYED,
+            headers::RATE_LIMIT,
+            headers::RATE_LIMIT_POLICY,
+            header::WWW_AUTHENTICATE,
         ])
         .max_age(3_600);
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// What every answer says unless it says otherwise: it is for nobody's cache and nobody's frame, and no
+/// browser is to guess what it is.
+fn default_headers(origins: &[String]) -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add((header::CACHE_CONTROL, "no-store"))
+        .add((header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
+        .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .add((header::X_FRAME_OPTIONS, "DENY"))
+        .add((header::REFERRER_POLICY, "no-referrer"))
+        .add((headers::TIMING_ALLOW_ORIGIN, origins.join(", ")))
+}
+
+/// The kernel closes a connection whose client does not take what it asked for (tcp(7)): the web
+/// framework would keep it for as long as the client likes.
+fn give_up_on_slow_readers(connection: &dyn Any, write_timeout_ms: u32) {
+    if let Some(connection) = connection.downcast_ref::<TcpStream>()
+        && let Err(error) = sockopt::set_tcp_user_timeout(connection, write_timeout_ms)
+    {
+        tracing::warn!(%error, "a connection has no time limit for writing");
+    }
 }
 
 /// A span for each request, at the level `debug`: what goes wrong is logged where it is handled.

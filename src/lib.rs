@@ -1,11 +1,13 @@
 //! payonce moves money between accounts in one Postgres database, and never twice.
 //!
 //! The modules in reading order. Each uses those below it, never those above:
-//! `http -> service -> {db, domain}`, `db -> domain`, `domain ->` nothing.
+//! `http -> {service, auth}`, `service -> {db, domain}`, `db -> domain`, `auth -> domain`, `domain ->`
+//! nothing.
 
 pub mod http;
 pub mod service;
 
+pub mod auth;
 pub mod db;
 pub mod domain;
 

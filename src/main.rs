@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use payonce::auth::{self, Auth};
 use payonce::config::Settings;
 use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
@@ -36,6 +37,18 @@ enum Command {
     },
     /// Prints the API document (`OpenAPI` 3.1).
     Openapi,
+    /// Prints a token for local use, signed with `auth.jwt_secret`.
+    Token {
+        /// The account whose owner it is for.
+        #[arg(long, required_unless_present = "operator")]
+        account: Option<i64>,
+        /// It may do everything.
+        #[arg(long)]
+        operator: bool,
+        /// How long it is valid.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
+        expires_in_seconds: u32,
+    },
 }
 
 /// The oldest Postgres that is supported, as it counts its versions.
@@ -62,6 +75,17 @@ fn run(cli: Cli) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let settings = Settings::load()?;
+    let command = cli.command.unwrap_or(Command::Serve);
+    if let Command::Token { account, operator, expires_in_seconds } = command {
+        let account = account.map(AccountId::new).transpose()?;
+        let lifetime = Duration::from_secs(expires_in_seconds.into());
+        let token = auth::mint(&settings.auth, account, operator, lifetime)?;
+        writeln!(std::io::stdout(), "{token}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if matches!(command, Command::Serve) {
+        http::check(&settings)?;
+    }
     telemetry::start(&settings.telemetry)?;
     let ledger = Ledger::open(&settings)?;
     // Writers and readers wait for the database most of the time; the other half of the cores is
@@ -73,12 +97,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
         .enable_all()
         .build()?;
     let code = runtime.block_on(async {
-        match cli.command.unwrap_or(Command::Serve) {
+        match command {
             Command::Serve => serve(&settings, &ledger).await.map(|()| ExitCode::SUCCESS),
             Command::Migrate => migrate(&ledger.migrate).await.map(|()| ExitCode::SUCCESS),
             Command::Audit { json } => audit(&ledger.target, json).await,
-            // Needs neither settings nor a database: it was done above.
-            Command::Openapi => Ok(ExitCode::SUCCESS),
+            // These need no database: they were done above.
+            Command::Openapi | Command::Token { .. } => Ok(ExitCode::SUCCESS),
         }
     })?;
     ledger.close()?;
@@ -113,6 +137,7 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     // Before anything else starts, so that a signal from now on ends it in order.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let auth = Auth::start(&settings.auth).await?;
     if settings.database.migrate_on_start {
         migrate(&ledger.migrate).await?;
     } else {
@@ -126,7 +151,7 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
         fill_playground(&service).await?;
     }
 
-    let listening = http::listen(Arc::clone(&service), settings)?;
+    let listening = http::listen(Arc::clone(&service), auth, settings)?;
     drop(service);
     greet(&listening, ledger);
     let handle = listening.server.handle();

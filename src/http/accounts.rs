@@ -7,10 +7,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::auth::{By, require};
 use super::body::{Integer, Json, idempotency_key};
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::headers::IDEMPOTENCY_REPLAYED;
-use super::openapi;
+use super::openapi::{self, problems};
 use super::query::{account_id, limit, link_next, query};
 use crate::domain::{AccountId, Amount, Invalid, Name, Opening};
 use crate::service::Service;
@@ -19,27 +20,29 @@ use crate::service::Service;
 const LIST_SIZE: u16 = 50;
 const LIST_SIZE_MAX: u16 = 100;
 
+problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, FORBIDDEN, ACCOUNT_NOT_FOUND]);
+
 /// An account with its balance.
 #[utoipa::path(
     get,
     path = "/accounts/{id}",
     tag = "accounts",
-    params(("id" = i64, Path)),
+    params(("id" = i64, Path, description = "The account's id.", minimum = 0,
+            maximum = 9_007_199_254_740_991_i64, example = 2)),
+    security(("bearer" = [])),
     responses(
         (status = 200, description = "The account.", body = openapi::Account),
-        (status = 400, description = "`invalid_request`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "`account_not_found`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
-         content_type = "application/problem+json"),
+        GetProblems,
     )
 )]
 pub(super) async fn get(
+    By(caller): By,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let account = service.accounts.get(account_id(&id)?).await?;
+    let id = account_id(&id)?;
+    require(caller.may_read(id))?;
+    let account = service.accounts.get(id).await?;
     Ok(HttpResponse::Ok().json(account))
 }
 
@@ -48,12 +51,13 @@ pub(super) async fn get(
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// The last id seen.
-    #[param(value_type = Option<i64>)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     after: Option<String>,
     /// 1 to 100; 50 by default.
-    #[param(value_type = Option<u16>)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 100)]
     limit: Option<String>,
     /// Up to 100 ids, separated by commas; goes without the others.
+    #[param(pattern = "^([0-9]{1,15}(,[0-9]{1,15}){0,99})?$")]
     ids: Option<String>,
 }
 
@@ -66,22 +70,23 @@ struct NamedView {
     name: Option<String>,
 }
 
+problems!(ListProblems: WITH_CALLER, [INVALID_REQUEST]);
+
 /// Accounts by id, without balances: to choose a payee, to show names.
 #[utoipa::path(
     get,
     path = "/accounts",
     tag = "accounts",
     params(ListQuery),
+    security(("bearer" = [])),
     responses(
         (status = 200, description = "A page.", body = [NamedView],
          headers(("Link" = String, description = "`rel=\"next\"`, while there is more."))),
-        (status = 400, description = "`invalid_request`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
-         content_type = "application/problem+json"),
+        ListProblems,
     )
 )]
 pub(super) async fn list(
+    _: By,
     service: web::Data<Service>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -124,47 +129,46 @@ pub(super) struct OpenAccount {
     /// Without it, the next free one.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     id: Option<Integer>,
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$")]
     name: Option<String>,
     /// Cents, paid by account 0.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     opening_balance: Option<Integer>,
 }
 
-/// Opens an account.
+problems!(OpenProblems:
+    WITH_CALLER, WITH_BODY,
+    [FORBIDDEN, ACCOUNT_EXISTS, REQUEST_IN_PROGRESS, ACCOUNT_BUSY],
+    [INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
+);
+
+/// Opens an account; for operators.
 #[utoipa::path(
     post,
     path = "/accounts",
     tag = "accounts",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe.")),
-    request_body = OpenAccount,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe.",
+            min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    request_body(content = OpenAccount, example = json!({
+        "name": "Kim", "opening_balance": 100_000
+    })),
+    security(("bearer" = [])),
     responses(
         (status = 201, description = "The account.", body = openapi::Account,
          headers(
              ("Location" = String, description = "Where it is."),
              ("Idempotency-Replayed" = String, description = "`true` on an answer given before."),
          )),
-        (status = 400, description = "`invalid_request`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "`account_exists`, `request_in_progress`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_amount`, `balance_limit`, `idempotency_key_reused`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 503, description = "`overloaded`, `account_busy`, `database_unavailable`", body = Problem,
-         content_type = "application/problem+json"),
+        OpenProblems,
     )
 )]
 pub(super) async fn open(
+    By(caller): By,
     service: web::Data<Service>,
     request: HttpRequest,
     Json(body): Json<OpenAccount>,
 ) -> Result<HttpResponse, ApiError> {
+    require(caller.may_open_accounts())?;
     let key = idempotency_key(&request, None)?;
     let opened = service.accounts.open(opening(body)?, key).await?;
     let mut response = HttpResponse::Created();

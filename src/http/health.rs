@@ -4,7 +4,8 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
+use super::openapi::problems;
 use crate::service::Service;
 
 #[derive(Serialize, ToSchema)]
@@ -26,6 +27,8 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "live" })
 }
 
+problems!(ReadyProblems: [DATABASE_UNAVAILABLE]);
+
 /// The database answers too.
 #[utoipa::path(
     get,
@@ -33,8 +36,7 @@ pub(super) async fn live() -> HttpResponse {
     tag = "operation",
     responses(
         (status = 200, description = "It does.", body = Health),
-        (status = 503, description = "`database_unavailable`", body = Problem,
-         content_type = "application/problem+json"),
+        ReadyProblems,
     )
 )]
 pub(super) async fn ready(service: web::Data<Service>) -> Result<HttpResponse, ApiError> {

@@ -8,11 +8,12 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::HttpLimits;
-use super::error::{ApiError, Problem};
-use super::openapi::Payment;
+use super::auth::{By, require};
+use super::error::ApiError;
+use super::openapi::{Payment, problems};
 use super::query::{account_id, limit, link_next, query};
 use crate::domain::{AccountId, Cursor, PaymentId, PaymentView};
-use crate::service::Service;
+use crate::service::{Refusal, Service};
 
 /// The brief's page: ten payments.
 const PAGE_SIZE: u16 = 10;
@@ -22,39 +23,46 @@ const PAGE_SIZE: u16 = 10;
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
     /// `created_at` of the last payment seen, as it came; without it the newest page.
+    #[param(format = "date-time")]
     last_seen_timestamp: Option<String>,
     /// Its `id`.
     #[param(format = "uuid")]
     last_seen_id: Option<String>,
     /// 1 to 10, or what the service's settings allow; 10 by default.
-    #[param(value_type = Option<u16>)]
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 10)]
     limit: Option<String>,
 }
+
+problems!(PageProblems:
+    WITH_CALLER, [INVALID_REQUEST, FORBIDDEN, ACCOUNT_NOT_FOUND],
+);
 
 /// An account's payments, sent and received, newest first.
 #[utoipa::path(
     get,
     path = "/payment_history/{user}",
     tag = "payments",
-    params(("user" = i64, Path), PageQuery),
+    params(
+        ("user" = i64, Path, description = "The account's id.", minimum = 0,
+         maximum = 9_007_199_254_740_991_i64, example = 1),
+        PageQuery,
+    ),
+    security(("bearer" = [])),
     responses(
         (status = 200, description = "A page.", body = [Payment],
          headers(("Link" = String, description = "`rel=\"next\"`, while there is more."))),
-        (status = 400, description = "`invalid_request`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "`account_not_found`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
-         content_type = "application/problem+json"),
+        PageProblems,
     )
 )]
 pub(super) async fn page(
+    By(caller): By,
     service: web::Data<Service>,
     limits: web::ThinData<HttpLimits>,
     request: HttpRequest,
     user: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let account = account_id(&user)?;
+    require(caller.may_read(account))?;
     let query: PageQuery = query(&request)?;
     let limit = limit(query.limit.as_deref(), PAGE_SIZE, limits.page_size_max)?;
     let cursor =
@@ -77,28 +85,31 @@ fn next_page(account: AccountId, cursor: Cursor, limit: u16) -> String {
     format!("/payment_history/{account}?last_seen_timestamp={time}{id}&limit={limit}")
 }
 
-/// One payment.
+problems!(PaymentProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_NOT_FOUND]);
+
+/// One payment, to its payer and its payee.
 #[utoipa::path(
     get,
     path = "/payments/{id}",
     tag = "payments",
-    params(("id" = String, Path, format = "uuid")),
+    params(("id" = String, Path, format = "uuid", description = "The payment's id.",
+            example = "0fc38bf5-9597-86f0-b04b-6ef81d0f62fc")),
+    security(("bearer" = [])),
     responses(
-        (status = 200, description = "The payment, without a balance.", body = Payment),
-        (status = 400, description = "`invalid_request`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "`payment_not_found`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 503, description = "`overloaded`, `database_unavailable`", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 200, description = "The payment, with the balance of the reader's own account.", body = Payment),
+        PaymentProblems,
     )
 )]
 pub(super) async fn payment(
+    By(caller): By,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = Uuid::parse_str(&id)
         .map_err(|_| ApiError::InvalidRequest("The id of a payment is a UUID.".to_owned()))?;
     let payment = service.histories.payment(PaymentId::from_uuid(id)).await?;
-    Ok(HttpResponse::Ok().json(payment.seen_by(None)))
+    if !caller.may_see(&payment) {
+        return Err(Refusal::PaymentNotFound.into());
+    }
+    Ok(HttpResponse::Ok().json(payment.seen_by(caller.account())))
 }

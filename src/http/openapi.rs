@@ -1,19 +1,37 @@
-//! The API document (`OpenAPI` 3.1), generated from the handlers' annotations and the shapes below.
+//! The API document (`OpenAPI` 3.1), generated from the handlers' annotations, the shapes below and the
+//! catalogue of problems; and the page that shows it.
 
-use actix_web::HttpResponse;
-use utoipa::{OpenApi, ToSchema};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use actix_web::{HttpResponse, web};
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    AllOfBuilder, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response,
+    ResponseBuilder, Type,
+};
+use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
-use super::{accounts, error, health, history, payments, playground};
+use super::problem::{self, Kind, Problem};
+use super::{accounts, health, history, payments, playground};
 use crate::service::Refusal;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "payonce",
-        description = "Moves money between accounts, and never twice. Amounts and balances are \
-                       integers in cents; timestamps are RFC 3339 in UTC with six decimals, and are \
-                       to be given back as they came: they are exact to the microsecond."
+        description = "Moves money between accounts, and never twice.\n\n\
+            Amounts and balances are integers in cents; timestamps are RFC 3339 in UTC with six \
+            decimals, and are to be given back as they came: they are exact to the microsecond.\n\n\
+            The examples are requests to the playground that `make run` brings: they can be sent, in \
+            their order.\n\n\
+            With authorization on, a token is a JSON Web Token whose `sub` is the account's id; the \
+            scope `operator` may do everything. With authorization off, no token is needed.\n\n\
+            Where requests are limited, answers carry `RateLimit` and `RateLimit-Policy`."
     ),
     paths(
         payments::send,
@@ -24,12 +42,83 @@ use crate::service::Refusal;
         accounts::get,
         health::live,
         health::ready,
-        error::explain,
+        problem::explain,
         playground::crash,
-        document
-    )
+        document,
+        docs
+    ),
+    components(schemas(Problem)),
+    modifiers(&Bearer)
 )]
 struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Declares a type that stands for some problems among an operation's responses.
+macro_rules! problems {
+    ($name:ident: $($kinds:expr),+ $(,)?) => {
+        pub(super) struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::Response>,
+            > {
+                #[allow(unused_imports)]
+                use crate::http::problem::*;
+                crate::http::openapi::responses(&[$(&$kinds[..]),+].concat())
+            }
+        }
+    };
+}
+pub(super) use problems;
+
+/// A response for each status of these problems, which names its codes and shows one of each.
+pub(super) fn responses(kinds: &[Kind]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
+    for kind in kinds {
+        by_status.entry(kind.status.as_u16()).or_default().push(*kind);
+    }
+    by_status.into_iter().map(|(status, kinds)| (status.to_string(), response(&kinds))).collect()
+}
+
+fn response(kinds: &[Kind]) -> RefOr<Response> {
+    let codes = kinds.iter().map(|kind| kind.code);
+    let code = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.clone()));
+    let schema = AllOfBuilder::new()
+        .item(Ref::from_schema_name("Problem"))
+        .item(ObjectBuilder::new().property("code", code));
+    let examples = kinds.iter().map(|kind| {
+        let value = serde_json::to_value(kind.problem(kind.meaning.to_owned())).ok();
+        (kind.code, ExampleBuilder::new().summary(kind.title).value(value).build())
+    });
+    let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
+    let names: Vec<String> = codes.map(|code| format!("`{code}`")).collect();
+    let mut response = ResponseBuilder::new()
+        .description(names.join(", "))
+        .content("application/problem+json", content);
+    let text = |description| {
+        HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .description(Some(description))
+            .build()
+    };
+    if kinds.iter().all(|kind| kind.retryable) {
+        response = response.header("Retry-After", text("Seconds after which to ask again."));
+    }
+    if kinds.iter().any(|kind| kind.code == problem::UNAUTHENTICATED.code) {
+        response = response.header("WWW-Authenticate", text("What is asked for (RFC 6750)."));
+    }
+    response.build().into()
+}
 
 /// The document as JSON.
 ///
@@ -39,16 +128,64 @@ pub fn openapi() -> serde_json::Result<String> {
     Document::openapi().to_pretty_json()
 }
 
+problems!(DocumentProblems: [RATE_LIMITED]);
+
 /// This document.
 #[utoipa::path(
     get,
     path = "/openapi.json",
     tag = "operation",
-    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
+    responses(
+        (status = 200, description = "OpenAPI 3.1", content_type = "application/json"),
+        DocumentProblems,
+    )
 )]
 pub(super) async fn document() -> Result<HttpResponse, ApiError> {
-    let text = openapi().map_err(|_| Refusal::Internal)?;
+    static TEXT: LazyLock<Option<String>> = LazyLock::new(|| openapi().ok());
+    let text = TEXT.as_deref().ok_or(Refusal::Internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
+}
+
+/// What the page that shows the document may do: nothing but load its own files and call the service.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+                           form-action 'none'; frame-ancestors 'none'";
+
+/// This document, to read and to try.
+#[utoipa::path(
+    get,
+    path = "/docs",
+    tag = "operation",
+    responses(
+        (status = 200, description = "A page.", body = String, content_type = "text/html"),
+        DocumentProblems,
+    )
+)]
+pub(super) async fn docs() -> Result<HttpResponse, ApiError> {
+    docs_file("index.html")
+}
+
+/// A file of that page.
+pub(super) async fn docs_part(path: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    docs_file(if path.is_empty() { "index.html" } else { &path })
+}
+
+fn docs_file(path: &str) -> Result<HttpResponse, ApiError> {
+    static CONFIG: LazyLock<Arc<Config<'static>>> =
+        LazyLock::new(|| Arc::new(Config::from("/openapi.json").persist_authorization(false)));
+    let file =
+        utoipa_swagger_ui::serve(path, Arc::clone(&CONFIG)).map_err(|_| Refusal::Internal)?;
+    let file = file.ok_or(ApiError::NotFound)?;
+    let mut response = HttpResponse::Ok();
+    response.content_type(file.content_type);
+    response.insert_header((CONTENT_SECURITY_POLICY, DOCS_POLICY));
+    response.insert_header((CACHE_CONTROL, "no-cache"));
+    if path == "index.html" {
+        // So that the page works at /docs as well as at /docs/.
+        let text = String::from_utf8_lossy(&file.bytes).replace("\"./", "\"/docs/");
+        return Ok(response.body(text));
+    }
+    Ok(response.body(file.bytes.into_owned()))
 }
 
 /// A payment as one reader sees it.

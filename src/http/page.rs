@@ -4,7 +4,7 @@ use std::path::Path;
 
 use actix_files::Files;
 use actix_web::dev::{ServiceRequest, ServiceResponse, fn_service};
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{Error, ResponseError, guard};
@@ -56,6 +56,9 @@ async fn cached(
     let mut response = next.call(request).await?;
     let is_there = response.status().is_success() || response.status().is_redirection();
     let policy = if is_hashed && is_there { FOR_EVER } else { ASK_FIRST };
-    response.headers_mut().insert(CACHE_CONTROL, policy);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, policy);
+    // What its scripts may do is said in its files, by the build that knows them.
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'"));
     Ok(response)
 }

@@ -7,12 +7,15 @@ use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
+use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
+use super::auth::{By, require};
 use super::body::{ClientTime, Integer, Json, idempotency_key};
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
-use super::openapi::Payment;
-use crate::domain::{AccountId, Amount, Intent, Note};
+use super::openapi::{Payment, problems};
+use super::rate_limit::RateLimits;
+use crate::domain::{AccountId, Amount, Caller, Intent, Note};
 use crate::service::Service;
 use crate::service::payments::{Receipt, Timing};
 
@@ -27,23 +30,54 @@ pub(super) struct SendPayment {
     /// Cents.
     #[schema(value_type = i64, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     amount: Integer,
-    /// The client's own time, as information: RFC 3339, or a Unix time in milliseconds.
-    #[schema(value_type = Option<String>)]
+    #[schema(schema_with = client_time)]
     created_at: Option<ClientTime>,
     /// Visible ASCII; may be in the header `Idempotency-Key` instead. A retry uses the same one.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
-    #[schema(max_length = 280)]
+    #[schema(max_length = 280, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     note: Option<String>,
 }
+
+/// The shape of [`ClientTime`], or null.
+fn client_time() -> Schema {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    // The years 1 to 9999.
+    let unix_ms = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(-62_135_596_800_000_i64))
+        .maximum(Some(253_402_300_799_999_i64));
+    OneOfBuilder::new()
+        .item(text)
+        .item(unix_ms)
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .description(Some(
+            "The client's own time, as information: RFC 3339, or a Unix time in milliseconds.",
+        ))
+        .build()
+        .into()
+}
+
+problems!(SendProblems:
+    WITH_CALLER, WITH_BODY,
+    [KEY_MISSING, FORBIDDEN, ACCOUNT_NOT_FOUND, REQUEST_IN_PROGRESS, ACCOUNT_BUSY],
+    [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
+);
 
 /// Sends money, once for each payer and key.
 #[utoipa::path(
     put,
     path = "/send_payment",
     tag = "payments",
-    params(("Idempotency-Key" = Option<String>, Header, description = "In place of the body's.")),
-    request_body = SendPayment,
+    params(("Idempotency-Key" = Option<String>, Header, description = "In place of the body's.",
+            min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    request_body(content = SendPayment, example = json!({
+        "from": 1, "to": 2, "amount": 500, "created_at": "2026-11-22T12:00:00Z",
+        "idempotency_key": "abc123", "note": "lunch"
+    })),
+    security(("bearer" = [])),
     responses(
         (status = 200, description = "The payment; the same bytes at every retry.", body = Payment,
          headers(
@@ -51,44 +85,42 @@ pub(super) struct SendPayment {
              ("Server-Timing" = String, description = "`queue`, `lock` and `commit` in ms, and the \
                                                        `batch` that it was in."),
          )),
-        (status = 400, description = "`invalid_request`, `idempotency_key_missing`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "`account_not_found`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 408, description = "`request_timeout`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "`request_in_progress`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "`body_too_large`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "`insufficient_funds`, `same_account`, `invalid_amount`, \
-                                      `balance_limit`, `idempotency_key_reused`", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 503, description = "`overloaded`, `account_busy`, `database_unavailable`", body = Problem,
-         content_type = "application/problem+json"),
+        SendProblems,
     )
 )]
 pub(super) async fn send(
+    By(caller): By,
     service: web::Data<Service>,
+    limits: web::Data<RateLimits>,
     request: HttpRequest,
     Json(body): Json<SendPayment>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = service.payments.send(intent(&request, body)?).await;
+    let intent = allowed_intent(caller, &request, body)?;
+    let limit = limits.payer.as_ref();
+    let standing = limit.map(|limit| limit.check(&intent.from())).transpose()?;
+    let answer = service.payments.send(intent).await;
     let mut response = match answer.result {
         Ok(receipt) => paid(receipt),
         Err(refusal) => ApiError::from(refusal).error_response(),
     };
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
+    }
     if let Some(timing) = answer.timing.as_ref().and_then(server_timing) {
         response.headers_mut().insert(SERVER_TIMING, timing);
     }
     Ok(response)
 }
 
-pub(super) fn intent(request: &HttpRequest, body: SendPayment) -> Result<Intent, ApiError> {
+/// What the body asks for, if its caller may.
+pub(super) fn allowed_intent(
+    caller: Caller,
+    request: &HttpRequest,
+    body: SendPayment,
+) -> Result<Intent, ApiError> {
     let from = AccountId::new(body.from.0)?;
     let to = AccountId::new(body.to.0)?;
+    require(caller.may_pay(from, to))?;
     // An empty note says as much as none.
     let note = body.note.filter(|note| !note.is_empty());
     let note = note.map(|note| Note::new("note", note)).transpose()?;

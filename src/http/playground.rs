@@ -4,9 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::auth::By;
 use super::body::Json;
-use super::error::{ApiError, Problem};
-use super::payments::{SendPayment, intent};
+use super::error::ApiError;
+use super::openapi::problems;
+use super::payments::{SendPayment, allowed_intent};
 use crate::service::Service;
 use crate::service::playground::Balances;
 
@@ -34,6 +36,12 @@ impl From<Balances> for BalancesView {
     }
 }
 
+problems!(CrashProblems:
+    WITH_CALLER, WITH_BODY,
+    [KEY_MISSING, FORBIDDEN, NOT_FOUND, ACCOUNT_NOT_FOUND, ACCOUNT_BUSY],
+    [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
+);
+
 /// Makes a payment, and kills its database session before COMMIT.
 ///
 /// Only where the service has a private database to play with. Nothing is paid; the same request can
@@ -42,28 +50,25 @@ impl From<Balances> for BalancesView {
     post,
     path = "/playground/crash",
     tag = "playground",
-    request_body = SendPayment,
+    params(("Idempotency-Key" = Option<String>, Header, description = "In place of the body's.",
+            min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    request_body(content = SendPayment, example = json!({
+        "from": 1, "to": 2, "amount": 500, "idempotency_key": "crash-1"
+    })),
+    security(("bearer" = [])),
     responses(
         (status = 200, description = "The balances before, inside and after.", body = Crash),
-        (status = 400, description = "`invalid_request`, `idempotency_key_missing`",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`: this is no playground; `account_not_found`",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`insufficient_funds`, `same_account`, `invalid_amount`, \
-                                      `balance_limit`; `idempotency_key_reused`, also where the \
-                                      payment was made before",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`account_busy`, `database_unavailable`",
-         body = Problem, content_type = "application/problem+json"),
+        CrashProblems,
     )
 )]
 pub(super) async fn crash(
+    By(caller): By,
     service: web::Data<Service>,
     request: HttpRequest,
     Json(body): Json<SendPayment>,
 ) -> Result<HttpResponse, ApiError> {
     let playground = service.playground.as_ref().ok_or(ApiError::NotFound)?;
-    let crash = playground.crash(&intent(&request, body)?).await?;
+    let crash = playground.crash(&allowed_intent(caller, &request, body)?).await?;
     Ok(HttpResponse::Ok().json(Crash {
         before: crash.before.into(),
         written: crash.written.into(),

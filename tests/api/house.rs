@@ -65,7 +65,7 @@ fn http_never_names_the_database() {
 
 #[test]
 fn only_http_names_actix() {
-    assert_absent(&["config", "telemetry", "local_postgres", "main"], &["actix_web"]);
+    assert_absent(&["auth", "config", "telemetry", "local_postgres", "main"], &["actix_web"]);
 }
 
 #[test]
@@ -88,10 +88,15 @@ fn only_a_writers_session_begins_and_commits() {
 }
 
 #[test]
+fn tokens_are_told_without_the_ledger() {
+    assert_absent(&["auth"], &["sqlx", "crate::db", "crate::service", "crate::http"]);
+}
+
+#[test]
 fn one_file_chooses_status_codes() {
     for (path, text) in module("http") {
         let chooses = text.contains("StatusCode::") || text.contains("S::");
-        let is_the_one = path.ends_with("http/error.rs") || path.ends_with("http/body.rs");
+        let is_the_one = path.ends_with("http/problem.rs") || path.ends_with("http/body.rs");
         assert!(!chooses || is_the_one, "{} chooses a status", path.display());
     }
 }

@@ -1,0 +1,216 @@
+//! Public keys that somebody else publishes (RFC 7517): fetched at the start, again from time to
+//! time, and when a token names one that is not known, but not often.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use reqwest::{Client, Url};
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Key;
+use crate::config::{self, SignatureAlgorithm};
+
+const BYTES_MAX: usize = 1 << 20;
+
+/// Requests that may wait for keys to be fetched; one more is told that its key is not known.
+const WAITING_MAX: usize = 1_024;
+
+/// The keys that are known now.
+pub(super) struct Jwks {
+    keys: watch::Receiver<Arc<[Named]>>,
+    wanted: mpsc::Sender<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Named {
+    kid: Option<String>,
+    key: Arc<Key>,
+}
+
+impl Jwks {
+    /// Fetches the keys, and starts to keep them current.
+    pub async fn start(url: &str, settings: &config::Auth) -> Result<Self> {
+        let source = Source::new(url, settings)?;
+        let (publish, keys) = watch::channel(source.fetch().await?);
+        let (wanted, wants) = mpsc::channel(WAITING_MAX);
+        let task = tokio::spawn(keep_current(source, publish, wants));
+        Ok(Self { keys, wanted, task })
+    }
+
+    /// The key of this id, or the only one where a token names none.
+    pub async fn find(&self, kid: Option<&str>) -> Option<Arc<Key>> {
+        if let Some(key) = self.known(kid) {
+            return Some(key);
+        }
+        kid?;
+        let (fetched, when_fetched) = oneshot::channel();
+        self.wanted.try_send(fetched).ok()?;
+        when_fetched.await.ok()?;
+        self.known(kid)
+    }
+
+    fn known(&self, kid: Option<&str>) -> Option<Arc<Key>> {
+        let keys = self.keys.borrow();
+        let found = match kid {
+            Some(_) => keys.iter().find(|named| named.kid.as_deref() == kid),
+            None if keys.len() == 1 => keys.first(),
+            None => None,
+        };
+        found.map(|named| Arc::clone(&named.key))
+    }
+}
+
+impl Drop for Jwks {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep_current(
+    source: Source,
+    publish: watch::Sender<Arc<[Named]>>,
+    mut wants: mpsc::Receiver<oneshot::Sender<()>>,
+) {
+    let mut fetched_at = Instant::now();
+    let refresh = seconds(source.settings.jwks_refresh_seconds);
+    let pause = seconds(source.settings.jwks_pause_seconds);
+    let mut ticks = tokio::time::interval_at(fetched_at + refresh, refresh);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let asked = tokio::select! {
+            _ = ticks.tick() => None,
+            Some(asked) = wants.recv() => Some(asked),
+            else => return,
+        };
+        if asked.is_none() || fetched_at.elapsed() >= pause {
+            match source.fetch().await {
+                Ok(keys) => drop(publish.send(keys)),
+                Err(error) => {
+                    tracing::warn!("auth.jwks_url: {error:#}; the keys from before stay in use");
+                }
+            }
+            fetched_at = Instant::now();
+        }
+        if let Some(asked) = asked {
+            // It may have gone away meanwhile.
+            let _ = asked.send(());
+        }
+    }
+}
+
+fn seconds(setting: std::num::NonZeroU32) -> Duration {
+    Duration::from_secs(setting.get().into())
+}
+
+struct Source {
+    place: Place,
+    settings: config::Auth,
+}
+
+enum Place {
+    File(PathBuf),
+    Url(Client, Url),
+}
+
+/// Members are read one by one: a key of a type that is not known is ignored (RFC 7517, section 5).
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<serde_json::Value>,
+}
+
+impl Source {
+    fn new(url: &str, settings: &config::Auth) -> Result<Self> {
+        let url = Url::parse(url).context("it is no URL")?;
+        let place = match url.scheme() {
+            "file" => match url.to_file_path() {
+                Ok(path) => Place::File(path),
+                Err(()) => bail!("a file's URL has three slashes and an absolute path"),
+            },
+            "https" => Place::Url(client(settings)?, url),
+            "http" if is_loopback(&url) => Place::Url(client(settings)?, url),
+            _ => bail!(
+                "keys come from a file:, an https:, or (on this machine alone) an http: URL, so \
+                 that nobody on the way can replace them"
+            ),
+        };
+        Ok(Self { place, settings: settings.clone() })
+    }
+
+    async fn fetch(&self) -> Result<Arc<[Named]>> {
+        let bytes = match &self.place {
+            Place::File(path) => tokio::fs::read(path)
+                .await
+                .with_context(|| format!("{} cannot be read", path.display()))?,
+            Place::Url(client, url) => download(client, url.clone()).await?,
+        };
+        let document: Document = serde_json::from_slice(&bytes).context("it is no key set")?;
+        let jwks = document.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
+        let keys: Arc<[Named]> = jwks.filter_map(|jwk| self.usable(&jwk)).collect();
+        if keys.is_empty() {
+            bail!("it has no key for auth.algorithms");
+        }
+        Ok(keys)
+    }
+
+    /// A key for one of the algorithms that are accepted. Its own type says which: a key is used for
+    /// one algorithm only (RFC 8725, section 3.1).
+    fn usable(&self, jwk: &Jwk) -> Option<Named> {
+        if jwk.common.public_key_use.as_ref().is_some_and(|it| *it != PublicKeyUse::Signature) {
+            return None;
+        }
+        let accepted = &self.settings.algorithms;
+        let algorithm = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => SignatureAlgorithm::Rs256,
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                SignatureAlgorithm::Es256
+            }
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+                SignatureAlgorithm::EdDsa
+            }
+            _ => return None,
+        };
+        if !accepted.is_empty() && !accepted.contains(&algorithm) {
+            return None;
+        }
+        let algorithm = Algorithm::from(algorithm);
+        let says = jwk.common.key_algorithm;
+        if says.is_some_and(|says| says.to_string() != format!("{algorithm:?}")) {
+            return None;
+        }
+        let key = Key::new(DecodingKey::from_jwk(jwk).ok()?, algorithm, &self.settings);
+        Some(Named { kid: jwk.common.key_id.clone(), key: Arc::new(key) })
+    }
+}
+
+fn client(settings: &config::Auth) -> Result<Client> {
+    let timeout = Duration::from_millis(settings.jwks_timeout_ms.get().into());
+    let client = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+    Ok(client.build()?)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse();
+    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+async fn download(client: &Client, url: Url) -> Result<Vec<u8>> {
+    let mut response = client.get(url).send().await?.error_for_status()?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > BYTES_MAX {
+            bail!("it has more than {BYTES_MAX} bytes");
+        }
+    }
+    Ok(bytes)
+}

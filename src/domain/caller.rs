@@ -1,0 +1,51 @@
+use super::{AccountId, Payment};
+
+/// Who asks, and so what he may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Does everything, for anybody; alone opens accounts and moves money into and out of the
+    /// ledger.
+    Operator,
+    /// Sends from, and reads, the one account that is his.
+    Holder(AccountId),
+}
+
+impl Caller {
+    #[must_use]
+    pub fn may_open_accounts(self) -> bool {
+        self == Self::Operator
+    }
+
+    /// Whether he may send money of `from`'s to `to`.
+    #[must_use]
+    pub fn may_pay(self, from: AccountId, to: AccountId) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Holder(id) => id == from && !from.is_bank() && !to.is_bank(),
+        }
+    }
+
+    /// Whether he may read the account's balance and history, should there be such an account.
+    #[must_use]
+    pub fn may_read(self, account: AccountId) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Holder(id) => id == account,
+        }
+    }
+
+    /// Whether he is to know that the payment exists.
+    #[must_use]
+    pub fn may_see(self, payment: &Payment) -> bool {
+        self.may_read(payment.from) || self.may_read(payment.to)
+    }
+
+    /// The account whose balances he sees.
+    #[must_use]
+    pub fn account(self) -> Option<AccountId> {
+        match self {
+            Self::Operator => None,
+            Self::Holder(id) => Some(id),
+        }
+    }
+}

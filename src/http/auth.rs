@@ -1,0 +1,40 @@
+//! Who sent a request.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{FromRequest, HttpRequest, web};
+
+use super::error::ApiError;
+use crate::auth::{Auth, Unauthenticated};
+use crate::domain::Caller;
+use crate::service::Refusal;
+
+/// The caller of a handler that has this among its parameters; it comes first, so that nothing is
+/// read from somebody who is not known.
+pub(super) struct By(pub Caller);
+
+impl FromRequest for By {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let auth = request.app_data::<web::Data<Auth>>().ok_or(Refusal::Internal)?;
+            let mut headers = request.headers().get_all(AUTHORIZATION);
+            let header = headers.next().map(|value| value.as_bytes());
+            if headers.next().is_some() {
+                return Err(Unauthenticated::Refused("There is more than one.").into());
+            }
+            Ok(Self(auth.caller(header).await?))
+        })
+    }
+}
+
+/// Ends a request that its caller may not make.
+pub(super) fn require(is_allowed: bool) -> Result<(), ApiError> {
+    if is_allowed { Ok(()) } else { Err(ApiError::Forbidden) }
+}

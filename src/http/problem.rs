@@ -1,0 +1,169 @@
+//! The catalogue of problems (RFC 9457): the only place where status codes are chosen.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use super::openapi::problems;
+
+/// A kind of problem: what is the same each time that it happens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub title: &'static str,
+    /// Whether the same request can succeed when it is sent again, unchanged.
+    pub retryable: bool,
+    /// What has happened, and what to do about it.
+    pub meaning: &'static str,
+}
+
+const RETRYABLE: bool = true;
+const FINAL: bool = false;
+
+/// Declares a constant for each kind, and `ALL`.
+macro_rules! catalogue {
+    ($($name:ident: $status:ident, $code:literal, $retryable:ident, $title:literal, $meaning:literal;)+) => {
+        $(pub(super) const $name: Kind = Kind {
+            status: StatusCode::$status,
+            code: $code,
+            title: $title,
+            retryable: $retryable,
+            meaning: $meaning,
+        };)+
+        const ALL: &[Kind] = &[$($name),+];
+    };
+}
+
+catalogue! {
+    INVALID_REQUEST: BAD_REQUEST, "invalid_request", FINAL, "The request is malformed",
+        "A field, a parameter or the body is not what this path takes; the detail says which. \
+         Nothing was done. Unknown fields and parameters are refused, too.";
+    KEY_MISSING: BAD_REQUEST, "idempotency_key_missing", FINAL, "The idempotency key is missing",
+        "A payment needs a key of its own, in idempotency_key or in the header Idempotency-Key, so \
+         that a retry does not pay twice. Make it before the first try and keep it for retries.";
+    UNAUTHENTICATED: UNAUTHORIZED, "unauthenticated", FINAL, "It is not known who asks",
+        "The request has no token, or one that is refused: expired, not yet valid, not signed by the \
+         issuer, or made for somebody else. Get a new one and send the request again; a payment \
+         with the same idempotency key.";
+    FORBIDDEN: FORBIDDEN, "forbidden", FINAL, "The token does not allow this",
+        "Everybody may send from and read one's own account only; opening accounts, and payments from \
+         or to account 0, are for operators. The answer is the same whether or not there is such an \
+         account.";
+    NOT_FOUND: NOT_FOUND, "not_found", FINAL, "Nothing is here",
+        "There is nothing at this path. GET /openapi.json lists all of them.";
+    ACCOUNT_NOT_FOUND: NOT_FOUND, "account_not_found", FINAL, "The account does not exist",
+        "No account has this id. Nothing was done.";
+    PAYMENT_NOT_FOUND: NOT_FOUND, "payment_not_found", FINAL, "The payment does not exist",
+        "No payment has this id, or it is one between others.";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", FINAL, "The method is not allowed",
+        "The header Allow lists the methods that this path takes.";
+    REQUEST_TIMEOUT: REQUEST_TIMEOUT, "request_timeout", RETRYABLE, "The request was too slow",
+        "The body did not arrive in time. Nothing was done.";
+    REQUEST_IN_PROGRESS: CONFLICT, "request_in_progress", RETRYABLE, "The same request is under way",
+        "Another request with this idempotency key had no outcome yet when the time was over. Ask \
+         again with the same key.";
+    ACCOUNT_EXISTS: CONFLICT, "account_exists", FINAL, "The account exists already",
+        "The id that was asked for is taken. Ask for another, or leave it out.";
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", FINAL, "The body is too large",
+        "The body has more bytes than the service takes. Nothing was done.";
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", FINAL,
+        "The body is not JSON",
+        "Send JSON, with the header Content-Type: application/json.";
+    INSUFFICIENT_FUNDS: UNPROCESSABLE_ENTITY, "insufficient_funds", FINAL, "Insufficient funds",
+        "The payer has less than the amount. Nothing was paid. The same request, with the same key, \
+         runs again when it is sent again, and can succeed once there is money.";
+    SAME_ACCOUNT: UNPROCESSABLE_ENTITY, "same_account", FINAL, "Payer and payee are the same",
+        "Nobody pays himself.";
+    INVALID_AMOUNT: UNPROCESSABLE_ENTITY, "invalid_amount", FINAL, "The amount is not possible",
+        "An amount is an integer of cents, from 1 to 9007199254740991.";
+    BALANCE_LIMIT: UNPROCESSABLE_ENTITY, "balance_limit", FINAL, "A balance would pass its limit",
+        "A balance has at most 9007199254740991 cents, so that every program reads it exactly. Nothing \
+         was paid.";
+    KEY_REUSED: UNPROCESSABLE_ENTITY, "idempotency_key_reused", FINAL,
+        "The idempotency key belongs to another request",
+        "The key was used for a request that asked for something else: another payee, amount or note. \
+         A retry is sent unchanged; a new payment needs a new key.";
+    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", RETRYABLE, "Too many requests",
+        "The payer or the address has used up what it may ask for. Nothing was done. Retry-After says \
+         in how many seconds the next request is due, RateLimit-Policy what is allowed.";
+    INTERNAL: INTERNAL_SERVER_ERROR, "internal", FINAL, "The service failed",
+        "A fault of the service, which its operator was told. Nothing was done for this request.";
+    OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", RETRYABLE, "The service is overloaded",
+        "More is waiting than can be done in time. Nothing was done for this request.";
+    ACCOUNT_BUSY: SERVICE_UNAVAILABLE, "account_busy", RETRYABLE, "The account is busy",
+        "Somebody else has held the account for as long as the request could wait. Nothing was done.";
+    DATABASE_UNAVAILABLE: SERVICE_UNAVAILABLE, "database_unavailable", RETRYABLE,
+        "The database is not available",
+        "The database does not answer, so it may not be known whether the request was done. Sending \
+         it again with the same idempotency key is safe: nothing is done twice.";
+}
+
+/// What every request with a caller can meet.
+pub(super) const WITH_CALLER: &[Kind] =
+    &[UNAUTHENTICATED, RATE_LIMITED, INTERNAL, OVERLOADED, DATABASE_UNAVAILABLE];
+
+/// What every request with a body can meet.
+pub(super) const WITH_BODY: &[Kind] =
+    &[INVALID_REQUEST, REQUEST_TIMEOUT, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
+
+/// RFC 9457, with two members of our own.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// A page that explains it.
+    #[schema(format = "uri-reference")]
+    r#type: String,
+    #[schema(value_type = String)]
+    title: &'static str,
+    status: u16,
+    detail: String,
+    /// Stable: programs decide by it.
+    #[schema(value_type = String)]
+    code: &'static str,
+    /// Whether the same request can succeed when it is sent again, unchanged.
+    retryable: bool,
+}
+
+impl Kind {
+    /// The body of an answer.
+    pub fn problem(self, detail: String) -> Problem {
+        let Self { status, code, title, retryable, .. } = self;
+        let r#type = format!("/problems/{code}");
+        Problem { r#type, title, status: status.as_u16(), detail, code, retryable }
+    }
+}
+
+problems!(ExplainProblems: [NOT_FOUND, RATE_LIMITED]);
+
+/// What the `type` of a problem points to.
+#[utoipa::path(
+    get,
+    path = "/problems/{code}",
+    tag = "operation",
+    params(("code" = String, Path, description = "A problem's `code`.", example = "insufficient_funds")),
+    responses(
+        (status = 200, description = "A page that explains it.", body = String, content_type = "text/html"),
+        ExplainProblems,
+    )
+)]
+pub(super) async fn explain(code: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    let kind = ALL.iter().find(|kind| kind.code == *code).ok_or(ApiError::NotFound)?;
+    let Kind { status, code, title, retryable, meaning } = kind;
+    let retry = if *retryable {
+        "It is worth while to send the same request again, with the same idempotency key, after the \
+         seconds of Retry-After."
+    } else {
+        "Sending the same request again will not help as long as nothing else changes."
+    };
+    // Nothing in it comes from a request.
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{code}</title>\n\
+         <h1>{title}</h1>\n<p><code>{code}</code>, status {}\n<p>{meaning}\n<p>{retry}\n\
+         <p><a href=\"/docs\">The API's document</a>\n</html>\n",
+        status.as_u16()
+    );
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
+}
