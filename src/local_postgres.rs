@@ -9,13 +9,14 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Database, Settings};
 use crate::db::Target;
+use crate::db::migrate::PRIVATE_ROLE;
 
 /// The database, and the server under it where that is ours.
 pub struct Ledger {
     /// For the service.
     pub target: Target,
-    /// For migrations.
-    pub migrate: Target,
+    /// For migrations and audits: of the role that owns the tables, where it is another one.
+    pub owner: Target,
     /// `None` with `DATABASE_URL`.
     pub server: Option<LocalPostgres>,
 }
@@ -27,8 +28,9 @@ impl Ledger {
     /// A malformed URL, or a Postgres that cannot be had.
     pub fn open(settings: &Settings) -> Result<Self> {
         let Database { url, migrate_url, .. } = &settings.database;
-        let (url, server) = if let Some(url) = url {
-            (url.expose_secret().to_owned(), None)
+        let (url, owner_url, server) = if let Some(url) = url {
+            let owner_url = migrate_url.as_ref().unwrap_or(url).expose_secret().to_owned();
+            (url.expose_secret().to_owned(), owner_url, None)
         } else {
             let source = match settings.database.local_binaries.as_str() {
                 "auto" => Source::Auto,
@@ -37,15 +39,11 @@ impl Ledger {
             };
             let server = LocalPostgres::start(&settings.data_dir, &source, Purpose::Playground)
                 .context("the private Postgres cannot be started")?;
-            (server.url(), Some(server))
+            (server.url_as(PRIVATE_ROLE), server.url(), Some(server))
         };
         let target = target(settings, &url).context("DATABASE_URL (database.url) is wrong")?;
-        let migrate = match migrate_url {
-            Some(url) => self::target(settings, url.expose_secret())
-                .context("database.migrate_url is wrong")?,
-            None => target.clone(),
-        };
-        Ok(Self { target, migrate, server })
+        let owner = self::target(settings, &owner_url).context("database.migrate_url is wrong")?;
+        Ok(Self { target, owner, server })
     }
 
     /// Stops the server, where it is ours and nobody else uses it.

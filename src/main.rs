@@ -99,8 +99,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let code = runtime.block_on(async {
         match command {
             Command::Serve => serve(&settings, &ledger).await.map(|()| ExitCode::SUCCESS),
-            Command::Migrate => migrate(&ledger.migrate).await.map(|()| ExitCode::SUCCESS),
-            Command::Audit { json } => audit(&ledger.target, json).await,
+            Command::Migrate => migrate(&ledger).await.map(|()| ExitCode::SUCCESS),
+            Command::Audit { json } => audit(&ledger.owner, json).await,
             // These need no database: they were done above.
             Command::Openapi | Command::Token { .. } => Ok(ExitCode::SUCCESS),
         }
@@ -109,9 +109,20 @@ fn run(cli: Cli) -> Result<ExitCode> {
     Ok(code)
 }
 
-async fn migrate(target: &db::Target) -> Result<()> {
-    let mut conn = connect(target).await?;
-    db::migrate::run(&mut conn).await.context("the schema cannot be migrated")
+/// Brings the schema up to date, and gives the service's role, where it is another one than the
+/// owner's, what it needs.
+async fn migrate(ledger: &Ledger) -> Result<()> {
+    let mut conn = connect(&ledger.owner).await?;
+    db::migrate::run(&mut conn).await.context("the schema cannot be migrated")?;
+    if ledger.server.is_some() {
+        db::migrate::make_private_role(&mut conn).await?;
+    }
+    let role = ledger.target.role();
+    if role != ledger.owner.role() {
+        let granted = db::migrate::grant(&mut conn, role).await;
+        granted.with_context(|| format!("the role {role} cannot be given its rights"))?;
+    }
+    Ok(())
 }
 
 async fn connect(target: &db::Target) -> Result<db::PgConnection> {
@@ -139,7 +150,7 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let auth = Auth::start(&settings.auth).await?;
     if settings.database.migrate_on_start {
-        migrate(&ledger.migrate).await?;
+        migrate(ledger).await?;
     } else {
         connect(&ledger.target).await?;
     }

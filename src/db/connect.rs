@@ -57,6 +57,12 @@ impl Target {
         Ok(Self { options, connect_timeout, statement_timeout_ms, lock_timeout_ms })
     }
 
+    /// The role of its sessions.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        self.options.get_username()
+    }
+
     fn options(&self, purpose: Purpose) -> PgConnectOptions {
         let statement_timeout = self.statement_timeout_ms.to_string();
         let lock_timeout = self.lock_timeout_ms.to_string();

@@ -19,6 +19,36 @@ pub async fn run(conn: &mut PgConnection) -> Result<(), MigrateError> {
     MIGRATOR.run(conn).await
 }
 
+/// The role that the service has on its private Postgres.
+pub const PRIVATE_ROLE: &str = "payonce_service";
+
+/// Makes [`PRIVATE_ROLE`] where it is not there. It has no password: a private Postgres is reached
+/// through a socket that nobody else can open.
+///
+/// # Errors
+/// The database's.
+pub async fn make_private_role(conn: &mut PgConnection) -> Result<(), Error> {
+    let make = sqlx::query!(
+        "DO $$ BEGIN
+             CREATE ROLE payonce_service LOGIN;
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+         END $$"
+    );
+    make.execute(conn).await?;
+    Ok(())
+}
+
+/// Gives a role what the service needs, and nothing else.
+///
+/// # Errors
+/// There is no such role, or it is not ours to decide.
+pub async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Error> {
+    sqlx::query!("SELECT grant_rights_of_the_service($1::text::name)::text AS granted", role)
+        .fetch_one(conn)
+        .await?;
+    Ok(())
+}
+
 /// The server's version, as in 150018 for 15.18.
 ///
 /// # Errors

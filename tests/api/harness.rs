@@ -32,8 +32,12 @@ fn server_url() -> String {
 /// A database of this test's own.
 #[derive(Clone)]
 pub struct Database {
+    /// Of the role that owns everything in it.
     pub url: String,
 }
+
+/// The role that the service has in the tests: one with no more rights than it needs.
+pub const SERVICE_ROLE: &str = "service_of_the_tests";
 
 impl Database {
     /// A migrated ledger, empty but for the bank.
@@ -43,6 +47,7 @@ impl Database {
         TEMPLATE
             .get_or_init(async || {
                 let template = Self::create("template_ledger", "template0").await;
+                template.execute(&format!("CREATE ROLE {SERVICE_ROLE} LOGIN")).await;
                 let mut command = command(&template);
                 let output = command.arg("migrate").output().unwrap();
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -59,6 +64,11 @@ impl Database {
         let sql = format!("CREATE DATABASE {name} TEMPLATE {template}");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
         Self { url: url.replacen("/payonce?", &format!("/{name}?"), 1) }
+    }
+
+    /// The URL with which the service is started.
+    pub fn service_url(&self) -> String {
+        self.url.replacen("user=payonce", &format!("user={SERVICE_ROLE}"), 1)
     }
 
     /// A session beside the service's.
@@ -154,10 +164,11 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         .unwrap_or_else(|_| panic!("never came true: {what}"));
 }
 
-/// The program, with no setting but the database's.
+/// The program, with no settings but the database's.
 pub fn command(database: &Database) -> Command {
     let mut command = bare_command();
-    command.env("DATABASE_URL", &database.url);
+    command.env("DATABASE_URL", database.service_url());
+    command.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url);
     command
 }
 

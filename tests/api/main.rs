@@ -30,4 +30,5 @@ mod openapi;
 mod page;
 mod plans;
 mod playground;
+mod rights;
 mod startup;

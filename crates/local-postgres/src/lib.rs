@@ -112,11 +112,18 @@ impl LocalPostgres {
         self.binaries.version()
     }
 
-    /// A connection URL over the Unix socket, for libpq and sqlx alike.
+    /// A connection URL over the Unix socket, for libpq and sqlx alike; of the role that owns
+    /// everything.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_as(ROLE)
+    }
+
+    /// The same for a role that was made there.
+    #[must_use]
+    pub fn url_as(&self, role: &str) -> String {
         let host = percent_encode(&self.socket_dir.to_string_lossy());
-        format!("postgres:///{ROLE}?host={host}&user={ROLE}")
+        format!("postgres:///{ROLE}?host={host}&user={role}")
     }
 
     /// Stops the server unless another process still uses it.

@@ -1,0 +1,93 @@
+//! The service's role in the database has the rights that it needs, and no other. (All tests run with
+//! such a role, so what it needs is tested everywhere.)
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::harness::{App, Database, Home, command};
+
+/// SQLSTATE of a right that one does not have.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+async fn assert_harmless(url: &str) {
+    let mut conn = PgConnection::connect(url).await.unwrap();
+    for sql in [
+        "UPDATE payments SET amount = amount",
+        "UPDATE payments SET note = NULL",
+        "DELETE FROM payments",
+        "TRUNCATE payments",
+        "SELECT FROM payments FOR UPDATE",
+        "DELETE FROM accounts",
+        "TRUNCATE accounts",
+        "UPDATE accounts SET id = id",
+        "UPDATE accounts SET name = 'x'",
+        "UPDATE accounts SET created_at = now()",
+        "DELETE FROM idempotency_keys",
+        "DELETE FROM account_idempotency_keys",
+        "UPDATE account_idempotency_keys SET fingerprint = fingerprint",
+        "ALTER TABLE accounts DROP CONSTRAINT accounts_balance_floor",
+        "ALTER TABLE accounts DISABLE TRIGGER accounts_stay",
+        "ALTER TABLE payments ADD COLUMN more text",
+        "DROP TABLE payments",
+        "DROP INDEX payments_sent",
+        "DROP TRIGGER accounts_stay ON accounts",
+        "DROP FUNCTION refuse_to_remove_accounts",
+        "CREATE TABLE mine (id int)",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "UPDATE _sqlx_migrations SET success = false",
+        "CREATE ROLE another",
+        "SET ROLE payonce",
+    ] {
+        let refused = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap_err();
+        let code = refused.as_database_error().and_then(|error| error.code().map(String::from));
+        assert_eq!(code.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{sql}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_service_can_change_neither_the_schema_nor_a_payment() {
+    let database = Database::new().await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 10, "k").await.assert_paid();
+    assert_harmless(&database.service_url()).await;
+    database.assert_sound();
+}
+
+#[tokio::test]
+async fn rights_that_somebody_gave_besides_are_taken_away_by_the_next_migration() {
+    let database = Database::new().await;
+    let role = crate::harness::SERVICE_ROLE;
+    database.execute(&format!("GRANT ALL ON payments, accounts TO {role}")).await;
+    assert!(command(&database).arg("migrate").status().unwrap().success());
+    assert_harmless(&database.service_url()).await;
+}
+
+#[tokio::test]
+async fn on_its_private_postgres_the_service_has_such_a_role_too() {
+    let home = Home::new();
+    let app = home.start();
+    app.pay(1, 2, 500, "k").await.assert_paid();
+    let socket = home.data_dir().join("socket");
+    let url = |role| format!("postgres:///payonce?host={}&user={role}", socket.display());
+    assert_harmless(&url("payonce_service")).await;
+
+    let mut owner = PgConnection::connect(&url("payonce")).await.unwrap();
+    let roles: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name LIKE 'payonce %'",
+    )
+    .fetch_all(&mut owner)
+    .await
+    .unwrap();
+    assert_eq!(roles, ["payonce_service"]);
+}
+
+#[tokio::test]
+async fn a_role_that_is_not_there_stops_the_migration_and_is_named() {
+    let database = Database::new().await;
+    let mut migrate = command(&database);
+    migrate.env("DATABASE_URL", database.url.replacen("user=payonce", "user=nobody_here", 1));
+    let output = migrate.arg("migrate").output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("nobody_here"), "{told}");
+}
