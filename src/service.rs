@@ -132,7 +132,7 @@ impl Service {
         // overload, not as a database that does not answer.
         let wait_max = limits.read_timeout.div_f32(2.0);
         let pool = db::pool(target.clone(), limits.readers_max, wait_max)?;
-        let readers = Readers::new(pool, limits.read_timeout);
+        let readers = Readers::new(pool, limits.queue_max, limits.read_timeout);
         let service = Self {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),

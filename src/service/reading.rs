@@ -9,12 +9,14 @@ use crate::db::{Error, Kind, PgConnection, Pool};
 #[derive(Clone)]
 pub(super) struct Readers {
     pool: Pool,
+    waiting_max: usize,
     timeout: Duration,
 }
 
 impl Readers {
-    pub fn new(pool: Pool, timeout: Duration) -> Self {
-        Self { pool, timeout }
+    /// At most `waiting_max` reads wait for a session; one more is refused at once.
+    pub fn new(pool: Pool, waiting_max: usize, timeout: Duration) -> Self {
+        Self { pool, waiting_max, timeout }
     }
 
     /// Runs `read`, and once more on a new session where the first turns out to be dead: reading
@@ -43,6 +45,9 @@ impl Readers {
         &self,
         read: &impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Failed> {
+        if self.pool.status().waiting >= self.waiting_max {
+            return Err(Failed::NoSession);
+        }
         let mut session = Lease(Some(self.pool.get().await.map_err(Failed::from)?));
         let conn = session.0.as_deref_mut().ok_or(Failed::NoSession)?;
         let result = read(conn).await;
@@ -73,7 +78,7 @@ impl Drop for Lease {
 
 enum Failed {
     Statement(Error),
-    /// All sessions were in use for as long as a read may wait.
+    /// All sessions were in use for as long as a read may wait, or too many reads wait already.
     NoSession,
 }
 

@@ -24,6 +24,7 @@ mod pagination;
 
 mod accounts;
 mod audit;
+mod auth;
 mod errors;
 mod house;
 mod openapi;
