@@ -209,9 +209,10 @@ fn default_headers(origins: &[String]) -> DefaultHeaders {
         .add((headers::TIMING_ALLOW_ORIGIN, origins.join(", ")))
 }
 
-/// The kernel closes a connection whose client does not take what it asked for (tcp(7)): the web
-/// framework would keep it for as long as the client likes.
+/// Linux gives up a connection whose client does not take what it asked for (`TCP_USER_TIMEOUT`,
+/// tcp(7)): the web framework would keep it for as long as the client likes.
 fn give_up_on_slow_readers(connection: &dyn Any, write_timeout_ms: u32) {
+    #[cfg(target_os = "linux")]
     if let Some(connection) = connection.downcast_ref::<TcpStream>()
         && let Err(error) = sockopt::set_tcp_user_timeout(connection, write_timeout_ms)
     {

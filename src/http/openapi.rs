@@ -72,7 +72,6 @@ macro_rules! problems {
                 String,
                 utoipa::openapi::RefOr<utoipa::openapi::Response>,
             > {
-                #[allow(unused_imports)]
                 use crate::http::problem::*;
                 crate::http::openapi::responses(&[$(&$kinds[..]),+].concat())
             }

@@ -27,6 +27,7 @@ mod audit;
 mod auth;
 mod errors;
 mod house;
+mod limits;
 mod openapi;
 mod page;
 mod plans;

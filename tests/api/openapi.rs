@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, App, bare_command};
+use crate::harness::{Answer, App, Home, bare_command};
 
 fn printed() -> Value {
     let output = bare_command().arg("openapi").output().unwrap();
@@ -59,4 +59,120 @@ async fn answers_have_the_members_that_their_schemas_list() {
     assert_shape(&app.get("/accounts").await.json[0], "NamedAccount");
     assert_shape(&app.get("/health/live").await.json, "Health");
     assert_shape(&app.get("/nowhere").await.json, "Problem");
+}
+
+#[tokio::test]
+async fn the_examples_can_be_sent_as_they_are() {
+    let home = Home::new();
+    let app = home.start();
+    let document = printed();
+    let paths = document["paths"].as_object().unwrap();
+    let mut operations: Vec<(&String, &String, &Value)> = paths
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().iter().map(move |(method, it)| (method, path, it))
+        })
+        .collect();
+    // A payment is made before it is read.
+    operations.sort_by_key(|(method, ..)| *method != "put");
+    for (method, path, operation) in operations {
+        let mut path = path.clone();
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let example = &parameter["example"];
+            if parameter["in"] == "path" {
+                let name = parameter["name"].as_str().unwrap();
+                let text = example.as_str().map_or(example.to_string(), str::to_owned);
+                path = path.replace(&format!("{{{name}}}"), &text);
+            }
+        }
+        let mut request = app.request(&method.to_uppercase(), &path);
+        let body = &operation["requestBody"]["content"]["application/json"]["example"];
+        assert_eq!(body.is_null(), operation["requestBody"].is_null(), "{method} {path}");
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        let answer = Answer::of(request).await;
+        let success = operation["responses"].as_object().unwrap().keys().next().unwrap();
+        assert_eq!(&answer.status.to_string(), success, "{method} {path}: {}", answer.text);
+    }
+}
+
+/// Every code of the document, with the status that it has.
+fn codes(document: &Value) -> BTreeSet<(String, String)> {
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|methods| methods.as_object().unwrap().values());
+    let responses = operations.flat_map(|operation| operation["responses"].as_object().unwrap());
+    let mut codes = BTreeSet::new();
+    for (status, response) in responses {
+        let schema = &response["content"]["application/problem+json"]["schema"];
+        for code in
+            schema["allOf"][1]["properties"]["code"]["enum"].as_array().into_iter().flatten()
+        {
+            codes.insert((status.clone(), code.as_str().unwrap().to_owned()));
+        }
+    }
+    codes
+}
+
+#[tokio::test]
+async fn the_document_names_the_codes_of_the_contract_and_each_has_a_page() {
+    let app = App::start().await;
+    let codes = codes(&printed());
+    let named = |status: &str| -> Vec<&str> {
+        codes.iter().filter(|(of, _)| of == status).map(|(_, code)| &**code).collect()
+    };
+    assert_eq!(named("400"), ["idempotency_key_missing", "invalid_request"]);
+    assert_eq!(named("401"), ["unauthenticated"]);
+    assert_eq!(named("403"), ["forbidden"]);
+    assert_eq!(named("404"), ["account_not_found", "not_found", "payment_not_found"]);
+    assert_eq!(named("408"), ["request_timeout"]);
+    assert_eq!(named("409"), ["account_exists", "request_in_progress"]);
+    assert_eq!(named("413"), ["body_too_large"]);
+    assert_eq!(named("415"), ["unsupported_media_type"]);
+    let unprocessable = [
+        "balance_limit",
+        "idempotency_key_reused",
+        "insufficient_funds",
+        "invalid_amount",
+        "same_account",
+    ];
+    assert_eq!(named("422"), unprocessable);
+    assert_eq!(named("429"), ["rate_limited"]);
+    assert_eq!(named("500"), ["internal"]);
+    assert_eq!(named("503"), ["account_busy", "database_unavailable", "overloaded"]);
+    // The document lists what an operation answers; this is what an unknown method of a path gets.
+    for code in codes.iter().map(|(_, code)| &**code).chain(["method_not_allowed"]) {
+        let page = app.get(&format!("/problems/{code}")).await;
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, Some("text/html; charset=utf-8"))
+        );
+        assert!(page.text.contains(&format!("<code>{code}</code>")), "{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn the_document_can_be_read_in_a_browser_with_nothing_from_elsewhere() {
+    let app = App::start().await;
+    for path in ["/docs", "/docs/"] {
+        let page = app.get(path).await;
+        assert_eq!(page.status, 200);
+        assert!(page.text.contains("swagger-ui"), "{}", page.text);
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+        let parts: Vec<&str> = page
+            .text
+            .split(['"', '\''])
+            .filter(|text| {
+                text.starts_with("/docs/") || text.starts_with("//") || text.contains("://")
+            })
+            .collect();
+        assert!(parts.len() >= 4, "{parts:?}");
+        for part in parts {
+            assert_eq!(app.get(part).await.status, 200, "{part}");
+        }
+    }
+    let settings = app.get("/docs/swagger-initializer.js").await;
+    assert!(settings.text.contains("\"/openapi.json\""), "{}", settings.text);
+    app.get("/docs/none.js").await.assert_problem(404, "not_found");
 }
