@@ -4,6 +4,7 @@
 unexport SQLX_OFFLINE SQLX_OFFLINE_DIR
 
 TEST ?=
+SEED ?=
 
 .PHONY: help
 help: ## Lists the targets.
@@ -26,6 +27,11 @@ test: ## Runs all tests on a Postgres of their own. TEST=name runs those of Rust
 test-page: ## Runs the tests of the page alone, in Chromium.
 	cargo build --locked --bin payonce
 	scripts/test-page
+
+.PHONY: fuzz
+fuzz: ## Sends requests made of the API document, and checks the answers against it. SEED=1 repeats them.
+	cargo build --locked --bin payonce
+	SEED=$(SEED) scripts/fuzz
 
 .PHONY: lint
 lint: ## Checks format, lints, licenses and that sqlx-data.json is current.

@@ -293,7 +293,9 @@ impl Default for History {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { filter: "info,actix_server=warn,sqlx=warn".to_owned(), format: Format::Auto }
+        // A request that cannot be parsed is its sender's mistake, who is told.
+        let filter = "info,actix_server=warn,actix_http::h1::dispatcher=off,sqlx=warn";
+        Self { filter: filter.to_owned(), format: Format::Auto }
     }
 }
 

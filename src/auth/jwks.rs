@@ -83,8 +83,10 @@ async fn keep_current(
     let mut fetched_at = Instant::now();
     let refresh = seconds(source.settings.jwks_refresh_seconds);
     let pause = seconds(source.settings.jwks_pause_seconds);
-    let mut ticks = tokio::time::interval_at(fetched_at + refresh, refresh);
+    let mut ticks = tokio::time::interval(refresh);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first is over at once.
+    ticks.tick().await;
     loop {
         let asked = tokio::select! {
             _ = ticks.tick() => None,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::error::ApiError;
@@ -25,7 +25,7 @@ impl FromRequest for By {
         Box::pin(async move {
             let auth = request.app_data::<web::Data<Auth>>().ok_or(Refusal::Internal)?;
             let mut headers = request.headers().get_all(AUTHORIZATION);
-            let header = headers.next().map(|value| value.as_bytes());
+            let header = headers.next().map(HeaderValue::as_bytes);
             if headers.next().is_some() {
                 return Err(Unauthenticated::Refused("There is more than one.").into());
             }

@@ -23,7 +23,7 @@ use super::headers::{RATE_LIMIT, RATE_LIMIT_POLICY, X_FORWARDED_FOR};
 use crate::config::Settings;
 use crate::domain::AccountId;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// After so many requests those callers are forgotten whose bucket is full again.
 const SWEEP_REQUESTS: u32 = 65_536;

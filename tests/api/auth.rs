@@ -64,8 +64,8 @@ async fn start_with_secret() -> (App, String) {
 #[tokio::test]
 async fn everybody_may_do_what_is_his_and_nothing_else() {
     let (app, payment_id) = start_with_secret().await;
-    let (nobody, stranger, payer, payee, operator) =
-        (None, Some(owner_of(3)), Some(owner_of(1)), Some(owner_of(2)), Some(operator()));
+    let everybody =
+        [None, Some(owner_of(3)), Some(owner_of(1)), Some(owner_of(2)), Some(operator())];
     let (yes, out, no) = ("", "unauthenticated", "forbidden");
     let unseen = "payment_not_found";
     let the_payment = format!("/payments/{payment_id}");
@@ -85,7 +85,7 @@ async fn everybody_may_do_what_is_his_and_nothing_else() {
         ("GET", &the_payment, None, [out, unseen, yes, yes, yes]),
         ("HEAD", "/accounts/1", None, [out, no, yes, no, yes]),
     ] {
-        for (who, expected) in [&nobody, &stranger, &payer, &payee, &operator].iter().zip(answers) {
+        for (who, expected) in everybody.iter().zip(answers) {
             let answer = app.ask(who.as_deref(), method, path, body.as_ref()).await;
             let code = answer.json["code"].as_str().unwrap_or_default();
             if method == "HEAD" {
@@ -195,7 +195,7 @@ async fn a_token_that_is_not_to_be_trusted_opens_nothing() {
         ("with an extension", sign(&critical, &claims(json!({})), SECRET)),
         ("without signature", format!("{HEADER_WITHOUT_SIGNATURE}.{payload}.")),
         ("with a foreign signature", format!("{HEADER_WITHOUT_SIGNATURE}.{payload}.{signature}")),
-        ("cut short", good[..good.len() - 2].to_owned()),
+        ("cut short", format!("{}.{payload}", good.split('.').next().unwrap())),
         ("empty", String::new()),
         ("nonsense", "nonsense".to_owned()),
     ];

@@ -5,6 +5,7 @@ use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::harness::{A_WRITER_WAITS, Answer, App, eventually, payment};
 
@@ -121,7 +122,7 @@ async fn a_payment_that_finds_the_queue_full_is_told_so_at_once() {
     for body in bodies {
         waiting.push(tokio::spawn(Answer::of(app.request("PUT", "/send_payment").json(&body))));
     }
-    eventually("somebody is refused", async || waiting.iter().any(|it| it.is_finished())).await;
+    eventually("somebody is refused", async || waiting.iter().any(JoinHandle::is_finished)).await;
     outside.release().await;
     let answers = join_all(waiting).await;
     let refused = answers.iter().map(|it| it.as_ref().unwrap()).filter(|it| it.status != 200);
@@ -139,7 +140,8 @@ async fn a_read_that_finds_too_many_waiting_is_told_so_at_once() {
         sqlx::raw_sql(lock).execute(&mut session).await.unwrap();
         let waiting: Vec<_> =
             (0..80).map(|_| tokio::spawn(Answer::of(app.request("GET", path)))).collect();
-        eventually("somebody is refused", async || waiting.iter().any(|it| it.is_finished())).await;
+        eventually("somebody is refused", async || waiting.iter().any(JoinHandle::is_finished))
+            .await;
         sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
         let answers = join_all(waiting).await;
         let refused = answers.iter().map(|it| it.as_ref().unwrap()).filter(|it| it.status != 200);
@@ -196,6 +198,17 @@ async fn a_head_that_never_ends_is_cut_off() {
     let mut answer = String::new();
     wire.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_no_http_is_its_senders_mistake_and_not_the_operators() {
+    let app = App::start().await;
+    let mut wire = connect(&app).await;
+    wire.write_all(b"GET /accounts HTTP/1.1\r\nHost: localhost\r\n: x\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    wire.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(app.log(), "");
 }
 
 #[tokio::test]
