@@ -1,5 +1,5 @@
 -- wrk's requests. Arguments: the kind; for payments also a part of the keys that no other run has,
--- and the number of accounts; for histories the number of accounts.
+-- the number of accounts and, where one is needed, a token; for histories the number of accounts.
 --   uniform    PUT /send_payment with a new key each, from any account to any other
 --   one-payee  the same, all to account 1
 --   histories  GET /payment_history/{user} of any account
@@ -23,6 +23,7 @@ function init(args)
   -- Written out, because wrk.format() builds every header anew and costs as much as the rest.
   local host = " HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port
   if kind == "uniform" or kind == "one-payee" then
+    if args[4] then host = host .. "\r\nAuthorization: Bearer " .. args[4] end
     head = "PUT /send_payment" .. host .. "\r\nContent-Type: application/json\r\nContent-Length: "
     request = pay
   elseif kind == "histories" then

@@ -23,6 +23,7 @@ pub enum Contender {
     PgbenchOnePayee,
     Ceiling { sessions: u32 },
     Uniform,
+    Guarded,
     OnePayee,
     TwoProcesses,
     PgbenchReads { clients: u32 },
@@ -39,6 +40,7 @@ impl Contender {
             Self::Ceiling { sessions: 1 } => "ceiling, 1 session".to_owned(),
             Self::Ceiling { sessions } => format!("ceiling, {sessions} sessions"),
             Self::Uniform => "payonce, uniform".to_owned(),
+            Self::Guarded => "payonce, uniform, tokens and limits".to_owned(),
             Self::OnePayee => "payonce, one payee".to_owned(),
             Self::TwoProcesses => "payonce, 2 processes, uniform".to_owned(),
             Self::PgbenchReads { clients } => format!("pgbench, {clients} clients, histories"),
@@ -92,6 +94,7 @@ pub struct Round<'a> {
     ceiling: Database,
     baseline: Database,
     services: [Service; 2],
+    guarded: Service,
     tally: Tally,
 }
 
@@ -113,7 +116,8 @@ impl<'a> Round<'a> {
         baseline.create_as_copy_of(&arena.seeded).await?;
         payonce.value("CHECKPOINT").await?;
         let services = [arena.stand.serve(&payonce).await?, arena.stand.serve(&payonce).await?];
-        Ok(Self { arena, payonce, ceiling, baseline, services, tally: Tally::default() })
+        let guarded = arena.stand.serve_guarded(&payonce).await?;
+        Ok(Self { arena, payonce, ceiling, baseline, services, guarded, tally: Tally::default() })
     }
 
     pub async fn measure(&mut self, contender: Contender, seconds: u32) -> Result<Run> {
@@ -121,15 +125,17 @@ impl<'a> Round<'a> {
         let serving = match contender {
             Contender::Ceiling { .. } => Serving::Ourselves,
             Contender::TwoProcesses => Serving::Processes(vec![first.pid, second.pid]),
+            Contender::Guarded => Serving::Processes(vec![self.guarded.pid]),
             _ => Serving::Processes(vec![first.pid]),
         };
         let meter = self.arena.stand.meter(serving)?;
         let load = self.load(contender, seconds).await?;
         let used = meter.stop()?;
         let (answered, dropped_max) = match contender {
-            Contender::Uniform | Contender::OnePayee | Contender::TwoProcesses => {
-                (load.done, f64::from(self.arena.connections))
-            }
+            Contender::Uniform
+            | Contender::Guarded
+            | Contender::OnePayee
+            | Contender::TwoProcesses => (load.done, f64::from(self.arena.connections)),
             Contender::Idle => (load.done, 1.0),
             Contender::Pgbench { .. }
             | Contender::PgbenchOnePayee
@@ -163,6 +169,7 @@ impl<'a> Round<'a> {
                 ceiling::run(&self.ceiling, sessions, ACCOUNTS, seconds).await
             }
             Contender::Uniform => wrk::run(service, &uniform, crowd).await,
+            Contender::Guarded => wrk::run(&self.guarded, &uniform, crowd).await,
             Contender::OnePayee => wrk::run(service, &one_payee, crowd).await,
             Contender::TwoProcesses => {
                 let half =
@@ -191,7 +198,7 @@ impl<'a> Round<'a> {
 
     /// Ends it, if every answer has its payment and the ledger is sound.
     pub async fn end(self) -> Result<()> {
-        for service in self.services {
+        for service in self.services.into_iter().chain([self.guarded]) {
             service.stop().await?;
         }
         let count = "SELECT count(*) FROM payments";

@@ -26,6 +26,11 @@ const USE_LOG_FILES: &str = "DO $$ BEGIN
     END LOOP;
 END $$";
 
+/// The role of a guarded service; it may be there from an earlier round.
+const GUARDED_ROLE: &str = "DO $$ BEGIN CREATE ROLE guarded LOGIN;
+    EXCEPTION WHEN duplicate_object THEN NULL;
+END $$";
+
 pub struct Stand {
     server: LocalPostgres,
     postmaster: u32,
@@ -112,8 +117,33 @@ impl Stand {
 
     /// Starts the service on a database.
     pub async fn serve(&self, database: &Database) -> Result<Service> {
+        self.start(payonce(&["serve"], database)?, None).await
+    }
+
+    /// Starts it as one would on a network: with tokens, with limits for payers and addresses (which
+    /// the load does not reach) and with a role that has no more rights than it needs.
+    pub async fn serve_guarded(&self, database: &Database) -> Result<Service> {
+        let secret: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
+        let guards = [
+            ("PAYONCE_AUTH__MODE", "jwt"),
+            ("PAYONCE_AUTH__JWT_SECRET", &secret),
+            ("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1000000"),
+            ("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "100000000"),
+            ("PAYONCE_DATABASE__MIGRATE_URL", &database.url),
+        ];
+        database.value(GUARDED_ROLE).await?;
+        let mut token =
+            payonce(&["token", "--operator", "--expires-in-seconds", "86400"], database)?;
+        let token = output_of(token.envs(guards)).await?.trim().to_owned();
+        let mut serve = payonce(&["serve"], database)?;
+        let url = database.url.replacen("user=payonce", "user=guarded", 1);
+        serve.envs(guards).env("DATABASE_URL", url);
+        self.start(serve, Some(token)).await
+    }
+
+    async fn start(&self, mut serve: Command, token: Option<String>) -> Result<Service> {
         let log = self.work().join(format!("service-{}.log", fastrand::u32(..)));
-        let mut child = payonce(&["serve"], database)?
+        let mut child = serve
             .current_dir(self.work())
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
@@ -125,7 +155,7 @@ impl Stand {
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next_line().await? {
             if let Some(origin) = line.strip_prefix("payonce listens on ") {
-                return Ok(Service { child, pid, origin: origin.to_owned(), log });
+                return Ok(Service { child, pid, origin: origin.to_owned(), token, log });
             }
         }
         bail!("the service did not start: {}", end_of(&log));
@@ -203,6 +233,8 @@ pub struct Service {
     child: Child,
     pub pid: u32,
     pub origin: String,
+    /// What its callers show, where they have to.
+    pub token: Option<String>,
     log: PathBuf,
 }
 

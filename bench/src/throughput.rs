@@ -13,7 +13,7 @@ const COMMAND: &str = "make bench";
 
 /// The rows of the comparison, as `ONLY` names them. Where a row has several contenders, the one
 /// with the best median counts.
-const ROWS: [(&str, &[Contender]); 10] = [
+const ROWS: [(&str, &[Contender]); 11] = [
     // One payment per transaction gets faster with clients that share the wait for the disk, and
     // slower again when they crowd the cores or queue for one row.
     (
@@ -34,6 +34,7 @@ const ROWS: [(&str, &[Contender]); 10] = [
         ],
     ),
     ("uniform", &[Contender::Uniform]),
+    ("guarded", &[Contender::Guarded]),
     ("one-payee", &[Contender::OnePayee]),
     ("two", &[Contender::TwoProcesses]),
     (
@@ -46,9 +47,10 @@ const ROWS: [(&str, &[Contender]); 10] = [
 ];
 
 /// Before each round, so that nobody is the first to read a table or to prepare a statement.
-const WARM_UP: [Contender; 4] = [
+const WARM_UP: [Contender; 5] = [
     Contender::Pgbench { clients: 8 },
     Contender::Uniform,
+    Contender::Guarded,
     Contender::TwoProcesses,
     Contender::Reads,
 ];
@@ -132,6 +134,13 @@ fn targets(rows: &[(&str, Vec<Row>)]) -> Vec<Target> {
         ratio("uniform to pgbench's best", "uniform", "baseline", rate, at_least(5.0, 8.0)),
         ratio("uniform to the ceiling", "uniform", "ceiling", rate, at_least(0.7, 0.8)),
         ratio("one payee to uniform", "one-payee", "uniform", rate, at_least(1.0, 1.2)),
+        ratio(
+            "uniform with tokens and limits to without",
+            "guarded",
+            "uniform",
+            rate,
+            at_least(0.9, 1.0),
+        ),
         ratio("histories to pgbench's best", "reads", "baseline-reads", rate, at_least(0.6, 0.8)),
         ratio("idle p50 to pgbench's", "idle", "baseline-idle", p50, at_most(1.5, 1.0)),
         memory(),
