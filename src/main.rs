@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use payonce::auth::{self, Auth};
-use payonce::config::Settings;
+use payonce::config::{AuthMode, Settings};
 use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
 use payonce::service::{Limits, Refusal, Service, audit};
@@ -164,7 +164,7 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
 
     let listening = http::listen(Arc::clone(&service), auth, settings)?;
     drop(service);
-    greet(&listening, ledger);
+    greet(&listening, ledger, settings.auth.mode);
     let handle = listening.server.handle();
     let mut server = tokio::spawn(listening.server);
     tokio::select! {
@@ -210,13 +210,17 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn greet(listening: &http::Listening, ledger: &Ledger) {
+fn greet(listening: &http::Listening, ledger: &Ledger, auth: AuthMode) {
     for address in &listening.addresses {
         say(&format!("payonce listens on http://{address}"));
     }
     let Some(server) = &ledger.server else {
         return;
     };
+    if auth == AuthMode::Jwt {
+        say("Authorization is on: `payonce token --account 1` prints a token for the header of \
+             `curl -H 'authorization: Bearer ...'`.");
+    }
     let port = listening.addresses.first().map_or(0, std::net::SocketAddr::port);
     say(&format!(
         "Its private {} is in {}
