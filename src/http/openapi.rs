@@ -181,7 +181,8 @@ fn docs_file(path: &str) -> Result<HttpResponse, ApiError> {
     response.insert_header((CACHE_CONTROL, "no-cache"));
     if path == "index.html" {
         // So that the page works at /docs as well as at /docs/.
-        let text = String::from_utf8_lossy(&file.bytes).replace("\"./", "\"/docs/");
+        let text = String::from_utf8_lossy(&file.bytes).replace("=\"./", "=\"");
+        let text = text.replace("src=\"", "src=\"/docs/").replace("href=\"", "href=\"/docs/");
         return Ok(response.body(text));
     }
     Ok(response.body(file.bytes.into_owned()))
