@@ -66,7 +66,8 @@ pub struct Auth {
     pub mode: AuthMode,
     /// What tokens are signed with (HS256): 32 bytes or more.
     pub jwt_secret: Option<SecretString>,
-    /// Where the public keys are (RFC 7517): `https:`, `http:` on loopback, or `file:`.
+    /// Where the public keys are (RFC 7517): a file's absolute path, or a URL: `https:`, `file:`, on
+    /// loopback also `http:`.
     pub jwks_url: Option<String>,
     /// Which signatures are accepted; empty: HS256 with a secret, the others with public keys.
     #[serde(deserialize_with = "list")]
@@ -359,6 +360,7 @@ impl Settings {
 
         at_most("server.trusted_proxies", self.server.trusted_proxies, 10)?;
         self.auth.check()?;
+        self.rate_limit.check()?;
 
         for origin in &self.server.cors_origins {
             let host = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
@@ -401,6 +403,24 @@ impl Auth {
                 "the settings are wrong: auth.mode is jwt, which needs auth.jwt_secret or \
                  auth.jwks_url, one of the two"
             ),
+        }
+        Ok(())
+    }
+}
+
+impl RateLimit {
+    fn check(&self) -> Result<()> {
+        let Self { payer_per_minute, payer_burst, address_per_minute, address_burst } = self;
+        for (name, per_minute, burst) in [
+            ("payer", payer_per_minute, payer_burst),
+            ("address", address_per_minute, address_burst),
+        ] {
+            if per_minute.is_none() && burst.is_some() {
+                bail!(
+                    "the settings are wrong: rate_limit.{name}_burst limits nothing without \
+                     rate_limit.{name}_per_minute"
+                );
+            }
         }
         Ok(())
     }

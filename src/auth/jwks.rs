@@ -131,7 +131,8 @@ struct Document {
 
 impl Source {
     fn new(url: &str, settings: &config::Auth) -> Result<Self> {
-        let url = Url::parse(url).context("it is no URL")?;
+        let url = if url.starts_with('/') { format!("file://{url}") } else { url.to_owned() };
+        let url = Url::parse(&url).context("it is no URL and no absolute path")?;
         let place = match url.scheme() {
             "file" => match url.to_file_path() {
                 Ok(path) => Place::File(path),

@@ -205,6 +205,7 @@ async fn a_payment_that_the_database_refuses_fails_alone() {
         }
     }
     eventually("the operator is told", async || app.log().contains("unlucky")).await;
+    assert_eq!(app.log().matches("unlucky").count(), 1, "once: {}", app.log());
     assert_eq!(app.database.payments().await, 59);
     app.database.assert_sound();
 }

@@ -153,6 +153,8 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
         ("PAYONCE_DATABASE__STATEMENT_TIMEOUT_MS", "9000", "database.statement_timeout_ms"),
         ("PAYONCE_SERVER__CORS_ORIGINS", "*", "server.cors_origins"),
         ("PAYONCE_SERVER__CORS_ORIGINS", "https://a.example,", "server.cors_origins"),
+        ("PAYONCE_RATE_LIMIT__PAYER_BURST", "5", "rate_limit.payer_per_minute"),
+        ("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "0", "rate_limit.address_per_minute"),
         ("DATABASE_URL", "mysql", "DATABASE_URL"),
         ("HOST", "no.such.host.invalid", "no.such.host.invalid"),
         ("PAYONCE_DATABASE__MIGRATE_URL", "nonsense", "database.migrate_url"),
