@@ -365,13 +365,15 @@ async fn public_keys_of_every_kind_verify_what_their_owners_signed() {
     // Keys that are for something else, or that nobody knows yet, are passed over.
     let keys = document["keys"].as_array_mut().unwrap();
     keys.insert(0, json!({"kty": "AKP", "kid": "post-quantum", "alg": "ML-DSA-44", "pub": "x"}));
-    let mut for_encryption = Signer::es256("x").jwk();
+    let encrypting = Signer::es256("x");
+    let mut for_encryption = encrypting.jwk();
     for_encryption["use"] = json!("enc");
     keys.insert(0, for_encryption);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys.json");
     std::fs::write(&path, document.to_string()).unwrap();
     let app = start_with_keys(path.to_str().unwrap(), &[]).await;
+    assert!(!is_accepted(&app, &encrypting.token()).await);
     for signer in &signers {
         assert!(is_accepted(&app, &signer.token()).await, "{:?}", signer.algorithm);
         let another = Signer::es256(signer.kid);
