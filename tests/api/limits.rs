@@ -18,7 +18,7 @@ async fn a_payer_who_pays_too_often_is_told_when_to_come_again_and_nobody_else_i
         ("PAYONCE_RATE_LIMIT__PAYER_BURST", "3"),
     ])
     .await;
-    app.open_many(2, 1_000).await;
+    app.open_many(3, 1_000).await;
     for (n, left) in
         [(1, "\"payer\";r=2;t=30"), (2, "\"payer\";r=1;t=60"), (3, "\"payer\";r=0;t=90")]
     {
@@ -34,7 +34,8 @@ async fn a_payer_who_pays_too_often_is_told_when_to_come_again_and_nobody_else_i
     assert_eq!(refused.header("ratelimit"), Some("\"payer\";r=0;t=90"));
     assert_eq!(app.database.payments().await, 3, "what was refused was not done");
     app.pay(1, 2, 1, "k1").await.assert_problem(429, "rate_limited");
-    app.pay(2, 1, 1, "other").await.assert_paid();
+    app.pay(1, 3, 1, "k5").await.assert_problem(429, "rate_limited");
+    app.pay(3, 2, 1, "other").await.assert_paid();
     assert_eq!(app.get("/payment_history/1").await.status, 200, "reading is no payment");
 }
 
