@@ -311,8 +311,13 @@ test('the lab says that it needs an operator, and how to get a token of one', as
   await page.getByText('payonce token --operator').waitFor();
   assert.equal(await runs.count(), 0);
   await signIn(page, (await somebody()).token);
-  await page.getByText('You are signed in, but not as an operator.').waitFor();
+  const isNone = page.getByText('You are signed in, but not as an operator.');
+  await isNone.waitFor();
   assert.equal(await runs.count(), 0);
+  // A token that is refused does not take the place of the one there is.
+  await signIn(page, `${await service.token('--operator')}x`);
+  await page.getByText('The token is refused.').waitFor();
+  await isNone.waitFor();
   await signIn(page, await service.token('--operator'));
   await needs.waitFor({ state: 'detached' });
   for (const name of ['idempotency', 'atomicity', 'locks', 'pagination']) {

@@ -158,7 +158,7 @@ export type Fate =
   | 'answer lost'
   /** It never arrives. */
   | 'request lost'
-  /** The service has had too many, and wants to be left alone for 30 seconds. */
+  /** The service has had too many, and wants to be left alone for a minute. */
   | 'too many';
 
 export interface Wire {
@@ -192,7 +192,7 @@ export async function startWire(service: Service): Promise<Wire> {
       }
       if (fate === 'request lost') return void request.socket.destroy();
       if (fate === 'too many')
-        return refuse(response, 429, 'rate_limited', { 'retry-after': '30' });
+        return refuse(response, 429, 'rate_limited', { 'retry-after': '60' });
       if (token && wire.expired.has(token)) {
         const challenge = 'Bearer realm="payonce", error="invalid_token"';
         return refuse(response, 401, 'unauthenticated', { 'www-authenticate': challenge });
