@@ -6,13 +6,14 @@
  */
 
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { after, before } from 'node:test';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import type { Payment } from '../src/api/client';
@@ -32,8 +33,17 @@ export interface Service {
   pay(from: number, to: number, amount: number, note?: string): Promise<Payment>;
   /** All payments of an account that it did not get from the bank, newest first. */
   payments(account: number): Promise<Payment[]>;
+  /** A token, as the command of that name prints it; of a service with authorization. */
+  token(...options: string[]): Promise<string>;
   stop(): Promise<void>;
 }
+
+export interface Settings {
+  /** Whether the service asks who one is. */
+  withTokens?: boolean;
+}
+
+const SECRET = 'for nothing but the tests of the page';
 
 /** Those of a test file that has called `startBoth`. */
 export let service: Service;
@@ -43,11 +53,11 @@ export let browser: Browser;
  * Starts the service and a browser before the tests of a file, then prepares what they need, and
  * stops both after. All in one hook: Node 20 does not let a file's second hook wait for its first.
  */
-export function startBoth(prepare = async () => {}) {
+export function startBoth(prepare = async () => {}, settings: Settings = {}) {
   before(async () => {
     // Without a browser no service is started that nobody would stop.
     browser = await startBrowser();
-    service = await startService();
+    service = await startService(settings);
     await prepare();
   });
   after(async () => {
@@ -56,7 +66,7 @@ export function startBoth(prepare = async () => {}) {
   });
 }
 
-export async function startService(): Promise<Service> {
+export async function startService({ withTokens = false }: Settings = {}): Promise<Service> {
   const binary = process.env.PAYONCE_BIN;
   if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-page`');
   if (!existsSync(path.join(OUT, 'index.html')))
@@ -69,6 +79,16 @@ export async function startService(): Promise<Service> {
     if (name.startsWith('PAYONCE_') || ['HOST', 'DATABASE_URL'].includes(name)) delete env[name];
   }
   Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
+  if (withTokens) {
+    Object.assign(env, { PAYONCE_AUTH__MODE: 'jwt', PAYONCE_AUTH__JWT_SECRET: SECRET });
+  }
+  const token = async (...options: string[]) => {
+    const { stdout } = await promisify(execFile)(path.resolve(binary), ['token', ...options], {
+      env,
+    });
+    return stdout.trim();
+  };
+  const operator = withTokens ? `Bearer ${await token('--operator')}` : undefined;
   const child = spawn(path.resolve(binary), {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -78,7 +98,10 @@ export async function startService(): Promise<Service> {
   const call = async (method: string, target: string, body?: unknown) => {
     const response = await fetch(origin + target, {
       method,
-      headers: { 'content-type': 'application/json' },
+      headers: {
+        'content-type': 'application/json',
+        ...(operator && { authorization: operator }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await response.text();
@@ -104,6 +127,7 @@ export async function startService(): Promise<Service> {
       }
       return all.filter((payment) => payment.from_id !== 0);
     },
+    token,
     stop: async () => {
       child.kill('SIGTERM');
       await exited;
@@ -133,7 +157,9 @@ export type Fate =
   /** The service answers, and the answer is lost. */
   | 'answer lost'
   /** It never arrives. */
-  | 'request lost';
+  | 'request lost'
+  /** The service has had too many, and wants to be left alone for a minute. */
+  | 'too many';
 
 export interface Wire {
   origin: string;
@@ -141,6 +167,10 @@ export interface Wire {
   fate: Fate;
   /** The keys of the requests to pay that were seen, in order. */
   keys: string[];
+  /** The accounts that these were to be paid from, by the token that each came with. */
+  senders: { payer: number; token: string | undefined }[];
+  /** Tokens that are taken for expired. */
+  expired: Set<string>;
   close(): Promise<void>;
 }
 
@@ -154,8 +184,19 @@ export async function startWire(service: Service): Promise<Wire> {
       const body = Buffer.concat(parts);
       const isPayment = request.method === 'PUT';
       const fate = isPayment ? wire.fate : 'passes';
-      if (isPayment) wire.keys.push(JSON.parse(body.toString()).idempotency_key);
+      const token = request.headers.authorization?.replace('Bearer ', '');
+      if (isPayment) {
+        const { from, idempotency_key } = JSON.parse(body.toString());
+        wire.keys.push(idempotency_key);
+        wire.senders.push({ payer: from, token });
+      }
       if (fate === 'request lost') return void request.socket.destroy();
+      if (fate === 'too many')
+        return refuse(response, 429, 'rate_limited', { 'retry-after': '60' });
+      if (token && wire.expired.has(token)) {
+        const challenge = 'Bearer realm="payonce", error="invalid_token"';
+        return refuse(response, 401, 'unauthenticated', { 'www-authenticate': challenge });
+      }
       const { method, url, headers } = request;
       const onward = http.request(
         { host: target.hostname, port: target.port, method, path: url, headers },
@@ -181,12 +222,26 @@ export async function startWire(service: Service): Promise<Wire> {
     origin: `http://127.0.0.1:${address.port}`,
     fate: 'passes',
     keys: [],
+    senders: [],
+    expired: new Set(),
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },
   };
   return wire;
+}
+
+/** Answers as the service would. */
+function refuse(
+  response: http.ServerResponse,
+  status: number,
+  code: string,
+  headers: Record<string, string>,
+) {
+  const problem = { type: '', title: '', status, detail: '', code, retryable: status === 429 };
+  response.writeHead(status, { 'content-type': 'application/problem+json', ...headers });
+  response.end(JSON.stringify(problem));
 }
 
 export async function startBrowser(): Promise<Browser> {
@@ -215,6 +270,12 @@ export async function newPage(
     throw error;
   });
   return page;
+}
+
+/** Pastes a token where the page asks for one. */
+export async function signIn(page: Page, token: string) {
+  await page.getByLabel('Token', { exact: true }).fill(token);
+  await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
 /** Fills in the form of a page that shows it. */

@@ -33,6 +33,23 @@ const VIEWS: [name: string, show: (page: Page) => Promise<void>][] = [
     },
   ],
   [
+    'signing in, with something that is no token',
+    async (page) => {
+      await askForToken(page);
+      await page.goto(service.origin);
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByText('Paste a token.').waitFor();
+    },
+  ],
+  [
+    'the lab, for whom it does not let run its experiments',
+    async (page) => {
+      await askForToken(page);
+      await page.goto(`${service.origin}/lab/`);
+      await page.getByRole('heading', { name: 'need an operator’s token' }).waitFor();
+    },
+  ],
+  [
     'sending',
     async (page) => {
       await page.goto(`${service.origin}/?as=1`);
@@ -83,6 +100,13 @@ const VIEWS: [name: string, show: (page: Page) => Promise<void>][] = [
     },
   ],
 ];
+
+/** Has every request refused, as a service does that asks who one is. */
+async function askForToken(page: Page) {
+  await page.route('**/accounts*', (route) =>
+    route.fulfill({ status: 401, headers: { 'WWW-Authenticate': 'Bearer realm="payonce"' } }),
+  );
+}
 
 const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 

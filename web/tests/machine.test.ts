@@ -20,6 +20,12 @@ import {
 const ME = 1;
 const NOW = new Date('2026-11-22T12:00:00Z');
 const NO_ANSWER: Verdict = { kind: 'unknown', code: null, retryAfterMs: null };
+const TOO_MANY: Verdict = {
+  kind: 'not_yet',
+  code: 'rate_limited',
+  detail: '',
+  retryAfterMs: 30_000,
+};
 const TOO_LITTLE: Verdict = { kind: 'declined', code: 'insufficient_funds', detail: '' };
 
 const typed = edit(EMPTY, { to: 2, amount: '5', note: 'lunch' });
@@ -77,6 +83,7 @@ test('a payment gets its key when it is sent, with the request and its time', ()
     },
     state: 'asking',
     tries: 0,
+    inDoubt: 0,
     verdict: null,
   });
 });
@@ -160,6 +167,17 @@ test('after many tries the page stops, and goes on with the same key when it is 
   assert.equal(keyOf(sent(slip, 'b')), 'a');
 });
 
+test('that a try did nothing says nothing about one before it', () => {
+  const refused = judged(tried(sent(typed, 'a'), 'a'), 'a', TOO_MANY);
+  assert.equal(refused.attempt?.verdict?.kind, 'not_yet');
+  const lost = judged(tried(refused, 'a'), 'a', NO_ANSWER);
+  const open = judged(tried(lost, 'a'), 'a', TOO_MANY);
+  assert.deepEqual(open.attempt?.verdict, { ...TOO_MANY, kind: 'unknown' });
+  // A try that a crash has ended is one without an answer, too.
+  const crashed = tried(sent(typed, 'a'), 'a');
+  assert.equal(judged(tried(crashed, 'a'), 'a', TOO_MANY).attempt?.verdict?.kind, 'unknown');
+});
+
 test('only what the service itself says is definite', () => {
   const { request } = sent(typed, 'a').attempt ?? assert.fail();
   const kind = (given: Answer | null) => judge(given, request).kind;
@@ -182,6 +200,9 @@ test('only what the service itself says is definite', () => {
   assert.equal(kind(problem(409, 'request_in_progress', true)), 'unknown');
   assert.equal(kind(problem(503, 'overloaded', true)), 'not_yet');
   assert.equal(kind(problem(503, 'account_busy', true)), 'not_yet');
+  assert.equal(kind(problem(429, 'rate_limited', true)), 'not_yet');
+  assert.equal(kind(problem(401, 'unauthenticated', false)), 'not_yet', 'with a new token');
+  assert.equal(kind(problem(403, 'forbidden', false)), 'declined');
   assert.equal(kind(problem(422, 'insufficient_funds', false)), 'declined');
   assert.equal(kind(problem(400, 'a_new_one', false)), 'declined');
 });
@@ -191,5 +212,6 @@ test('pauses grow to a limit, differ by chance, and respect Retry-After', () => 
   assert.deepEqual(longest, [500, 1_000, 2_000, 4_000, 20_000]);
   assert.equal(pauseMs(1, null, 0), 250);
   assert.equal(pauseMs(1, 3_000, 0.5), 3_000);
-  assert.equal(pauseMs(1, 3_600_000, 0.5), 20_000);
+  assert.equal(pauseMs(1, 60_000, 0.5), 60_000);
+  assert.equal(pauseMs(1, 86_400_000, 0.5), 3_600_000, 'within reason');
 });

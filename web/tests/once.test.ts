@@ -11,6 +11,7 @@ import {
   service,
   startBoth,
   startWire,
+  type Fate,
   type Wire,
 } from './harness';
 
@@ -31,11 +32,26 @@ async function somebody(): Promise<{ page: Page; id: number }> {
   return { page, id };
 }
 
-async function assertPaidOnce(id: number, cents: number) {
+/** A page as somebody new who sends Ben $5, which does not come back with an answer. */
+async function unanswered(fate: Fate, prepare = async (_: Page) => {}) {
+  const { page, id } = await somebody();
+  await fillIn(page, 'Ben', '5');
+  await prepare(page);
+  wire.fate = fate;
+  await sendButton(page).click();
+  await progress(page).getByText("We don't know yet whether it went through").waitFor();
+  return { page, id };
+}
+
+/** The account has paid Ben $5, once, and was asked for nothing else. */
+async function assertPaidOnce(id: number) {
   const sent = (await service.payments(id)).filter((payment) => payment.from_id === id);
-  assert.equal(sent.length, 1);
-  assert.equal(sent[0]?.amount, cents);
-  assert.equal(await service.balance(id), 10_000 - cents);
+  assert.deepEqual(
+    sent.map((payment) => payment.amount),
+    [500],
+  );
+  assert.equal(await service.balance(id), 9_500);
+  assert.equal(new Set(wire.keys).size, 1);
 }
 
 test('ten fast clicks are one payment', async () => {
@@ -45,7 +61,7 @@ test('ten fast clicks are one payment', async () => {
     for (let click = 0; click < 10; click += 1) button.click();
   });
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
-  await assertPaidOnce(id, 500);
+  await assertPaidOnce(id);
   assert.equal(wire.keys.length, 1);
 });
 
@@ -57,26 +73,19 @@ test('ten fast clicks of a hand, before, while and after it is paid, are one pay
     await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
   }
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
-  await assertPaidOnce(id, 500);
+  await assertPaidOnce(id);
   assert.equal(wire.keys.length, 1);
 });
 
 test('an answer that is cut off after the service has committed is asked for again', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'answer lost';
-  await fillIn(page, 'Ben', '5');
-  await sendButton(page).click();
-  await progress(page)
-    .getByText("We don't know yet whether it went through; asking again is safe.")
-    .waitFor();
+  const { page, id } = await unanswered('answer lost');
   // The money has moved, and the page cannot know.
   assert.equal(await service.balance(id), 9_500);
   wire.fate = 'passes';
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
   await progress(page).getByText('It had gone through already').waitFor();
-  await assertPaidOnce(id, 500);
+  await assertPaidOnce(id);
   assert.ok(wire.keys.length >= 2);
-  assert.equal(new Set(wire.keys).size, 1);
 });
 
 test('offline, reload, back online: one payment', async () => {
@@ -93,105 +102,88 @@ test('offline, reload, back online: one payment', async () => {
   assert.equal(await page.getByLabel('What for?').inputValue(), 'from the tunnel');
   wire.fate = 'passes';
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
-  await assertPaidOnce(id, 500);
-  assert.equal(new Set(wire.keys).size, 1);
+  await assertPaidOnce(id);
 });
 
 test('a tab that dies while the answer is awaited leaves a payment that the next one finishes', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'answer lost';
-  await fillIn(page, 'Ben', '5');
-  await sendButton(page).click();
-  await progress(page).getByText("We don't know yet").waitFor();
+  const { page, id } = await unanswered('answer lost');
   const next = await page.context().newPage();
   await page.close();
   wire.fate = 'passes';
   await next.goto(`${wire.origin}/?as=${id}`);
   await progress(next).getByText('You sent $5.00 to Ben.').waitFor();
-  await assertPaidOnce(id, 500);
-  assert.equal(new Set(wire.keys).size, 1);
+  await assertPaidOnce(id);
 });
 
 test('an unfinished payment resumes on the page of the lab, too', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'request lost';
-  await fillIn(page, 'Ben', '5');
-  await sendButton(page).click();
-  await progress(page).getByText("We don't know yet").waitFor();
+  const { page, id } = await unanswered('request lost');
   wire.fate = 'passes';
   await page.reload();
   await page.getByRole('link', { name: 'Lab' }).click();
   await page.getByRole('heading', { name: 'Four promises, four experiments' }).waitFor();
   await eventually('it is paid', async () => (await service.balance(id)) === 9_500);
-  await assertPaidOnce(id, 500);
+  await assertPaidOnce(id);
 });
 
 test('of two tabs one asks, the other one watches, and both see how it ends', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'request lost';
-  await fillIn(page, 'Ben', '5');
-  await sendButton(page).click();
-  await progress(page).getByText("We don't know yet").waitFor();
+  const { page, id } = await unanswered('request lost');
   const other = await page.context().newPage();
   await other.goto(`${wire.origin}/?as=${id}`);
   await progress(other).getByText('Another window is asking.').waitFor();
   wire.fate = 'passes';
   for (const tab of [page, other])
     await progress(tab).getByText('You sent $5.00 to Ben.').waitFor();
-  await assertPaidOnce(id, 500);
-  assert.equal(new Set(wire.keys).size, 1);
+  await assertPaidOnce(id);
 });
 
 test('when the tab that asks is closed, the one that watched goes on', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'request lost';
-  await fillIn(page, 'Ben', '5');
-  await sendButton(page).click();
-  await progress(page).getByText("We don't know yet").waitFor();
+  const { page, id } = await unanswered('request lost');
   const other = await page.context().newPage();
   await other.goto(`${wire.origin}/?as=${id}`);
   await progress(other).getByText('Another window is asking.').waitFor();
   await page.close();
   wire.fate = 'passes';
   await progress(other).getByText('You sent $5.00 to Ben.').waitFor();
-  await assertPaidOnce(id, 500);
-  assert.equal(new Set(wire.keys).size, 1);
+  await assertPaidOnce(id);
 });
 
 test('who does not want to wait for the next try asks at once', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'answer lost';
-  await fillIn(page, 'Ben', '5');
-  await stopTheClock(page);
-  await sendButton(page).click();
-  await progress(page).getByText('Next try in').waitFor();
+  const { page, id } = await unanswered('answer lost', stopTheClock);
   wire.fate = 'passes';
+  await progress(page).getByText('Next try in').waitFor();
   await progress(page).getByRole('button', { name: 'Ask again now' }).click();
   await progress(page).getByText('It had gone through already').waitFor();
-  await assertPaidOnce(id, 500);
-  assert.equal(new Set(wire.keys).size, 1);
+  await assertPaidOnce(id);
+});
+
+test('after too many requests it is asked again with the same key, and no sooner than the service wants', async () => {
+  const { page, id } = await somebody();
+  await fillIn(page, 'Ben', '5');
+  await stopTheClock(page);
+  wire.fate = 'too many';
+  await sendButton(page).click();
+  await progress(page).getByText('That was a lot of requests in a short time.').waitFor();
+  await progress(page).getByText('Next try in 60 s.').waitFor();
+  wire.fate = 'passes';
+  await page.clock.runFor(59_000);
+  assert.equal(wire.keys.length, 1);
+  await page.clock.runFor(2_000);
+  await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id);
+  assert.equal(wire.keys.length, 2);
 });
 
 test('an unanswered payment that is sent again unchanged keeps its key', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'answer lost';
-  await fillIn(page, 'Ben', '5');
-  await stopTheClock(page);
-  await sendButton(page).click();
+  const { page, id } = await unanswered('answer lost', stopTheClock);
   await stopAsking(page);
   wire.fate = 'passes';
   await sendButton(page).click();
   await progress(page).getByText('It had gone through already').waitFor();
-  await assertPaidOnce(id, 500);
-  assert.equal(new Set(wire.keys).size, 1);
+  await assertPaidOnce(id);
 });
 
 test('an unanswered payment that is edited is another one, and the page warns of the first', async () => {
-  const { page, id } = await somebody();
-  wire.fate = 'answer lost';
-  await fillIn(page, 'Ben', '5');
-  await stopTheClock(page);
-  await sendButton(page).click();
+  const { page, id } = await unanswered('answer lost', stopTheClock);
   await stopAsking(page);
   wire.fate = 'passes';
   await fillIn(page, 'Ben', '6');

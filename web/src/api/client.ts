@@ -1,6 +1,7 @@
 /** The client of the service, typed by its own OpenAPI document (`npm run api`). */
 
 import createClient from 'openapi-fetch';
+import { authorization, refused } from '../session/session';
 import type { components, paths } from './schema';
 
 export type Payment = components['schemas']['Payment'];
@@ -26,18 +27,46 @@ export const API_ORIGIN =
   process.env.NEXT_PUBLIC_API_BASE_URL ??
   (process.env.NODE_ENV === 'development' ? 'http://localhost:4000' : '');
 
-/** Every request passes through here: this is where a token's header would be added. */
+/** Every request passes through here: this is where the token's header is added. */
 export const api = createClient<paths>({
   baseUrl: API_ORIGIN,
   // Looked up at each call, so that tools which replace `fetch` are heard.
   fetch: (request) => fetch(request),
 });
 
+api.use({
+  onRequest({ request }) {
+    const header = authorization();
+    // Whoever tries a token out sends it himself.
+    if (header && !request.headers.has('Authorization')) {
+      request.headers.set('Authorization', header);
+    }
+    return request;
+  },
+  onResponse({ request, response }) {
+    const challenge = response.headers.get('WWW-Authenticate') ?? '';
+    // A proxy may ask for something else.
+    if (response.status === 401 && /^bearer\b/i.test(challenge)) {
+      refused(request.headers.get('Authorization'));
+    }
+  },
+});
+
 /** An answer other than success, or none at all (`problem` is null). */
 export class ApiFailure extends Error {
-  constructor(readonly problem: Problem | null) {
+  constructor(
+    readonly problem: Problem | null,
+    /** How long the service wants not to be asked again. */
+    readonly retryAfterMs = 0,
+  ) {
     super(problem?.detail ?? 'The service did not answer.');
   }
+}
+
+/** The wait that an answer asks for. */
+export function retryAfterMs(response: Response): number | null {
+  const header = response.headers.get('Retry-After');
+  return header && /^\d{1,5}$/.test(header) ? Number(header) * 1_000 : null;
 }
 
 /** How long a read may take before the page says that the service does not answer. */
@@ -56,7 +85,9 @@ export async function answered<T>(
   const { data, error, response } = await call.catch(() => {
     throw new ApiFailure(null);
   });
-  if (!response.ok || data === undefined) throw new ApiFailure(problemOf(error));
+  if (!response.ok || data === undefined) {
+    throw new ApiFailure(problemOf(error), retryAfterMs(response) ?? 0);
+  }
   return { data, response };
 }
 

@@ -7,13 +7,13 @@ const WORDS: Record<string, string> = {
     'The service did not understand the payment, so nothing was paid. Please check what you typed.',
   idempotency_key_missing:
     'The payment had no key, so nothing was paid. Please reload the page and try again.',
-  unauthenticated: 'You are not signed in, so nothing was paid.',
-  forbidden: 'You may not do this with that account. Nothing was paid.',
+  unauthenticated: 'Your token is not valid any more. Sign in again; asking again is safe.',
+  forbidden: 'Your token does not allow this payment. Nothing was paid.',
   not_found: 'The service does not offer this.',
   account_not_found: 'That account does not exist. Nothing was paid; please choose somebody else.',
   payment_not_found: 'That payment does not exist.',
   method_not_allowed: 'The service does not offer this.',
-  request_timeout: 'Your connection was too slow. Nothing was paid yet.',
+  request_timeout: 'Your connection was too slow.',
   body_too_large: 'The note is too long. Nothing was paid; please shorten it.',
   unsupported_media_type: 'The service did not understand the page. Please reload it.',
   request_in_progress: 'This payment is under way already. Asking again tells how it ends.',
@@ -24,10 +24,10 @@ const WORDS: Record<string, string> = {
   balance_limit: 'The other account cannot hold that much. Nothing was paid.',
   idempotency_key_reused:
     'This payment clashed with an earlier one, so it was not made. Please send it again.',
-  rate_limited: 'That was a lot of requests in a short time. Nothing was paid yet.',
+  rate_limited: 'That was a lot of requests in a short time.',
   internal: 'Something broke inside the service. Asking again is safe.',
-  overloaded: 'The service is very busy. Nothing was paid yet.',
-  account_busy: 'Somebody else is using one of these accounts right now. Nothing was paid yet.',
+  overloaded: 'The service is very busy.',
+  account_busy: 'Somebody else is using one of these accounts right now.',
   database_unavailable: 'The ledger cannot be reached at the moment. Asking again is safe.',
 };
 
@@ -36,11 +36,19 @@ export function plainWords(code: string, detail: string): string {
   return WORDS[code] ?? detail;
 }
 
+const READ_WORDS: Record<string, string> = {
+  unauthenticated: 'Your token is not valid any more. Sign in again.',
+  forbidden: 'Your token does not let you see this account.',
+  account_not_found: 'That account does not exist.',
+  rate_limited: 'That was a lot of requests in a short time. Wait a little before the next one.',
+};
+
 /** Plain words for a read that failed. */
 export function whyReadFailed(error: unknown): string {
   const problem = error instanceof ApiFailure ? error.problem : null;
   if (!problem) return 'The service did not answer. Is it running, and are you online?';
-  if (problem.code === 'account_not_found') return 'That account does not exist.';
+  const words = READ_WORDS[problem.code];
+  if (words) return words;
   if (problem.retryable) return 'The service is busy, or its ledger cannot be reached right now.';
   return problem.detail;
 }

@@ -1,6 +1,13 @@
 /** One try at `PUT /send_payment`. */
 
-import { api, problemOf, type Payment, type PaymentRequest, type Problem } from './client';
+import {
+  api,
+  problemOf,
+  retryAfterMs,
+  type Payment,
+  type PaymentRequest,
+  type Problem,
+} from './client';
 
 /** Where a payment's time went, in ms, and which commit it shared. */
 export interface Timing {
@@ -42,7 +49,7 @@ export async function sendOnce(body: PaymentRequest): Promise<Answer | null> {
       payment: response.ok ? paymentOf(text) : null,
       problem: response.ok ? null : problemOf(error),
       replayed: response.headers.get('idempotency-replayed') === 'true',
-      retryAfterMs: retryAfterMs(response.headers.get('retry-after')),
+      retryAfterMs: retryAfterMs(response),
       timing: timingOf(response.headers.get('server-timing')),
     };
   } catch {
@@ -59,10 +66,6 @@ function paymentOf(text: string): Payment | null {
   } catch {
     return null;
   }
-}
-
-function retryAfterMs(header: string | null): number | null {
-  return header && /^\d{1,5}$/.test(header) ? Number(header) * 1_000 : null;
 }
 
 /** Reads `queue;dur=1.2, lock;dur=0.1, commit;dur=0.5, batch;desc="name"` (W3C Server Timing). */

@@ -5,11 +5,15 @@ import { History } from '../history/History';
 import { SendForm } from '../intent/SendForm';
 import { ChoosePerson } from '../people/ChoosePerson';
 import { useMe } from '../people/me';
+import { useSession } from '../session/session';
+import { SignIn } from '../session/SignIn';
 
 /** Send and scroll. */
 export function Home() {
+  const session = useSession();
   const me = useMe();
   if (me === undefined) return <Waiting />;
+  if (session.state === 'out') return <SignIn isRefused={session.isRefused} />;
   if (me === null) return <ChoosePerson />;
   return (
     <div className="grid items-start gap-4 sm:gap-6 lg:grid-cols-[25rem_minmax(0,1fr)]" key={me}>

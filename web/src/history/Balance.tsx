@@ -1,18 +1,20 @@
 'use client';
 
 import { ApiFailure } from '../api/client';
+import { whyReadFailed } from '../api/problems';
 import { formatCents } from '../money';
 import { Avatar } from '../people/Avatar';
 import { become } from '../people/me';
 import { nameOf } from '../people/people';
+import { leave, useSession } from '../session/session';
 import { useAccount } from './useHistory';
 
 /** Who one is, and what one has. */
 export function Balance({ me }: { me: number }) {
   const account = useAccount(me);
   const name = nameOf(me, account.data?.name);
-  const isNobody =
-    account.error instanceof ApiFailure && account.error.problem?.code === 'account_not_found';
+  const session = useSession();
+  const isTokens = session.state === 'in' && session.token.account !== null;
   return (
     <section
       aria-label="Your account"
@@ -24,10 +26,10 @@ export function Balance({ me }: { me: number }) {
         <p className="min-w-0 flex-1 truncate text-lg font-semibold">{name}</p>
         <button
           type="button"
-          onClick={() => become(null)}
+          onClick={() => (isTokens ? leave() : become(null))}
           className="rounded-full border border-white/60 px-3 py-1.5 text-sm font-medium outline-white hover:bg-white/15"
         >
-          Switch person
+          {isTokens ? 'Sign out' : 'Switch person'}
         </button>
       </div>
       <p className="mt-4 text-sm text-white/90">Balance</p>
@@ -46,11 +48,16 @@ export function Balance({ me }: { me: number }) {
       )}
       {account.isError && (
         <p role="alert" className="mt-2 rounded-xl bg-black/30 px-3 py-2 text-sm">
-          {isNobody
-            ? 'There is no such account. Choose somebody else.'
-            : 'The service does not answer; the page keeps asking.'}
+          {whyNoBalance(account.error)}
         </p>
       )}
     </section>
   );
+}
+
+function whyNoBalance(error: unknown): string {
+  const code = error instanceof ApiFailure ? error.problem?.code : undefined;
+  if (code === 'account_not_found') return 'There is no such account. Choose somebody else.';
+  if (code === 'forbidden' || code === 'rate_limited') return whyReadFailed(error);
+  return 'The service does not answer; the page keeps asking.';
 }

@@ -4,11 +4,16 @@ import {
   useQueryClient,
   type InfiniteData,
 } from '@tanstack/react-query';
-import { answered, api, readSignal } from '../api/client';
+import { answered, api, ApiFailure, readSignal } from '../api/client';
 import { readNews, readPage, withNews, type Cursor, type Page } from './pages';
 
 /** How often the page looks for money that arrived, while it is visible. */
 const LOOK_EVERY_MS = 2_000;
+
+/** When to look again: not before the service wants to be asked. */
+function lookAgainMs({ state: { error } }: { state: { error: unknown } }): number {
+  return Math.max(LOOK_EVERY_MS, error instanceof ApiFailure ? error.retryAfterMs : 0);
+}
 
 type Pages = InfiniteData<Page, Cursor | null>;
 
@@ -39,7 +44,7 @@ export function useAccount(account: number) {
       });
       return (await answered(call)).data;
     },
-    refetchInterval: LOOK_EVERY_MS,
+    refetchInterval: lookAgainMs,
   });
 }
 
@@ -64,7 +69,7 @@ export function useNews(account: number) {
       }
       return news?.length ?? 0;
     },
-    refetchInterval: LOOK_EVERY_MS,
+    refetchInterval: lookAgainMs,
   });
 }
 

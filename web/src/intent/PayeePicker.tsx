@@ -1,10 +1,9 @@
 'use client';
 
 import { useId, useState } from 'react';
-import { whyReadFailed } from '../api/problems';
-import { Trouble } from '../app/Trouble';
 import { Avatar } from '../people/Avatar';
 import { nameOf, useNames, type usePeople } from '../people/people';
+import { PeopleTrouble } from '../people/PeopleTrouble';
 import { matching, useFound } from '../people/search';
 
 /** So many faces are shown at once; the rest are found by typing. */
@@ -44,13 +43,7 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
           ))}
         </div>
       )}
-      {people.isError && (
-        <Trouble
-          title="The people cannot be shown"
-          why={whyReadFailed(people.error)}
-          again={() => void people.refetch()}
-        />
-      )}
+      <PeopleTrouble people={people} />
       {others.length > SHOWN_MAX && (
         <input
           type="search"

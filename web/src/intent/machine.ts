@@ -38,6 +38,8 @@ export interface Attempt {
   state: 'asking' | 'stopped';
   /** How often it was sent. */
   tries: number;
+  /** After how many of these it may have been paid: the service has not said that they did nothing. */
+  inDoubt: number;
   /** Of the latest try; null before the first has ended. */
   verdict: Exclude<Verdict, { kind: 'paid' }> | null;
 }
@@ -67,8 +69,18 @@ export const TRIES_MAX = 30;
 const PAUSE_FIRST_MS = 500;
 const PAUSE_MAX_MS = 20_000;
 
+/** The service may ask for a longer pause than that, within reason. */
+const RETRY_AFTER_MAX_MS = 3_600_000;
+
 /** Nothing was done, the service says, and it may be asked again. */
-const NOTHING_DONE = new Set(['overloaded', 'account_busy', 'rate_limited', 'request_timeout']);
+const NOTHING_DONE = new Set([
+  'overloaded',
+  'account_busy',
+  'rate_limited',
+  'request_timeout',
+  // With a new token.
+  'unauthenticated',
+]);
 
 /** The payment that a draft stands for; null while something is missing or wrong. */
 export function wishOf(from: number, { to, amount, note }: Draft): Wish | null {
@@ -89,13 +101,14 @@ export function edit(slip: Slip, change: Partial<Draft>): Slip {
  * anything else is another payment, with another key.
  */
 export function submit(slip: Slip, wish: Wish, newKey: () => string, now: Date): Slip {
-  const { attempt } = slip;
-  if (attempt?.state === 'asking') return slip;
-  if (attempt && asksFor(attempt, wish) && !keyIsTaken(attempt)) {
-    return { ...slip, attempt: { ...attempt, state: 'asking', tries: 0 }, receipt: null };
+  const before = slip.attempt;
+  if (before?.state === 'asking') return slip;
+  if (before && asksFor(before, wish) && !keyIsTaken(before)) {
+    return { ...slip, attempt: { ...before, state: 'asking', tries: 0 }, receipt: null };
   }
   const request = { ...wish, created_at: now.toISOString(), idempotency_key: newKey() };
-  return { ...slip, attempt: { request, state: 'asking', tries: 0, verdict: null }, receipt: null };
+  const attempt: Attempt = { request, state: 'asking', tries: 0, inDoubt: 0, verdict: null };
+  return { ...slip, attempt, receipt: null };
 }
 
 /** Whether an attempt is for just this payment. */
@@ -116,7 +129,8 @@ function keyIsTaken({ verdict }: Attempt): boolean {
 export function tried(slip: Slip, key: string): Slip {
   const { attempt } = slip;
   if (attempt?.request.idempotency_key !== key) return slip;
-  return { ...slip, attempt: { ...attempt, tries: attempt.tries + 1 } };
+  const { tries, inDoubt } = attempt;
+  return { ...slip, attempt: { ...attempt, tries: tries + 1, inDoubt: inDoubt + 1 } };
 }
 
 /** A try has ended. A verdict on another key than the slip's says nothing about this one. */
@@ -136,7 +150,18 @@ export function judged(slip: Slip, key: string, verdict: Verdict): Slip {
   }
   const goesOn =
     attempt.state === 'asking' && verdict.kind !== 'declined' && attempt.tries < TRIES_MAX;
-  return { ...slip, attempt: { ...attempt, state: goesOn ? 'asking' : 'stopped', verdict } };
+  const inDoubt = attempt.inDoubt - (verdict.kind === 'unknown' ? 0 : 1);
+  return {
+    ...slip,
+    attempt: {
+      ...attempt,
+      state: goesOn ? 'asking' : 'stopped',
+      inDoubt,
+      // That this try did nothing says nothing about an earlier one.
+      verdict:
+        verdict.kind === 'not_yet' && inDoubt > 0 ? { ...verdict, kind: 'unknown' } : verdict,
+    },
+  };
 }
 
 /** The person wants to change it: the page asks no more. The key stays with what it was for. */
@@ -160,10 +185,11 @@ export function judge(answer: Answer | null, request: PaymentRequest): Verdict {
 
 /**
  * How long to wait before the next try, in ms: twice as long each time, up to a limit, and never
- * the same for two people who failed together. `random` is from 0 to 1.
+ * the same for two people who failed together; not before the service wants to be asked. `random` is
+ * from 0 to 1.
  */
 export function pauseMs(tries: number, retryAfterMs: number | null, random: number): number {
   const grown = Math.min(PAUSE_FIRST_MS * 2 ** Math.max(0, tries - 1), PAUSE_MAX_MS);
   const jittered = grown * (0.5 + random / 2);
-  return Math.max(jittered, Math.min(retryAfterMs ?? 0, PAUSE_MAX_MS));
+  return Math.max(jittered, Math.min(retryAfterMs ?? 0, RETRY_AFTER_MAX_MS));
 }

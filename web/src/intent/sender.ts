@@ -1,9 +1,11 @@
 /**
  * Sends what the slips ask for, again and again with the same key, until there is a definite answer.
- * Of several tabs one sends, the others watch; when it is closed, another goes on.
+ * Of several tabs one sends, the others watch; when it is closed, another goes on. A tab sends for
+ * whoever is signed in there, and leaves the others' payments until they are.
  */
 
 import { sendOnce } from '../api/send';
+import { mayPayFor } from '../people/me';
 import { judge, judged, pauseMs, tried } from './machine';
 import { changeSlip, payersAsking, readSlip } from './store';
 
@@ -35,13 +37,19 @@ export function askNow(payer: number) {
   wakeUps.get(payer)?.();
 }
 
-/** Takes up every unfinished payment in this browser. Harmless to call at any time. */
+/** Takes up every unfinished payment that this tab may ask for. Harmless to call at any time. */
 export function resumeAll() {
   for (const payer of payersAsking()) void ask(payer);
 }
 
+/** Somebody else may be here now: what is no longer this tab's to ask for is left to others. */
+export function changeHands() {
+  for (const [payer, wakeUp] of [...wakeUps]) if (!mayPayFor(payer)) wakeUp();
+  resumeAll();
+}
+
 async function ask(payer: number) {
-  if (running.has(payer)) return;
+  if (running.has(payer) || !mayPayFor(payer)) return;
   running.add(payer);
   try {
     // Without locks (plain HTTP from another machine) two tabs may both ask: the key they share
@@ -60,7 +68,7 @@ async function ask(payer: number) {
 async function settle(payer: number) {
   for (;;) {
     const { attempt } = readSlip(payer);
-    if (attempt?.state !== 'asking') return;
+    if (attempt?.state !== 'asking' || !mayPayFor(payer)) return;
     const { request } = attempt;
     const key = request.idempotency_key;
     changeSlip(payer, (slip) => tried(slip, key));
@@ -68,6 +76,7 @@ async function settle(payer: number) {
     const verdict = judge(await sendOnce(request), request);
     const after = changeSlip(payer, (slip) => judged(slip, key, verdict)).attempt;
     if (after?.state !== 'asking' || after.request.idempotency_key !== key) continue;
+    if (!mayPayFor(payer)) return;
     const asked = 'retryAfterMs' in verdict ? verdict.retryAfterMs : null;
     await pause(payer, pauseMs(after.tries, asked, Math.random()));
   }

@@ -1,5 +1,6 @@
 import { useId, type ReactNode } from 'react';
 import { Trouble } from '../app/Trouble';
+import { useMayRun } from './operator';
 import type { Run } from './useExperiment';
 
 interface Props {
@@ -17,6 +18,7 @@ interface Props {
 export function Experiment({ number, title, children, code, run, action, picture }: Props) {
   const id = useId();
   const isRunning = run.state === 'running';
+  const mayRun = useMayRun();
   return (
     <section
       aria-labelledby={id}
@@ -42,19 +44,25 @@ export function Experiment({ number, title, children, code, run, action, picture
               </li>
             ))}
           </ul>
-          <button
-            type="button"
-            className="button button-main mt-6 w-full aria-disabled:opacity-70 sm:w-auto"
-            aria-disabled={isRunning}
-            onClick={run.start}
-          >
-            {isRunning ? 'Running…' : run.state === 'idle' ? action : 'Run it again'}
-          </button>
+          {mayRun && (
+            <button
+              type="button"
+              className="button button-main mt-6 w-full aria-disabled:opacity-70 sm:w-auto"
+              aria-disabled={isRunning}
+              onClick={run.start}
+            >
+              {isRunning ? 'Running…' : run.state === 'idle' ? action : 'Run it again'}
+            </button>
+          )}
         </div>
         <div className="min-w-0 self-start rounded-2xl bg-paper p-4 sm:p-6">
           {run.seen === null && run.why === null && (
             <p className="grid min-h-40 place-items-center text-center text-muted">
-              {isRunning ? 'Preparing its accounts…' : 'Run it, and see here what happened.'}
+              {isRunning
+                ? 'Preparing its accounts…'
+                : mayRun
+                  ? 'Run it, and see here what happened.'
+                  : 'An operator can run it, and sees here what happened.'}
             </p>
           )}
           {run.seen !== null && picture}

@@ -1,11 +1,16 @@
 'use client';
 
+import { usePeople } from '../people/people';
 import { Atomicity } from './Atomicity';
 import { Idempotency } from './Idempotency';
 import { Locks } from './Locks';
 import { Pagination } from './Pagination';
+import { NeedsOperator, useMayRun } from './operator';
 
 export function Lab() {
+  const mayRun = useMayRun();
+  // Something has to be asked of the service before it can ask who one is.
+  usePeople();
   return (
     <>
       <div className="max-w-2xl py-4 sm:py-8">
@@ -17,6 +22,7 @@ export function Lab() {
           you see is what was measured in your browser just now.
         </p>
       </div>
+      {!mayRun && <NeedsOperator />}
       <div className="grid gap-6">
         <Idempotency />
         <Atomicity />

@@ -1,16 +1,17 @@
 'use client';
 
 import { useState } from 'react';
-import { whyReadFailed } from '../api/problems';
-import { Trouble } from '../app/Trouble';
 import { Avatar } from './Avatar';
 import { become } from './me';
+import { leave, useSession } from '../session/session';
 import { nameOf, usePeople } from './people';
+import { PeopleTrouble } from './PeopleTrouble';
 import { matching, useFound } from './search';
 
 /** Nobody is signed in here: one says who one is. */
 export function ChoosePerson() {
   const people = usePeople();
+  const isOperator = useSession().state === 'in';
   const [search, setSearch] = useState('');
   const found = useFound(people.data ?? [], search);
   const shown = matching(people.data ?? [], search).concat(found);
@@ -18,9 +19,15 @@ export function ChoosePerson() {
     <div className="card mx-auto mt-4 max-w-2xl p-6 sm:mt-10 sm:p-10">
       <h1 className="text-3xl font-bold tracking-tight text-balance">Who are you?</h1>
       <p className="mt-2 text-muted">
-        This is a playground: be anybody, and send the others money. Open a second window to be two
-        people at once.
+        {isOperator
+          ? 'You are signed in as an operator, and may act for anybody.'
+          : 'This is a playground: be anybody, and send the others money. Open a second window to be two people at once.'}
       </p>
+      {isOperator && (
+        <button type="button" onClick={leave} className="button button-quiet mt-4">
+          Sign out
+        </button>
+      )}
       {people.isPending && (
         <div
           className="mt-6 grid grid-cols-2 gap-3 sm:grid-cols-3"
@@ -32,13 +39,7 @@ export function ChoosePerson() {
           ))}
         </div>
       )}
-      {people.isError && (
-        <Trouble
-          title="The people cannot be shown"
-          why={whyReadFailed(people.error)}
-          again={() => void people.refetch()}
-        />
-      )}
+      <PeopleTrouble people={people} />
       {people.isSuccess && people.data.length > 12 && (
         <label className="mt-6 block font-medium">
           Find yourself by name or number

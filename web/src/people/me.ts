@@ -1,26 +1,38 @@
 /**
- * Who is looking: the `as` of the page's address, so that two windows can be two people, and the
- * way back leads to who one was. An address without it is opened as who this window was before, and
- * else as who any window was.
+ * Who is looking: whose token this window is signed in with. Where there is none, or it names nobody,
+ * it is the `as` of the page's address, so that two windows can be two people, and the way back leads
+ * to who one was. An address without it is opened as who this window was before, and else as who any
+ * window was.
  */
 
 import { useEffect, useState, useSyncExternalStore } from 'react';
+import { readSession, subscribeToSession } from '../session/session';
+import { accountIn } from '../session/token';
 
 const ME = 'payonce.me';
 const listeners = new Set<() => void>();
 
-function subscribe(listener: () => void) {
+/** Calls back when this window becomes somebody else, or nobody. */
+export function subscribeToMe(listener: () => void) {
   listeners.add(listener);
   window.addEventListener('popstate', listener);
+  const unsubscribe = subscribeToSession(listener);
   return () => {
+    unsubscribe();
     listeners.delete(listener);
     window.removeEventListener('popstate', listener);
   };
 }
 
-function accountIn(text: string | null): number | null {
-  const isNumber = text !== null && /^\d{1,16}$/.test(text) && Number.isSafeInteger(Number(text));
-  return isNumber ? Number(text) : null;
+function ofToken(): number | null {
+  const session = readSession();
+  return session.state === 'in' ? session.token.account : null;
+}
+
+/** Whether this window may ask for the payer's payments: with nobody's token but the payer's own. */
+export function mayPayFor(payer: number): boolean {
+  const { state } = readSession();
+  return state === 'open' || (state === 'in' && payer === (ofToken() ?? inAddress()));
 }
 
 function inAddress(): number | null {
@@ -36,20 +48,25 @@ function addressOf(id: number | null): URL {
 
 /** `undefined` while the page is not in a browser yet, `null` where nobody was chosen. */
 export function useMe(): number | null | undefined {
-  const me = useSyncExternalStore(subscribe, inAddress, () => null);
+  const owner = useSyncExternalStore(subscribeToMe, ofToken, () => null);
+  const chosen = useSyncExternalStore(subscribeToMe, inAddress, () => null);
   const [isOpened, setIsOpened] = useState(false);
   useEffect(() => {
     const before = accountIn(sessionStorage.getItem(ME) ?? localStorage.getItem(ME));
-    if (inAddress() === null && before !== null) {
-      history.replaceState(null, '', addressOf(before));
-      for (const listener of listeners) listener();
-    }
+    if (ofToken() === null && inAddress() === null && before !== null) correctAddress(before);
     setIsOpened(true);
   }, []);
   useEffect(() => {
-    if (me !== null) sessionStorage.setItem(ME, String(me));
-  }, [me]);
-  return isOpened ? me : undefined;
+    // The token says it; the address is not to say something else.
+    if (owner !== null && chosen !== null) correctAddress(null);
+    else if (chosen !== null) sessionStorage.setItem(ME, String(chosen));
+  }, [owner, chosen]);
+  return isOpened ? (owner ?? chosen) : undefined;
+}
+
+function correctAddress(id: number | null) {
+  history.replaceState(null, '', addressOf(id));
+  for (const listener of listeners) listener();
 }
 
 /** Becomes somebody, or nobody. */

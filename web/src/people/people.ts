@@ -1,7 +1,7 @@
 /** Whom the accounts belong to. */
 
 import { useQuery } from '@tanstack/react-query';
-import { answered, api, readSignal, type NamedAccount } from '../api/client';
+import { answered, api, ApiFailure, readSignal, type NamedAccount } from '../api/client';
 import { isLabAccount } from '../lab/accounts';
 
 /** Where money enters the ledger. It is nobody to send money to. */
@@ -13,10 +13,20 @@ const LIST_SIZE = 100;
 /** Accounts do not change their names while one looks. */
 const NAMES_STAY_MS = 60_000;
 
+const ASK_AGAIN_MS = 3_000;
+
 /** What a person is called. */
 export function nameOf(id: number, name: string | null | undefined): string {
   if (id === BANK) return 'The bank';
   return name ?? `Account ${id}`;
+}
+
+/** Soon after a failure that may pass. */
+function askAgainMs(error: unknown): number | false {
+  if (!error) return false;
+  if (!(error instanceof ApiFailure)) return ASK_AGAIN_MS;
+  if (error.problem && !error.problem.retryable) return false;
+  return Math.max(ASK_AGAIN_MS, error.retryAfterMs);
 }
 
 /** The first hundred people. */
@@ -31,7 +41,7 @@ export function usePeople() {
       return data.filter(({ id }) => id !== BANK && !isLabAccount(id));
     },
     staleTime: NAMES_STAY_MS,
-    refetchInterval: (query) => (query.state.status === 'error' ? 3_000 : false),
+    refetchInterval: ({ state: { error } }) => askAgainMs(error),
   });
 }
 

@@ -1,0 +1,28 @@
+import { useSession } from '../session/session';
+import { TokenForm } from '../session/TokenForm';
+
+/** Whether experiments can open their accounts: where the service asks who one is, operators can. */
+export function useMayRun(): boolean {
+  const session = useSession();
+  return session.state === 'open' || (session.state === 'in' && session.token.isOperator);
+}
+
+/** Says what is missing, and takes it. */
+export function NeedsOperator() {
+  const session = useSession();
+  return (
+    <section aria-labelledby="operator" className="card mb-6 max-w-2xl p-5 sm:p-8">
+      <h2 id="operator" className="text-2xl font-bold tracking-tight">
+        The experiments need an operator’s token
+      </h2>
+      <p className="mt-3">
+        {session.state === 'in' && 'You are signed in, but not as an operator. '}
+        {session.state === 'out' && session.isRefused && 'Your token is not valid any more. '}
+        They open accounts of their own, which only operators may.{' '}
+        <code className="font-mono">payonce token --operator</code> prints such a token
+        {session.state === 'in' ? '; it takes the place of yours in this window.' : '.'}
+      </p>
+      <TokenForm />
+    </section>
+  );
+}
