@@ -18,8 +18,9 @@ export function NeedsOperator() {
       <p className="mt-3">
         {session.state === 'in' && 'You are signed in, but not as an operator. '}
         {session.state === 'out' && session.isRefused && 'Your token is not valid any more. '}
-        They open accounts of their own, which only operators may.{' '}
-        <code className="font-mono">payonce token --operator</code> prints such a token
+        Each experiment opens accounts of its own, which only operators may.{' '}
+        <code className="font-mono whitespace-nowrap">payonce token --operator</code> prints such a
+        token
         {session.state === 'in' ? '; it takes the place of yours in this window.' : '.'}
       </p>
       <TokenForm />

@@ -27,7 +27,8 @@ export function SignIn({ isRefused }: { isRefused: boolean }) {
       <TokenForm autoFocus />
       <p className="mt-6 text-sm text-muted">
         Whoever runs the service gives out tokens. On your own machine,{' '}
-        <code className="font-mono text-ink">payonce token --account 1</code> prints one.
+        <code className="font-mono whitespace-nowrap text-ink">payonce token --account 1</code>{' '}
+        prints one.
       </p>
     </div>
   );
