@@ -415,10 +415,15 @@ impl RateLimit {
             ("payer", payer_per_minute, payer_burst),
             ("address", address_per_minute, address_burst),
         ] {
-            if per_minute.is_none() && burst.is_some() {
+            let Some(burst) = burst else {
+                continue;
+            };
+            // Without a limit a burst would limit nothing.
+            let in_a_day = per_minute.map_or(0, |it| u64::from(it.get()).saturating_mul(24 * 60));
+            if u64::from(burst.get()) > in_a_day {
                 bail!(
-                    "the settings are wrong: rate_limit.{name}_burst limits nothing without \
-                     rate_limit.{name}_per_minute"
+                    "the settings are wrong: rate_limit.{name}_burst is more than \
+                     rate_limit.{name}_per_minute allows in a day"
                 );
             }
         }

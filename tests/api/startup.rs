@@ -154,6 +154,7 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
         ("PAYONCE_SERVER__CORS_ORIGINS", "*", "server.cors_origins"),
         ("PAYONCE_SERVER__CORS_ORIGINS", "https://a.example,", "server.cors_origins"),
         ("PAYONCE_RATE_LIMIT__PAYER_BURST", "5", "rate_limit.payer_per_minute"),
+        ("PAYONCE_SERVER__HOST", "", "server.host"),
         ("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "0", "rate_limit.address_per_minute"),
         ("DATABASE_URL", "mysql", "DATABASE_URL"),
         ("HOST", "no.such.host.invalid", "no.such.host.invalid"),
