@@ -7,6 +7,7 @@ mod error;
 mod headers;
 mod health;
 mod history;
+mod metrics;
 mod openapi;
 mod page;
 mod payments;
@@ -53,6 +54,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(at("/accounts/{id}", "GET, HEAD").route(get().to(accounts::get)))
         .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
         .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
+        .service(at("/metrics", "GET, HEAD").route(get().to(metrics::text)))
         .service(at("/problems/{code}", "GET, HEAD").route(get().to(problem::explain)))
         .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
         .service(at("/docs", "GET, HEAD").route(get().to(openapi::docs)))
@@ -144,6 +146,7 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
             .wrap(from_fn(rate_limit::by_address))
             .wrap(cors(&origins))
             .wrap(default_headers(&origins))
+            .wrap(from_fn(metrics::measured))
             .wrap(TracingLogger::<RequestSpan>::new())
             .configure(routes)
             .configure(|app| page::serve(app, page.as_deref()))

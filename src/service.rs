@@ -19,6 +19,7 @@ use crate::config::Settings;
 use crate::db;
 use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
+use crate::telemetry::metrics::Load;
 use accounts::Accounts;
 use history::Histories;
 use payments::Payments;
@@ -111,6 +112,7 @@ pub struct Service {
     pub histories: Histories,
     /// Where the database may be played with.
     pub playground: Option<Playground>,
+    readers: Readers,
 }
 
 /// The writers, which end when the [`Service`] is gone and its queues are empty.
@@ -137,9 +139,24 @@ impl Service {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
             playground: may_play.then(|| Playground::new(target, limits, readers.clone())),
-            histories: Histories::start(readers, limits, &mut tasks),
+            histories: Histories::start(readers.clone(), limits, &mut tasks),
+            readers,
         };
         Ok((service, Writers(tasks)))
+    }
+
+    /// How busy it is at this moment.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let readers = self.readers.standing();
+        Load {
+            payments_waiting: self.payments.waiting(),
+            openings_waiting: self.accounts.waiting(),
+            pages_waiting: self.histories.waiting(),
+            reads_waiting: readers.waiting,
+            readers_busy: readers.busy,
+            readers_idle: readers.idle,
+        }
     }
 
     /// Whether the database answers, and has the ledger in it.

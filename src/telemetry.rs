@@ -1,4 +1,7 @@
-//! What the service tells its operator: a line for each event, on standard error.
+//! What the service tells its operator: a line for each event, on standard error; and what is counted
+//! and timed.
+
+pub mod metrics;
 
 use std::io::IsTerminal;
 

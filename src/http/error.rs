@@ -153,6 +153,11 @@ impl ApiError {
         }
     }
 
+    /// Stable: programs decide by it.
+    pub fn code(&self) -> &'static str {
+        self.kind().code
+    }
+
     /// The seconds after which a retry is worth while.
     fn retry_after_seconds(&self) -> u64 {
         match self {

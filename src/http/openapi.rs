@@ -17,7 +17,7 @@ use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
 use super::problem::{self, Kind, Problem};
-use super::{accounts, health, history, payments, playground};
+use super::{accounts, health, history, metrics, payments, playground};
 use crate::service::Refusal;
 
 #[derive(OpenApi)]
@@ -42,6 +42,7 @@ use crate::service::Refusal;
         accounts::get,
         health::live,
         health::ready,
+        metrics::text,
         problem::explain,
         playground::crash,
         document,

@@ -18,6 +18,7 @@ use super::rate_limit::RateLimits;
 use crate::domain::{AccountId, Amount, Caller, Intent, Note};
 use crate::service::Service;
 use crate::service::payments::{Receipt, Timing};
+use crate::telemetry::metrics::METRICS;
 
 /// The brief's request.
 #[derive(Deserialize, ToSchema)]
@@ -100,8 +101,15 @@ pub(super) async fn send(
     let standing = limit.map(|limit| limit.check(&intent.from())).transpose()?;
     let answer = service.payments.send(intent).await;
     let mut response = match answer.result {
-        Ok(receipt) => paid(receipt),
-        Err(refusal) => ApiError::from(refusal).error_response(),
+        Ok(receipt) => {
+            METRICS.payment(if receipt.replayed { "replayed" } else { "paid" });
+            paid(receipt)
+        }
+        Err(refusal) => {
+            let error = ApiError::from(refusal);
+            METRICS.payment(error.code());
+            error.error_response()
+        }
     };
     if let Some(standing) = standing {
         standing.tell(response.headers_mut());

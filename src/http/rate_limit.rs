@@ -154,13 +154,13 @@ impl Network {
     }
 }
 
-/// Limits all requests but those for health, which tell whether the service is to get any.
+/// Limits all requests but those of whoever watches the service.
 pub(super) async fn by_address<B: MessageBody + 'static>(
     limits: web::Data<RateLimits>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let limit = limits.address.as_ref().filter(|_| !request.path().starts_with("/health/"));
+    let limit = limits.address.as_ref().filter(|_| !is_watching(request.path()));
     let address = limit.and_then(|_| client_address(&request, limits.trusted_proxies));
     let standing = match limit.zip(address) {
         Some((limit, address)) => limit.check(&Network::of(address)).map(Some),
@@ -179,6 +179,10 @@ pub(super) async fn by_address<B: MessageBody + 'static>(
             Ok(request.into_response(answer).map_into_right_body())
         }
     }
+}
+
+fn is_watching(path: &str) -> bool {
+    path.starts_with("/health/") || path == "/metrics"
 }
 
 /// The client's address: that of the connection, or what the outermost of our own proxies saw.

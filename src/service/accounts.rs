@@ -56,6 +56,11 @@ impl Accounts {
         Self { readers, queue }
     }
 
+    /// How many openings wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// # Errors
     /// The account does not exist, or the database does not answer.
     pub async fn get(&self, id: AccountId) -> Result<Account, Refusal> {

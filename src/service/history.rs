@@ -42,6 +42,11 @@ impl Histories {
         Self { pages, readers }
     }
 
+    /// How many pages wait to be read.
+    pub(super) fn waiting(&self) -> usize {
+        self.pages.waiting()
+    }
+
     /// Up to `limit` payments before the cursor.
     ///
     /// # Errors

@@ -88,6 +88,11 @@ impl Payments {
         Self { queue, database_down }
     }
 
+    /// How many wait to be put into a batch.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// Sends a payment, and waits until it is made, found to be made already, or refused.
     pub async fn send(&self, intent: Intent) -> Answer {
         match self.queue.submit(intent).await {

@@ -148,6 +148,11 @@ impl<W, A> Queue<W, A> {
         (Self { tickets, timeout }, inbox)
     }
 
+    /// How many requests wait to be taken up.
+    pub fn waiting(&self) -> usize {
+        self.tickets.max_capacity().saturating_sub(self.tickets.capacity())
+    }
+
     /// Queues work and waits for its answer.
     ///
     /// # Errors

@@ -13,10 +13,27 @@ pub(super) struct Readers {
     timeout: Duration,
 }
 
+/// The pool at one moment.
+pub(super) struct Standing {
+    pub waiting: usize,
+    pub busy: usize,
+    pub idle: usize,
+}
+
 impl Readers {
     /// At most `waiting_max` reads wait for a session; one more is refused at once.
     pub fn new(pool: Pool, waiting_max: usize, timeout: Duration) -> Self {
         Self { pool, waiting_max, timeout }
+    }
+
+    /// How many reads wait for a session, and how many sessions are in use and idle.
+    pub fn standing(&self) -> Standing {
+        let status = self.pool.status();
+        Standing {
+            waiting: status.waiting,
+            busy: status.size.saturating_sub(status.available),
+            idle: status.available,
+        }
     }
 
     /// Runs `read`, and once more on a new session where the first turns out to be dead: reading

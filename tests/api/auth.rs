@@ -116,9 +116,14 @@ async fn only_the_payer_and_an_operator_may_crash_a_payment() {
 #[tokio::test]
 async fn what_needs_no_token_takes_none() {
     let (app, _) = start_with_secret().await;
-    for path in
-        ["/health/live", "/health/ready", "/openapi.json", "/docs", "/problems/unauthenticated"]
-    {
+    for path in [
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/problems/unauthenticated",
+    ] {
         assert_eq!(app.get(path).await.status, 200, "{path}");
         let refused = app.ask(Some("nonsense"), "GET", path, None).await;
         assert_eq!(refused.status, 200, "{path} with a token that is not looked at");

@@ -28,6 +28,7 @@ mod auth;
 mod errors;
 mod house;
 mod limits;
+mod metrics;
 mod openapi;
 mod page;
 mod plans;

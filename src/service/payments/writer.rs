@@ -18,6 +18,7 @@ use crate::domain::{AccountId, Intent};
 use crate::service::queue::Obstacle;
 use crate::service::session::Session;
 use crate::service::{Limits, Refusal};
+use crate::telemetry::metrics::METRICS;
 
 /// The pause before a batch is posted again: doubled each time, up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
@@ -205,6 +206,7 @@ impl Writer {
         posted: Posted,
         left: &mut Left,
     ) {
+        METRICS.batch(waited, posted.lock, posted.commit);
         let batch = self.names.next();
         left.blocked.extend(posted.blocked);
         for ((ticket, outcome), queue) in tickets.into_iter().zip(posted.outcomes).zip(waited) {
@@ -247,12 +249,15 @@ impl Writer {
         }
         match error.kind() {
             Kind::Conflict if attempt == 1 && matches!(error, Error::KnownAlready) => {
+                METRICS.repost("known_already");
                 rounds.push(Round { tickets, locking, attempt: 2 });
             }
             Kind::LockNotAvailable if locking != Locking::Skip => {
+                METRICS.repost("account_locked");
                 rounds.push(Round { tickets, locking: Locking::Skip, attempt });
             }
             Kind::Refused | Kind::LockNotAvailable if tickets.len() > 1 => {
+                METRICS.repost("refused");
                 // Some of it is at fault. The half with the culprit will be halved again.
                 let second = tickets.split_off(tickets.len().div_euclid(2));
                 second.iter().for_each(|ticket| ticket.release(Obstacle::Queue));
@@ -265,6 +270,7 @@ impl Writer {
             }
             Kind::Conflict | Kind::Unavailable if attempt < self.limits.attempts_max => {
                 let unavailable = error.kind() == Kind::Unavailable;
+                METRICS.repost(if unavailable { "database_unavailable" } else { "conflict" });
                 tracing::warn!(%error, attempt, payments = tickets.len(), "a batch is posted again");
                 self.database_down.store(unavailable, Ordering::Relaxed);
                 let obstacle = if unavailable { Obstacle::Database } else { Obstacle::Queue };

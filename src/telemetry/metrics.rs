@@ -1,0 +1,142 @@
+//! What is counted and timed, for Prometheus, whose conventions the names follow: the unit is in them,
+//! and `_total` is what only grows.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
+};
+
+/// What is answered at once and what has waited for a limit can both be told apart.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+const PAYMENTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Of this process.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+pub struct Metrics {
+    requests: HistogramVec,
+    payments: IntCounterVec,
+    batch_size: Histogram,
+    queue_wait: Histogram,
+    lock_wait: Histogram,
+    commit: Histogram,
+    reposts: IntCounterVec,
+    waiting: IntGaugeVec,
+    readers: IntGaugeVec,
+}
+
+/// How busy the service is at this moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub payments_waiting: usize,
+    pub openings_waiting: usize,
+    pub pages_waiting: usize,
+    pub reads_waiting: usize,
+    pub readers_busy: usize,
+    pub readers_idle: usize,
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let version = Opts::new("payonce_build_info", "The version that runs.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        registered(IntGauge::with_opts(version)).set(1);
+        Self {
+            requests: registered(HistogramVec::new(
+                seconds("payonce_http_request_seconds", "Requests, until their answer begins."),
+                &["method", "route", "status"],
+            )),
+            payments: registered(IntCounterVec::new(
+                Opts::new("payonce_payments_total", "Requests to pay, by what came of them."),
+                &["outcome"],
+            )),
+            batch_size: registered(Histogram::with_opts(
+                HistogramOpts::new("payonce_batch_payments", "Payments in one transaction.")
+                    .buckets(PAYMENTS.to_vec()),
+            )),
+            queue_wait: registered(Histogram::with_opts(seconds(
+                "payonce_payment_queue_seconds",
+                "From a payment's arrival to the begin of its transaction.",
+            ))),
+            lock_wait: registered(Histogram::with_opts(seconds(
+                "payonce_batch_lock_seconds",
+                "A batch's wait for its row locks.",
+            ))),
+            commit: registered(Histogram::with_opts(seconds(
+                "payonce_batch_commit_seconds",
+                "A batch's wait for its commit.",
+            ))),
+            reposts: registered(IntCounterVec::new(
+                Opts::new("payonce_reposts_total", "Batches that were posted again, by cause."),
+                &["cause"],
+            )),
+            waiting: registered(IntGaugeVec::new(
+                Opts::new("payonce_waiting_requests", "Requests that wait, by what they wait for."),
+                &["queue"],
+            )),
+            readers: registered(IntGaugeVec::new(
+                Opts::new("payonce_reader_sessions", "Sessions with the database that read."),
+                &["state"],
+            )),
+        }
+    }
+
+    /// `route` is one of the table of routes, so that their number is bounded.
+    pub fn request(&self, method: &str, route: &str, status: &str, took: Duration) {
+        self.requests.with_label_values(&[method, route, status]).observe(took.as_secs_f64());
+    }
+
+    /// `outcome`: `paid`, `replayed`, or the reason why not.
+    pub fn payment(&self, outcome: &str) {
+        self.payments.with_label_values(&[outcome]).inc();
+    }
+
+    /// A batch that was committed, or had nothing to commit.
+    pub fn batch(&self, queue_waits: &[Duration], lock_wait: Duration, commit: Duration) {
+        for wait in queue_waits {
+            self.queue_wait.observe(wait.as_secs_f64());
+        }
+        let payments = u32::try_from(queue_waits.len()).unwrap_or(u32::MAX);
+        self.batch_size.observe(payments.into());
+        self.lock_wait.observe(lock_wait.as_secs_f64());
+        self.commit.observe(commit.as_secs_f64());
+    }
+
+    pub fn repost(&self, cause: &str) {
+        self.reposts.with_label_values(&[cause]).inc();
+    }
+
+    /// Everything, and how busy the service is now, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// None that can happen: every metric has a name and a help text.
+    pub fn text(&self, load: Load) -> prometheus::Result<String> {
+        let set = |gauges: &IntGaugeVec, label: &str, value: usize| {
+            gauges.with_label_values(&[label]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.waiting, "payments", load.payments_waiting);
+        set(&self.waiting, "openings", load.openings_waiting);
+        set(&self.waiting, "pages", load.pages_waiting);
+        set(&self.waiting, "reads", load.reads_waiting);
+        set(&self.readers, "busy", load.readers_busy);
+        set(&self.readers, "idle", load.readers_idle);
+        TextEncoder::new().encode_to_string(&prometheus::gather())
+    }
+}
+
+fn seconds(name: &str, help: &str) -> HistogramOpts {
+    HistogramOpts::new(name, help).buckets(SECONDS.to_vec())
+}
+
+/// A metric that is among those of the process from now on.
+#[expect(clippy::expect_used, reason = "names are constants, and each is used once: tested")]
+fn registered<C: Collector + Clone + 'static>(metric: prometheus::Result<C>) -> C {
+    let metric = metric.expect("it has a valid name");
+    prometheus::register(Box::new(metric.clone())).expect("its name is not taken");
+    metric
+}
