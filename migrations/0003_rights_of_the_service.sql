@@ -14,7 +14,8 @@ BEGIN
     -- Locking a row (FOR UPDATE) takes the right to update a column of it.
     EXECUTE format('GRANT INSERT, UPDATE (balance, last_payment_at) ON accounts TO %I', service);
     EXECUTE format('GRANT INSERT ON payments TO %I', service);
-    EXECUTE format('GRANT INSERT, UPDATE ON idempotency_keys TO %I', service);
+    EXECUTE format('GRANT INSERT, UPDATE (status, fingerprint, response, created_at)
+                    ON idempotency_keys TO %I', service);
     EXECUTE format('GRANT INSERT, UPDATE (account_id, response)
                     ON account_idempotency_keys TO %I', service);
     EXECUTE format('GRANT USAGE, UPDATE ON SEQUENCE account_ids TO %I', service);

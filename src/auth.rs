@@ -24,7 +24,9 @@ pub struct Auth(Keys);
 
 enum Keys {
     /// Everybody is an operator.
-    Off,
+    Off {
+        on_public: bool,
+    },
     Secret(Box<Key>),
     Public(Jwks),
 }
@@ -44,7 +46,7 @@ impl Auth {
     /// They cannot be had, or there is none that can be used.
     pub async fn start(settings: &config::Auth) -> Result<Self> {
         let keys = match (settings.mode, &settings.jwt_secret, &settings.jwks_url) {
-            (AuthMode::Off, ..) => Keys::Off,
+            (AuthMode::Off, ..) => Keys::Off { on_public: settings.allow_off_on_public },
             (AuthMode::Jwt, Some(secret), _) => {
                 let key = DecodingKey::from_secret(secret.expose_secret().as_bytes());
                 Keys::Secret(Box::new(Key::new(key, Algorithm::HS256, settings)))
@@ -57,6 +59,12 @@ impl Auth {
         Ok(Self(keys))
     }
 
+    /// Whether everybody on this machine is an operator, and nobody elsewhere.
+    #[must_use]
+    pub fn trusts_this_machine_alone(&self) -> bool {
+        matches!(self.0, Keys::Off { on_public: false })
+    }
+
     /// Who asks with this `Authorization` header.
     ///
     /// # Errors
@@ -64,7 +72,7 @@ impl Auth {
     pub async fn caller(&self, authorization: Option<&[u8]>) -> Result<Caller, Unauthenticated> {
         let token = || bearer_token(authorization.ok_or(Unauthenticated::NoToken)?);
         let claims = match &self.0 {
-            Keys::Off => return Ok(Caller::Operator),
+            Keys::Off { .. } => return Ok(Caller::Operator),
             Keys::Secret(key) => key.verify(token()?)?,
             Keys::Public(keys) => {
                 let token = token()?;
@@ -178,6 +186,8 @@ impl Claims {
             Some(TextOrNumber::Number(id)) => AccountId::new(id).ok(),
             None => None,
         };
+        // The bank is nobody's own.
+        let account = account.filter(|id| !id.is_bank());
         account.map(Caller::Holder).ok_or(Unauthenticated::Refused("Its sub is no account's id."))
     }
 }

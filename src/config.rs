@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 use config::{Config, ConfigError, Environment, File};
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
@@ -359,12 +360,17 @@ impl Settings {
         shorter(transaction, transaction_timeout_ms, "an hour", nonzero_u32(3_600_000))?;
 
         at_most("server.trusted_proxies", self.server.trusted_proxies, 10)?;
+        let seconds = |name: &str, value: u32, max| at_most(name, usize::try_from(value)?, max);
+        seconds("auth.clock_skew_seconds", self.auth.clock_skew_seconds, 3_600)?;
+        seconds("server.write_timeout_ms", self.server.write_timeout_ms.get(), 3_600_000)?;
         self.auth.check()?;
         self.rate_limit.check()?;
 
         for origin in &self.server.cors_origins {
-            let host = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
-            if host.is_none_or(|host| host.is_empty() || host.contains(['/', ' ', '*'])) {
+            // As browsers write it (RFC 6454, section 6.2), or it would match none.
+            let written = Url::parse(origin).map(|url| url.origin().ascii_serialization());
+            let is_web = origin.starts_with("http://") || origin.starts_with("https://");
+            if !is_web || written.as_ref() != Ok(origin) {
                 bail!(
                     "the settings are wrong: server.cors_origins names {origin:?}, which is not an \
                      origin such as https://pay.example"
@@ -447,11 +453,19 @@ fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<Vec
     items.into_iter().map(|item| T::deserialize(item.into_deserializer())).collect()
 }
 
-/// What is wrong, without the lines of the file that a parser quotes: a secret may stand there.
+/// What is wrong, without the lines of the file and the texts that a parser quotes: a secret may stand
+/// there.
 fn unquoted(error: &ConfigError) -> String {
     let text = error.to_string();
     let lines = text.lines().filter(|line| !line.contains('|'));
-    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+    let text = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    match text.split_once("string \"") {
+        Some((before, quoted)) => {
+            let after = quoted.rsplit_once('"').map_or("", |(_, after)| after);
+            format!("{before}a text{after}")
+        }
+        None => text,
+    }
 }
 
 /// For defaults, none of which is zero.

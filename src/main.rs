@@ -11,7 +11,7 @@ use payonce::auth::{self, Auth};
 use payonce::config::{AuthMode, Settings};
 use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
-use payonce::service::{Limits, Refusal, Service, audit};
+use payonce::service::{Limits, Refusal, Service, Writers, audit};
 use payonce::{db, http, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -53,6 +53,9 @@ enum Command {
 
 /// The oldest Postgres that is supported, as it counts its versions.
 const POSTGRES_VERSION_MIN: i32 = 150_000;
+
+/// How long threads that cannot be interrupted may take when everything else has ended.
+const SHUTDOWN_REST: Duration = Duration::from_millis(200);
 
 /// The people of a private, empty ledger: accounts 1 to 10.
 const PLAYGROUND_NAMES: [&str; 10] =
@@ -104,7 +107,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
             // These need no database: they were done above.
             Command::Openapi | Command::Token { .. } => Ok(ExitCode::SUCCESS),
         }
-    })?;
+    });
+    // Whatever still reads a file or resolves a name is not waited for.
+    runtime.shutdown_timeout(SHUTDOWN_REST);
+    let code = code?;
     ledger.close()?;
     Ok(code)
 }
@@ -148,20 +154,11 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     // Before anything else starts, so that a signal from now on ends it in order.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let auth = Auth::start(&settings.auth).await?;
-    if settings.database.migrate_on_start {
-        migrate(ledger).await?;
-    } else {
-        connect(&ledger.target).await?;
-    }
-    // A private database is a playground, and nobody else's.
-    let may_play = ledger.server.is_some();
-    let (service, mut writers) = Service::start(&ledger.target, Limits::of(settings), may_play)?;
-    let service = Arc::new(service);
-    if may_play {
-        fill_playground(&service).await?;
-    }
-
+    let (auth, service, mut writers) = tokio::select! {
+        started = start(settings, ledger) => started?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
     let listening = http::listen(Arc::clone(&service), auth, settings)?;
     drop(service);
     greet(&listening, ledger, settings.auth.mode);
@@ -182,6 +179,23 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     let limit = settings.server.shutdown_timeout_ms.get();
     writers.finish(Duration::from_millis(limit.into())).await;
     Ok(())
+}
+
+/// Everything that may take a while before there is something to serve.
+async fn start(settings: &Settings, ledger: &Ledger) -> Result<(Auth, Arc<Service>, Writers)> {
+    let auth = Auth::start(&settings.auth).await?;
+    if settings.database.migrate_on_start {
+        migrate(ledger).await?;
+    } else {
+        connect(&ledger.target).await?;
+    }
+    // A private database is a playground, and nobody else's.
+    let may_play = ledger.server.is_some();
+    let (service, writers) = Service::start(&ledger.target, Limits::of(settings), may_play)?;
+    if may_play {
+        fill_playground(&service).await?;
+    }
+    Ok((auth, Arc::new(service), writers))
 }
 
 /// Opens accounts 1 to 10 with money, so that the first request works at once.

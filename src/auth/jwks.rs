@@ -2,14 +2,15 @@
 //! time, and when a token names one that is not known, but not often.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use reqwest::{Client, Url};
+use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -109,7 +110,11 @@ async fn keep_current(
     }
 }
 
-fn seconds(setting: std::num::NonZeroU32) -> Duration {
+fn milliseconds(setting: NonZeroU32) -> Duration {
+    Duration::from_millis(setting.get().into())
+}
+
+fn seconds(setting: NonZeroU32) -> Duration {
     Duration::from_secs(setting.get().into())
 }
 
@@ -138,8 +143,9 @@ impl Source {
                 Ok(path) => Place::File(path),
                 Err(()) => bail!("a file's URL has three slashes and an absolute path"),
             },
-            "https" => Place::Url(client(settings)?, url),
-            "http" if is_loopback(&url) => Place::Url(client(settings)?, url),
+            "https" => Place::Url(client(settings).build()?, url),
+            // Without TLS nobody else must be between: no proxy of the environment's either.
+            "http" if is_loopback(&url) => Place::Url(client(settings).no_proxy().build()?, url),
             _ => bail!(
                 "keys come from a file:, an https:, or (on this machine alone) an http: URL, so \
                  that nobody on the way can replace them"
@@ -150,9 +156,12 @@ impl Source {
 
     async fn fetch(&self) -> Result<Arc<[Named]>> {
         let bytes = match &self.place {
-            Place::File(path) => tokio::fs::read(path)
-                .await
-                .with_context(|| format!("{} cannot be read", path.display()))?,
+            Place::File(path) => {
+                let timeout = milliseconds(self.settings.jwks_timeout_ms);
+                let read = tokio::time::timeout(timeout, read_file(path)).await;
+                read.unwrap_or_else(|_| bail!("it took too long"))
+                    .with_context(|| format!("{} cannot be read", path.display()))?
+            }
             Place::Url(client, url) => download(client, url.clone()).await?,
         };
         let document: Document = serde_json::from_slice(&bytes).context("it is no key set")?;
@@ -194,10 +203,9 @@ impl Source {
     }
 }
 
-fn client(settings: &config::Auth) -> Result<Client> {
-    let timeout = Duration::from_millis(settings.jwks_timeout_ms.get().into());
-    let client = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
-    Ok(client.build()?)
+fn client(settings: &config::Auth) -> reqwest::ClientBuilder {
+    let timeout = milliseconds(settings.jwks_timeout_ms);
+    Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none())
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -206,10 +214,25 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
+/// A file, but not one that is written to while it is read, as a pipe is.
+async fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let about = tokio::fs::metadata(path).await?;
+    if !about.is_file() {
+        bail!("it is no file");
+    }
+    if usize::try_from(about.len()).map_or(true, |bytes| bytes > BYTES_MAX) {
+        bail!("it has more than {BYTES_MAX} bytes");
+    }
+    Ok(tokio::fs::read(path).await?)
+}
+
 async fn download(client: &Client, url: Url) -> Result<Vec<u8>> {
-    let mut response = client.get(url).send().await?.error_for_status()?;
+    // The URL may have a secret in it.
+    let secretly = reqwest::Error::without_url;
+    let answer = client.get(url).send().await.and_then(Response::error_for_status);
+    let mut answer = answer.map_err(secretly)?;
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(chunk) = answer.chunk().await.map_err(secretly)? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > BYTES_MAX {
             bail!("it has more than {BYTES_MAX} bytes");

@@ -47,9 +47,10 @@ impl FromStr for AccountId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // i64's own parser takes "+1"; here an id has one spelling.
+        // i64's own parser takes "+1" and "01"; here an id has one spelling.
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        Self::new(text.parse().ok().filter(|_| digits).unwrap_or(-1))
+        let is_plain = digits && (text == "0" || !text.starts_with('0'));
+        Self::new(text.parse().ok().filter(|_| is_plain).unwrap_or(-1))
     }
 }
 

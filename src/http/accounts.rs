@@ -20,7 +20,7 @@ use crate::service::Service;
 const LIST_SIZE: u16 = 50;
 const LIST_SIZE_MAX: u16 = 100;
 
-problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, FORBIDDEN, ACCOUNT_NOT_FOUND]);
+problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
 
 /// An account with its balance.
 #[utoipa::path(
@@ -138,7 +138,7 @@ pub(super) struct OpenAccount {
 
 problems!(OpenProblems:
     WITH_CALLER, WITH_BODY,
-    [FORBIDDEN, ACCOUNT_EXISTS, REQUEST_IN_PROGRESS, ACCOUNT_BUSY],
+    [ACCOUNT_EXISTS, REQUEST_IN_PROGRESS, ACCOUNT_BUSY],
     [INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
 );
 

@@ -1,10 +1,12 @@
 //! Who sent a request.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::error::ApiError;
@@ -24,6 +26,9 @@ impl FromRequest for By {
         let request = request.clone();
         Box::pin(async move {
             let auth = request.app_data::<web::Data<Auth>>().ok_or(Refusal::Internal)?;
+            if auth.trusts_this_machine_alone() && !names_this_machine(&request) {
+                return Err(ApiError::ForeignHost);
+            }
             let mut headers = request.headers().get_all(AUTHORIZATION);
             let header = headers.next().map(HeaderValue::as_bytes);
             if headers.next().is_some() {
@@ -32,6 +37,23 @@ impl FromRequest for By {
             Ok(Self(auth.caller(header).await?))
         })
     }
+}
+
+/// Whether the request is for a name that can only be this machine. A page from elsewhere can make its
+/// own name point here (DNS rebinding): to the browser it is then of the same origin, and only this
+/// header shows it.
+fn names_this_machine(request: &HttpRequest) -> bool {
+    let Some(host) = request.headers().get(HOST) else {
+        // Browsers always send it.
+        return true;
+    };
+    let Some(authority) = host.to_str().ok().and_then(|it| it.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host();
+    let address = name.trim_matches(['[', ']']).parse();
+    name.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 /// Ends a request that its caller may not make.

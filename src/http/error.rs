@@ -28,6 +28,11 @@ pub(super) enum ApiError {
     Unauthenticated(Unauthenticated),
     #[error("The token does not allow this.")]
     Forbidden,
+    #[error(
+        "Without authorization the service answers to localhost and to loopback addresses alone, and \
+         the request is for another host. See auth.mode and auth.allow_off_on_public."
+    )]
+    ForeignHost,
     #[error("There is nothing at this path.")]
     NotFound,
     #[error("This path takes {allow}.")]
@@ -128,7 +133,7 @@ impl ApiError {
             Self::InvalidRequest(_) | Self::Invalid(Invalid::Value(_)) => problem::INVALID_REQUEST,
             Self::KeyMissing => problem::KEY_MISSING,
             Self::Unauthenticated(_) => problem::UNAUTHENTICATED,
-            Self::Forbidden => problem::FORBIDDEN,
+            Self::Forbidden | Self::ForeignHost => problem::FORBIDDEN,
             Self::RateLimited(_) => problem::RATE_LIMITED,
             Self::NotFound => problem::NOT_FOUND,
             Self::MethodNotAllowed { .. } => problem::METHOD_NOT_ALLOWED,

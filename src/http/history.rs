@@ -34,7 +34,7 @@ pub(super) struct PageQuery {
 }
 
 problems!(PageProblems:
-    WITH_CALLER, [INVALID_REQUEST, FORBIDDEN, ACCOUNT_NOT_FOUND],
+    WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND],
 );
 
 /// An account's payments, sent and received, newest first.

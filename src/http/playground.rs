@@ -4,11 +4,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::auth::By;
+use super::auth::{By, require};
 use super::body::Json;
 use super::error::ApiError;
 use super::openapi::problems;
 use super::payments::{SendPayment, allowed_intent};
+use crate::domain::Caller;
 use crate::service::Service;
 use crate::service::playground::Balances;
 
@@ -38,13 +39,13 @@ impl From<Balances> for BalancesView {
 
 problems!(CrashProblems:
     WITH_CALLER, WITH_BODY,
-    [KEY_MISSING, FORBIDDEN, NOT_FOUND, ACCOUNT_NOT_FOUND, ACCOUNT_BUSY],
+    [KEY_MISSING, NOT_FOUND, ACCOUNT_NOT_FOUND, ACCOUNT_BUSY],
     [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
 );
 
 /// Makes a payment, and kills its database session before COMMIT.
 ///
-/// Only where the service has a private database to play with. Nothing is paid; the same request can
+/// For operators, and only where the service has a private database to play with. Nothing is paid; the same request can
 /// be sent to `/send_payment` afterwards.
 #[utoipa::path(
     post,
@@ -68,6 +69,8 @@ pub(super) async fn crash(
     Json(body): Json<SendPayment>,
 ) -> Result<HttpResponse, ApiError> {
     let playground = service.playground.as_ref().ok_or(ApiError::NotFound)?;
+    // It shows both balances.
+    require(caller == Caller::Operator)?;
     let crash = playground.crash(&allowed_intent(caller, &request, body)?).await?;
     Ok(HttpResponse::Ok().json(Crash {
         before: crash.before.into(),

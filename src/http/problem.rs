@@ -51,7 +51,7 @@ catalogue! {
     FORBIDDEN: FORBIDDEN, "forbidden", FINAL, "The token does not allow this",
         "Everybody may send from and read one's own account only; opening accounts, and payments from \
          or to account 0, are for operators. The answer is the same whether or not there is such an \
-         account.";
+         account. With authorization off, only requests for localhost or a loopback address are allowed.";
     NOT_FOUND: NOT_FOUND, "not_found", FINAL, "Nothing is here",
         "There is nothing at this path. GET /openapi.json lists all of them.";
     ACCOUNT_NOT_FOUND: NOT_FOUND, "account_not_found", FINAL, "The account does not exist",
@@ -103,7 +103,7 @@ catalogue! {
 
 /// What every request with a caller can meet.
 pub(super) const WITH_CALLER: &[Kind] =
-    &[UNAUTHENTICATED, RATE_LIMITED, INTERNAL, OVERLOADED, DATABASE_UNAVAILABLE];
+    &[UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, INTERNAL, OVERLOADED, DATABASE_UNAVAILABLE];
 
 /// What every request with a body can meet.
 pub(super) const WITH_BODY: &[Kind] =

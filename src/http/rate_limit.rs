@@ -189,17 +189,14 @@ fn is_watching(path: &str) -> bool {
 /// Further to the left of `X-Forwarded-For` stands what the client itself has claimed.
 fn client_address(request: &ServiceRequest, trusted_proxies: usize) -> Option<IpAddr> {
     let peer = request.peer_addr().map(|address| address.ip());
-    let headers: Vec<&str> = request
-        .headers()
-        .get_all(X_FORWARDED_FOR)
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let claimed = headers.iter().rev().flat_map(|value| value.rsplit(','));
-    let trusted = claimed.map(str::trim).take(trusted_proxies).last();
-    trusted.and_then(parse_address).or(peer)
+    let headers: Vec<&HeaderValue> = request.headers().get_all(X_FORWARDED_FOR).collect();
+    // As bytes, so that nothing that a client puts to the left can spoil what stands on the right.
+    let seen = headers.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    let seen = seen.map(<[u8]>::trim_ascii).filter(|address| !address.is_empty());
+    let trusted = seen.take(trusted_proxies).last();
+    trusted.and_then(|text| parse_address(std::str::from_utf8(text).ok()?)).or(peer)
 }
 
-/// An address, with a port or without.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
     text.parse().or_else(|_| with_port()).ok()

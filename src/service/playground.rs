@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::payments::post_one;
 use super::reading::Readers;
 use super::session::{End, Session};
@@ -15,6 +17,8 @@ pub struct Playground {
     target: Target,
     transaction_timeout: Duration,
     readers: Readers,
+    /// One fault at a time: each takes two sessions of its own, and locks.
+    turn: Semaphore,
 }
 
 /// What became of a transaction whose session was killed before COMMIT.
@@ -37,14 +41,16 @@ pub struct Balances {
 impl Playground {
     pub(super) fn new(target: &Target, limits: Limits, readers: Readers) -> Self {
         let transaction_timeout = limits.transaction_timeout;
-        Self { target: target.clone(), transaction_timeout, readers }
+        Self { target: target.clone(), transaction_timeout, readers, turn: Semaphore::new(1) }
     }
 
     /// Posts a payment as a batch of one is posted, and has its session killed before COMMIT.
     ///
     /// # Errors
-    /// The payment would be declined, was made before, or the database does not answer.
+    /// The payment would be declined, was made before, another fault is under way, or the database does
+    /// not answer.
     pub async fn crash(&self, intent: &Intent) -> Result<Crash, Refusal> {
+        let _turn = self.turn.try_acquire().map_err(|_| Refusal::Overloaded)?;
         let mut other =
             db::connect(&self.target, Purpose::Write).await.map_err(|error| refusal(&error))?;
         let read = || self.readers.run(async |conn| balances(conn, intent).await);

@@ -232,6 +232,7 @@ async fn malformed_and_unknown_ids_in_paths_are_told_apart() {
         "/accounts/abc",
         "/accounts/-1",
         "/accounts/1.0",
+        "/accounts/01",
         "/accounts/%2B1",
         "/payment_history/abc",
         "/payment_history/99999999999999999999",

@@ -73,7 +73,8 @@ async fn behind_a_proxy_the_address_is_the_one_that_the_proxy_saw() {
     let status_for = async |forwarded: &[&str]| {
         let mut request = app.request("GET", "/accounts");
         for value in forwarded {
-            request = request.header("x-forwarded-for", *value);
+            let value: Vec<u8> = value.chars().map(|char| char as u8).collect();
+            request = request.header("x-forwarded-for", value);
         }
         Answer::of(request).await.status
     };
@@ -83,6 +84,8 @@ async fn behind_a_proxy_the_address_is_the_one_that_the_proxy_saw() {
     assert_eq!(status_for(&["::ffff:192.0.2.1"]).await, 429, "and as IPv6, too");
     assert_eq!(status_for(&["203.0.113.9, 192.0.2.1"]).await, 429, "the left is a claim");
     assert_eq!(status_for(&["203.0.113.9", "192.0.2.2"]).await, 429, "on lines of their own, too");
+    assert_eq!(status_for(&["\u{ff}, 192.0.2.2"]).await, 429, "in whatever bytes");
+    assert_eq!(status_for(&["203.0.113.8", "\u{ff}, 192.0.2.2, "]).await, 429);
     assert_eq!(status_for(&["2001:db8:1:2::1"]).await, 200);
     assert_eq!(status_for(&["[2001:db8:1:2:ffff::9]:80"]).await, 429, "one network, one limit");
     assert_eq!(status_for(&["2001:db8:1:3::1"]).await, 200);
@@ -289,6 +292,13 @@ async fn secrets_are_in_no_log_no_answer_and_no_help() {
 
     let help = crate::harness::bare_command().envs(settings).arg("--help").output().unwrap();
     assert!(!String::from_utf8_lossy(&help.stdout).contains(secret));
+    for misplaced in ["PAYONCE_AUTH", "PAYONCE_AUTH__CLOCK_SKEW_SECONDS"] {
+        let mut serve = crate::harness::bare_command();
+        let output = serve.env(misplaced, secret).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && !told.contains(secret), "{told}");
+        assert!(told.contains("auth"), "{told}");
+    }
     let directory = tempfile::tempdir().unwrap();
     let file = format!("[auth]\njwt_secret = \"{secret}\nmode = 'jwt'\n");
     std::fs::write(directory.path().join("payonce.toml"), file).unwrap();

@@ -22,6 +22,10 @@ async fn assert_harmless(url: &str) {
         "UPDATE accounts SET name = 'x'",
         "UPDATE accounts SET created_at = now()",
         "DELETE FROM idempotency_keys",
+        "UPDATE idempotency_keys SET key = key",
+        "BEGIN; LOCK TABLE accounts IN EXCLUSIVE MODE",
+        "BEGIN; LOCK TABLE payments IN EXCLUSIVE MODE",
+        "BEGIN; LOCK TABLE idempotency_keys IN EXCLUSIVE MODE",
         "DELETE FROM account_idempotency_keys",
         "UPDATE account_idempotency_keys SET fingerprint = fingerprint",
         "ALTER TABLE accounts DROP CONSTRAINT accounts_balance_floor",
@@ -39,6 +43,7 @@ async fn assert_harmless(url: &str) {
     ] {
         let refused = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap_err();
         let code = refused.as_database_error().and_then(|error| error.code().map(String::from));
+        sqlx::raw_sql("ROLLBACK").execute(&mut conn).await.unwrap();
         assert_eq!(code.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{sql}: {refused}");
     }
 }
