@@ -25,12 +25,12 @@ test: ## Runs all tests on a Postgres of their own. TEST=name runs those of Rust
 
 .PHONY: test-page
 test-page: ## Runs the tests of the page alone, in Chromium.
-	cargo build --locked --bin payonce
+	cargo build --locked --workspace --bins
 	scripts/test-page
 
 .PHONY: fuzz
 fuzz: ## Sends requests made of the API document, and checks the answers against it. SEED=1 repeats them.
-	cargo build --locked --bin payonce
+	cargo build --locked --workspace --bins
 	SEED=$(SEED) scripts/fuzz
 
 .PHONY: lint
