@@ -225,12 +225,16 @@ async fn a_client_that_takes_none_of_what_it_asks_for_is_cut_off() {
     let mut wire = socket.connect(address).await.unwrap();
     let request = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2_000);
     let _ = wire.write_all(request.as_bytes()).await;
-    // The kernel gives the connection up without a word to a client that does not listen.
-    let client = format!(":{:04X}", wire.local_addr().unwrap().port());
+    // The kernel gives the connection up without a word to a client that does not listen. Other tests'
+    // connections may have the same port on one side, but not on both.
+    let end = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (service, client) = (end(wire.peer_addr().unwrap()), end(wire.local_addr().unwrap()));
     eventually("the service's end is gone", async || {
         let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
         !connections.lines().any(|line| {
-            line.split_whitespace().nth(2).is_some_and(|remote| remote.ends_with(&client))
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next().is_some_and(|local| local.ends_with(&service))
+                && fields.next().is_some_and(|remote| remote.ends_with(&client))
         })
     })
     .await;
