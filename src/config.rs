@@ -3,6 +3,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use config::{Config, ConfigError, Environment, File};
@@ -360,9 +361,10 @@ impl Settings {
         shorter(transaction, transaction_timeout_ms, "an hour", nonzero_u32(3_600_000))?;
 
         at_most("server.trusted_proxies", self.server.trusted_proxies, 10)?;
-        let seconds = |name: &str, value: u32, max| at_most(name, usize::try_from(value)?, max);
-        seconds("auth.clock_skew_seconds", self.auth.clock_skew_seconds, 3_600)?;
-        seconds("server.write_timeout_ms", self.server.write_timeout_ms.get(), 3_600_000)?;
+        let clock_skew_seconds = usize::try_from(self.auth.clock_skew_seconds)?;
+        at_most("auth.clock_skew_seconds", clock_skew_seconds, 3_600)?;
+        let write_timeout_ms = usize::try_from(self.server.write_timeout_ms.get())?;
+        at_most("server.write_timeout_ms", write_timeout_ms, 3_600_000)?;
         self.auth.check()?;
         self.rate_limit.check()?;
 
@@ -466,6 +468,12 @@ fn unquoted(error: &ConfigError) -> String {
         }
         None => text,
     }
+}
+
+/// A setting whose name ends in `_ms`.
+#[must_use]
+pub fn milliseconds(setting: NonZeroU32) -> Duration {
+    Duration::from_millis(setting.get().into())
 }
 
 /// For defaults, none of which is zero.

@@ -35,7 +35,7 @@ use tracing::Span;
 use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder, TracingLogger};
 
 use crate::auth::Auth;
-use crate::config::{AuthMode, Settings};
+use crate::config::{AuthMode, Settings, milliseconds};
 use crate::service::Service;
 use error::ApiError;
 pub use openapi::openapi;
@@ -124,10 +124,9 @@ pub fn check(settings: &Settings) -> Result<()> {
 /// An address is not ours or is in use.
 pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<Listening> {
     let server = settings.server.clone();
-    let ms = |value: std::num::NonZeroU32| Duration::from_millis(value.get().into());
     let limits = HttpLimits {
         body_bytes_max: server.body_bytes_max.get(),
-        body_read_timeout: ms(server.read_timeout_ms),
+        body_read_timeout: milliseconds(server.read_timeout_ms),
         page_size_max: settings.history.page_size_max.get(),
     };
     let service = web::Data::from(service);
@@ -153,8 +152,8 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
     })
     .on_connect(move |connection, _| give_up_on_slow_readers(connection, write_timeout_ms))
     .disable_signals()
-    .client_request_timeout(ms(server.read_timeout_ms))
-    .keep_alive(ms(server.keep_alive_ms))
+    .client_request_timeout(milliseconds(server.read_timeout_ms))
+    .keep_alive(milliseconds(server.keep_alive_ms))
     .max_connections(server.connections_max.get())
     .shutdown_timeout(u64::from(server.shutdown_timeout_ms.get()).div_ceil(1_000));
     if server.workers > 0 {

@@ -1,13 +1,11 @@
 //! Which database this process works on: the one of `DATABASE_URL`, or a private Postgres that it
 //! starts and stops itself.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use local_postgres::{LocalPostgres, Purpose, Source};
 use secrecy::ExposeSecret;
 
-use crate::config::{Database, Settings};
+use crate::config::{Database, Settings, milliseconds};
 use crate::db::Target;
 use crate::db::migrate::PRIVATE_ROLE;
 
@@ -60,7 +58,7 @@ impl Ledger {
 
 fn target(settings: &Settings, url: &str) -> Result<Target> {
     let Database { connect_timeout_ms, statement_timeout_ms, .. } = &settings.database;
-    let connect_timeout = Duration::from_millis(connect_timeout_ms.get().into());
+    let connect_timeout = milliseconds(*connect_timeout_ms);
     let statement_timeout_ms = statement_timeout_ms.get().into();
     let lock_wait_ms = settings.writer.lock_wait_ms_max.get().into();
     Ok(Target::new(url, connect_timeout, statement_timeout_ms, lock_wait_ms)?)

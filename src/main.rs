@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use payonce::auth::{self, Auth};
-use payonce::config::{AuthMode, Settings};
+use payonce::config::{AuthMode, Settings, milliseconds};
 use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
 use payonce::service::{Limits, Refusal, Service, Writers, audit};
@@ -176,8 +176,7 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     say("Stopping: answering what was accepted.");
     handle.stop(true).await;
     server.await??;
-    let limit = settings.server.shutdown_timeout_ms.get();
-    writers.finish(Duration::from_millis(limit.into())).await;
+    writers.finish(milliseconds(settings.server.shutdown_timeout_ms)).await;
     Ok(())
 }
 

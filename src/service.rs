@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::config::Settings;
+use crate::config::{Settings, milliseconds};
 use crate::db;
 use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
@@ -88,19 +88,18 @@ impl Limits {
     /// The service's share of the settings.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
-        let ms = |value: NonZeroU32| Duration::from_millis(value.get().into());
         let Settings { server, database, writer, history, .. } = settings;
         Self {
             writers: writer.count,
             queue_max: writer.queue_max.get(),
             batch_max: writer.batch_max.get(),
             attempts_max: writer.attempts_max.get(),
-            request_timeout: ms(server.request_timeout_ms),
-            transaction_timeout: ms(database.transaction_timeout_ms),
+            request_timeout: milliseconds(server.request_timeout_ms),
+            transaction_timeout: milliseconds(database.transaction_timeout_ms),
             readers_max: database.readers_max.get().into(),
             page_readers: history.reader_count,
             page_batch_max: history.batch_max.get(),
-            read_timeout: ms(database.read_timeout_ms),
+            read_timeout: milliseconds(database.read_timeout_ms),
         }
     }
 }

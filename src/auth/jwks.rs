@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Key;
-use crate::config::{self, SignatureAlgorithm};
+use crate::config::{self, SignatureAlgorithm, milliseconds};
 
 const BYTES_MAX: usize = 1 << 20;
 
@@ -31,7 +31,6 @@ pub(super) struct Jwks {
     task: JoinHandle<()>,
 }
 
-#[derive(Clone)]
 struct Named {
     kid: Option<String>,
     key: Arc<Key>,
@@ -108,10 +107,6 @@ async fn keep_current(
             let _ = asked.send(());
         }
     }
-}
-
-fn milliseconds(setting: NonZeroU32) -> Duration {
-    Duration::from_millis(setting.get().into())
 }
 
 fn seconds(setting: NonZeroU32) -> Duration {

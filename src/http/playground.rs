@@ -9,7 +9,6 @@ use super::body::Json;
 use super::error::ApiError;
 use super::openapi::problems;
 use super::payments::{SendPayment, allowed_intent};
-use crate::domain::Caller;
 use crate::service::Service;
 use crate::service::playground::Balances;
 
@@ -45,8 +44,8 @@ problems!(CrashProblems:
 
 /// Makes a payment, and kills its database session before COMMIT.
 ///
-/// For operators, and only where the service has a private database to play with. Nothing is paid; the same request can
-/// be sent to `/send_payment` afterwards.
+/// For operators, and only where the service has a private database to play with. Nothing is paid;
+/// the same request can be sent to `/send_payment` afterwards.
 #[utoipa::path(
     post,
     path = "/playground/crash",
@@ -69,8 +68,7 @@ pub(super) async fn crash(
     Json(body): Json<SendPayment>,
 ) -> Result<HttpResponse, ApiError> {
     let playground = service.playground.as_ref().ok_or(ApiError::NotFound)?;
-    // It shows both balances.
-    require(caller == Caller::Operator)?;
+    require(caller.may_crash_payments())?;
     let crash = playground.crash(&allowed_intent(caller, &request, body)?).await?;
     Ok(HttpResponse::Ok().json(Crash {
         before: crash.before.into(),
