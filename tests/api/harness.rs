@@ -298,8 +298,24 @@ impl App {
         rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
+    /// What it logged, but for the lines that tell of requests.
     pub fn log(&self) -> String {
+        let is_other = |line: &&str| !line.contains("\"target\":\"payonce::requests\"");
+        self.whole_log().split_inclusive('\n').filter(is_other).collect()
+    }
+
+    pub fn whole_log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// The lines that tell of requests, as JSON. They are written a little later than the answers.
+    pub fn requests(&self) -> Vec<Value> {
+        let log = self.whole_log();
+        let lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["target"] == "payonce::requests")
+            .collect()
     }
 
     /// `kill -9`.
