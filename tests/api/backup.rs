@@ -166,10 +166,9 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     }
     // What a disaster leaves is what was archived.
     let superuser = Database { url: primary.server.url() };
-    let last = text(&mut superuser.session().await, "SELECT pg_walfile_name(pg_switch_wal())").await;
-    superuser
-        .until(&format!("SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver"))
-        .await;
+    let last =
+        text(&mut superuser.session().await, "SELECT pg_walfile_name(pg_switch_wal())").await;
+    superuser.until(&format!("SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver")).await;
     drop((app, session));
 
     let restored_home = primary.server.home().join("restored");
