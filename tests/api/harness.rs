@@ -482,3 +482,15 @@ impl Answer {
         assert_eq!(self.status, 200, "{}", self.text);
     }
 }
+
+/// The commands, or the settings, that `docs/operating.md` gives after the comment
+/// `<!-- tested: name -->`.
+pub fn documented(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, after) = text
+        .split_once(&format!("<!-- tested: {name} -->\n\n```"))
+        .unwrap_or_else(|| panic!("docs/operating.md has no block {name}"));
+    let (_language, after) = after.split_once('\n').unwrap();
+    after.split_once("```").unwrap().0.to_owned()
+}

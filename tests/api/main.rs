@@ -25,6 +25,8 @@ mod pagination;
 mod accounts;
 mod audit;
 mod auth;
+mod backup;
+mod deployment;
 mod errors;
 mod health;
 mod house;

@@ -8,7 +8,7 @@ use crate::harness::{App, Database, Home, command};
 /// SQLSTATE of a right that one does not have.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-async fn assert_harmless(url: &str) {
+pub async fn assert_harmless(url: &str) {
     let mut conn = PgConnection::connect(url).await.unwrap();
     for sql in [
         "UPDATE payments SET amount = amount",

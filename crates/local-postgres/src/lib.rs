@@ -147,8 +147,27 @@ impl LocalPostgres {
         }
     }
 
-    fn cluster(&self) -> PathBuf {
+    /// The server's data directory.
+    #[must_use]
+    pub fn cluster(&self) -> PathBuf {
         self.home.join("cluster")
+    }
+
+    /// The directory of the server's Unix socket.
+    #[must_use]
+    pub fn socket_dir(&self) -> &Path {
+        &self.socket_dir
+    }
+
+    /// One of the server's programs, or with its absolute path another one, to be run as the user who
+    /// owns the server's files.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.dir().join(program));
+        // The caller's directory may be one that the server's user cannot enter.
+        command.current_dir("/").env("LC_ALL", "C");
+        self.owner.run_as(&mut command);
+        command
     }
 
     /// Makes the cluster beside its final place and renames it, so that an interrupted attempt
@@ -233,14 +252,6 @@ impl LocalPostgres {
             bail!("pg_ctl {} failed ({status})", args.first().copied().unwrap_or_default());
         }
         Ok(())
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.dir().join(program));
-        // The caller's directory may be one that the server's user cannot enter.
-        command.current_dir("/").env("LC_ALL", "C");
-        self.owner.run_as(&mut command);
-        command
     }
 }
 
