@@ -106,6 +106,22 @@ impl LocalPostgres {
         self.binaries.dir()
     }
 
+    /// The data directory.
+    #[must_use]
+    pub fn cluster(&self) -> PathBuf {
+        self.home.join("cluster")
+    }
+
+    /// One of the server's programs, to be run as the user that owns its files.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.dir().join(program));
+        // The caller's directory may be one that the server's user cannot enter.
+        command.current_dir("/").env("LC_ALL", "C");
+        self.owner.run_as(&mut command);
+        command
+    }
+
     /// `Postgres 15.18`, for people.
     #[must_use]
     pub fn version(&self) -> &str {
@@ -141,14 +157,12 @@ impl LocalPostgres {
         let _door = door(&self.home)?;
         users.unlock()?;
         match users.try_lock() {
+            // Somebody else may have stopped it.
+            Ok(()) if !self.is_running()? => Ok(()),
             Ok(()) => self.pg_ctl(&["stop", "--mode=fast", "--wait"]),
             Err(TryLockError::WouldBlock) => Ok(()),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
-    }
-
-    fn cluster(&self) -> PathBuf {
-        self.home.join("cluster")
     }
 
     /// Makes the cluster beside its final place and renames it, so that an interrupted attempt
@@ -233,14 +247,6 @@ impl LocalPostgres {
             bail!("pg_ctl {} failed ({status})", args.first().copied().unwrap_or_default());
         }
         Ok(())
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.dir().join(program));
-        // The caller's directory may be one that the server's user cannot enter.
-        command.current_dir("/").env("LC_ALL", "C");
-        self.owner.run_as(&mut command);
-        command
     }
 }
 
