@@ -19,7 +19,7 @@ use crate::recorder::Recorder;
 pub const OPENING_CENTS: i64 = 100_000;
 
 /// How long an answer is awaited: more than the service takes at most.
-const ANSWER_MAX: Duration = Duration::from_secs(15);
+pub const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// How long a client goes on asking for one intent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ pub struct World {
     accounts: i64,
     stopping: AtomicBool,
     /// Makes the keys of this run different from those of others.
-    run: u64,
+    pub run: u64,
 }
 
 impl World {

@@ -1,8 +1,26 @@
 //! The faults, each with the load under which it happens.
 
+mod clock_jumps;
+mod disk_full;
+mod duplicates;
+mod neighbour;
+mod overload;
+mod postgres_killed;
+mod primary_lost;
 mod service_killed;
+mod upgrade;
+mod wires;
 
+pub use clock_jumps::{clock_jumps, fake_clock};
+pub use disk_full::{Disk, disk_full};
+pub use duplicates::duplicates;
+pub use neighbour::neighbour;
+pub use overload::overload;
+pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
+pub use primary_lost::primary_lost;
 pub use service_killed::service_killed;
+pub use upgrade::upgrade;
+pub use wires::{wire_to_clients, wire_to_postgres};
 
 use std::time::Duration;
 
@@ -35,6 +53,11 @@ impl Plan {
         let pause = Duration::from_millis(700);
         Self { seed, times: 4, pause, payers: 8, checks_time: false }
     }
+
+    /// How long load goes on under a fault that lasts.
+    fn duration(&self) -> Duration {
+        self.pause * self.times
+    }
 }
 
 /// A stand with clients on it.
@@ -51,7 +74,17 @@ fn layout(plan: &Plan, processes: usize) -> Layout {
     Layout { seed: plan.seed, processes, accounts: ACCOUNTS, ..Layout::default() }
 }
 
+/// Waits for the next payment.
 async fn note_recovery(stand: &Stand, figures: &mut Figures) -> Result<()> {
     figures.recoveries.push(stand.world.recorder.recovery().await?);
     Ok(())
+}
+
+/// Where time matters: the slowest recovery is at most this long.
+fn claim_recovery(plan: &Plan, figures: &mut Figures, most: Duration) {
+    let slowest = figures.recoveries.iter().max().copied().unwrap_or_default();
+    if plan.checks_time {
+        let what = "slowest recovery, s";
+        figures.claim(what, slowest.as_secs_f64(), most.as_secs_f64());
+    }
 }

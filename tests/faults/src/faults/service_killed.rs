@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use anyhow::Result;
 
-use super::{ACCOUNTS, Plan, begin, layout, note_recovery};
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
 use crate::client::Manner;
 use crate::figures::Figures;
 
@@ -25,6 +27,7 @@ pub async fn service_killed(plan: &Plan) -> Result<Figures> {
         stand.start_service(place).await?;
         note_recovery(&stand, &mut figures).await?;
     }
+    claim_recovery(plan, &mut figures, Duration::from_secs(5));
     stand.finish(load, &mut figures).await?;
     Ok(figures)
 }
