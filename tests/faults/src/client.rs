@@ -49,6 +49,8 @@ pub struct Manner {
     pub again_percent: u8,
     /// How many of a hundred requests are left by their client before the answer.
     pub vanish_percent: u8,
+    /// How long an answer is awaited.
+    pub answer_max: Duration,
     /// The longest pause between two payments.
     pub pause_ms_max: u64,
 }
@@ -64,6 +66,7 @@ impl Manner {
             copies: 1..=1,
             again_percent: 0,
             vanish_percent: 0,
+            answer_max: ANSWER_MAX,
             pause_ms_max: 20,
         }
     }
@@ -291,7 +294,7 @@ impl Payer {
         if self.rng.u8(0..100) < self.manner.vanish_percent {
             Duration::from_micros(self.rng.u64(0..20_000))
         } else {
-            ANSWER_MAX
+            self.manner.answer_max
         }
     }
 

@@ -17,7 +17,7 @@ pub use duplicates::duplicates;
 pub use neighbour::neighbour;
 pub use overload::overload;
 pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
-pub use primary_lost::primary_lost;
+pub use primary_lost::{primary_lost, primary_lost_behind};
 pub use service_killed::service_killed;
 pub use upgrade::upgrade;
 pub use wires::{wire_to_clients, wire_to_postgres};
@@ -28,6 +28,7 @@ use anyhow::Result;
 
 use crate::client::{Load, Manner};
 use crate::figures::Figures;
+use crate::postgres::Files;
 use crate::stand::{Layout, Stand};
 
 /// Accounts in most runs: few enough that payments meet each other.
@@ -42,7 +43,8 @@ pub struct Plan {
     /// The longest pause between two of them.
     pub pause: Duration,
     pub payers: u32,
-    /// Whether claims about time are checked, for which the machine must have nothing else to do.
+    /// Whether claims about time are checked, for which the machine must have nothing else to do, and
+    /// commits wait for a disk.
     pub checks_time: bool,
 }
 
@@ -71,7 +73,9 @@ async fn begin(plan: &Plan, layout: Layout, manner: &Manner) -> Result<(Stand, L
 }
 
 fn layout(plan: &Plan, processes: usize) -> Layout {
-    Layout { seed: plan.seed, processes, accounts: ACCOUNTS, ..Layout::default() }
+    let postgres_files = if plan.checks_time { Files::OnDisk } else { Files::InMemory };
+    let seed = plan.seed;
+    Layout { seed, processes, accounts: ACCOUNTS, postgres_files, ..Layout::default() }
 }
 
 /// Waits for the next payment.

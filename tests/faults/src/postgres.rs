@@ -29,8 +29,22 @@ const SERVICE_ROLE: &str = "payonce_service";
 /// Commits wait for the disk, as Postgres is shipped; the rest makes it small.
 const SETTINGS: &str = "shared_buffers = '64MB'\nautovacuum_naptime = '5s'\n";
 
+/// Room for some servers.
+const MEMORY_BYTES_MIN: u64 = 4 << 30;
+
 /// A Unix socket's path may have 107 bytes; `/.s.PGSQL.5432` needs 15 of them.
 const SOCKET_DIR_BYTES_MAX: usize = 90;
+
+/// Where a server keeps its files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Files {
+    /// In the temporary directory: commits wait for the disk.
+    #[default]
+    OnDisk,
+    /// In memory, where there is enough: processes can be killed, but commits wait for nothing.
+    InMemory,
+    In(PathBuf),
+}
 
 /// One server: its files, and its process while it runs.
 pub struct Postgres {
@@ -44,26 +58,23 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A new server with an empty database, not yet migrated, and the service's role. `dir`: for its
-    /// files, where they are not to be in the temporary directory.
+    /// A new server with an empty database, not yet migrated, and the service's role.
     ///
     /// # Errors
     /// It cannot be made or started.
-    pub async fn new(dir: Option<&Path>, settings: &str, env: &[(String, String)]) -> Result<Self> {
-        let mut postgres = block_in_place(|| Self::init(dir, settings, env))?;
+    pub async fn new(files: &Files, settings: &str, env: &[(String, String)]) -> Result<Self> {
+        let mut postgres = block_in_place(|| Self::init(files, settings, env))?;
         postgres.start().await?;
         postgres.execute(&format!("CREATE ROLE {SERVICE_ROLE} LOGIN")).await?;
         Ok(postgres)
     }
 
-    fn init(dir: Option<&Path>, settings: &str, env: &[(String, String)]) -> Result<Self> {
-        let (home, path) = match dir {
-            Some(dir) => (None, dir.to_owned()),
-            None => {
-                let home = open_to_all("payonce-faults-")?;
-                let path = home.path().to_owned();
-                (Some(Arc::new(home)), path)
-            }
+    fn init(files: &Files, settings: &str, env: &[(String, String)]) -> Result<Self> {
+        let temporary = std::env::temp_dir();
+        let (home, path) = match files {
+            Files::OnDisk => Self::home_in(&temporary)?,
+            Files::InMemory => Self::home_in(in_memory().unwrap_or(&temporary))?,
+            Files::In(dir) => (None, dir.clone()),
         };
         let programs =
             LocalPostgres::start(&path.join("home"), &Source::Auto, Purpose::Playground)?;
@@ -86,6 +97,12 @@ impl Postgres {
         let mut conf = fs::OpenOptions::new().append(true).open(conf)?;
         writeln!(conf, "{SETTINGS}{settings}")?;
         Ok(postgres)
+    }
+
+    fn home_in(dir: &Path) -> Result<(Option<Arc<TempDir>>, PathBuf)> {
+        let home = open_to_all_in(dir, "payonce-faults-")?;
+        let path = home.path().to_owned();
+        Ok((Some(Arc::new(home)), path))
     }
 
     /// A standby: a running copy that follows this server, under a name for
@@ -315,6 +332,16 @@ impl Drop for Paused {
     }
 }
 
+/// Stops one process where it is (SIGSTOP).
+///
+/// # Errors
+/// There is none.
+pub fn pause_process(pid: i32) -> Result<Paused> {
+    let pid = Pid::from_raw(pid).context("not a process id")?;
+    kill_process(pid, Signal::STOP)?;
+    Ok(Paused(vec![pid]))
+}
+
 /// The URL of a database behind a proxy, for the service's role.
 #[must_use]
 pub fn url_through(proxy: std::net::SocketAddr) -> String {
@@ -326,8 +353,19 @@ pub fn url_through(proxy: std::net::SocketAddr) -> String {
 /// # Errors
 /// It cannot be made.
 pub fn open_to_all(prefix: &str) -> Result<TempDir> {
+    open_to_all_in(&std::env::temp_dir(), prefix)
+}
+
+fn open_to_all_in(dir: &Path, prefix: &str) -> Result<TempDir> {
     let permissions = fs::Permissions::from_mode(0o755);
-    Ok(tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir()?)
+    Ok(tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir_in(dir)?)
+}
+
+/// A directory in memory, where there is one with enough room.
+fn in_memory() -> Option<&'static Path> {
+    let dir = Path::new("/dev/shm");
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    (disk.f_bavail.saturating_mul(disk.f_frsize) >= MEMORY_BYTES_MIN).then_some(dir)
 }
 
 /// The last lines of a log.

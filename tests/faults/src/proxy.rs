@@ -157,11 +157,12 @@ impl Proxy {
         self.shared.is_calm.store(false, Ordering::Relaxed);
     }
 
-    /// Ends all faults: what was silenced is cut, and the rest works.
+    /// Ends all faults. Connections that may have met one are cut.
     pub fn clear(&self) {
         self.shared.route().weather = calm;
-        self.shared.is_calm.store(true, Ordering::Relaxed);
-        self.cut_all();
+        if !self.shared.is_calm.swap(true, Ordering::Relaxed) {
+            self.cut_all();
+        }
     }
 
     /// Where new connections lead from now on; those that exist stay as they are.

@@ -1,6 +1,5 @@
 //! Where faults happen: a Postgres, a wire to it, processes of the service, wires to them, clients.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use crate::checker;
 use crate::client::{self, Load, World};
 use crate::figures::Figures;
 use crate::ledger::Ledger;
-use crate::postgres::{Postgres, open_to_all, url_through};
+use crate::postgres::{Files, Postgres, open_to_all, url_through};
 use crate::proxy::{Proxy, Upstream};
 use crate::service::{self, Service};
 
@@ -40,8 +39,7 @@ pub struct Layout {
     pub postgres_settings: String,
     /// The environment of Postgres.
     pub postgres_environment: Vec<(String, String)>,
-    /// Where Postgres keeps its files; absent: in the temporary directory.
-    pub postgres_dir: Option<PathBuf>,
+    pub postgres_files: Files,
 }
 
 /// One process of the service and the wire to it, which stays when the process does not.
@@ -68,9 +66,9 @@ impl Stand {
     pub async fn start(layout: Layout) -> Result<Self> {
         let mut rng = Rng::with_seed(layout.seed);
         let work = open_to_all("payonce-faults-work-")?;
-        let Layout { postgres_dir, postgres_settings, postgres_environment, .. } = &layout;
+        let Layout { postgres_files, postgres_settings, postgres_environment, .. } = &layout;
         let postgres =
-            Postgres::new(postgres_dir.as_deref(), postgres_settings, postgres_environment).await?;
+            Postgres::new(postgres_files, postgres_settings, postgres_environment).await?;
         let wire = Proxy::start(Upstream::Unix(postgres.socket()), rng.fork()).await?;
         let mut settings = vec![
             ("DATABASE_URL".to_owned(), url_through(wire.address)),

@@ -69,7 +69,14 @@ async fn a_neighbour_who_holds_an_account_stops_only_its_payments() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_lost_to_a_synchronous_standby_loses_nothing() {
-    assert_nothing_lost_and_nothing_twice(&faults::primary_lost(&plan()).await.unwrap());
+    let plan = Plan { times: 2, ..plan() };
+    assert_nothing_lost_and_nothing_twice(&faults::primary_lost(&plan).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_lost_while_its_standby_was_behind_loses_nothing() {
+    let plan = Plan { times: 2, ..plan() };
+    assert_nothing_lost_and_nothing_twice(&faults::primary_lost_behind(&plan).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
 use crate::client::Manner;
 use crate::figures::Figures;
-use crate::postgres::{open_to_all, run};
+use crate::postgres::{Files, open_to_all, run};
 use crate::stand::Stand;
 
 /// Room for a cluster and what a run writes.
@@ -81,7 +81,7 @@ pub async fn disk_full(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("the disk is full", plan.seed);
     let disk = Disk::mount()?;
     let mut layout = layout(plan, 2);
-    layout.postgres_dir = Some(disk.path().to_owned());
+    layout.postgres_files = Files::In(disk.path().to_owned());
     SMALL.clone_into(&mut layout.postgres_settings);
     let (mut stand, load) = begin(plan, layout, &Manner::plain(ACCOUNTS)).await?;
     for _ in 0..plan.times {

@@ -10,19 +10,18 @@ use crate::proxy::Fault;
 
 /// A connection to Postgres: most meet something, and many of them at a COMMIT.
 fn weather_to_postgres(rng: &mut Rng) -> Option<Fault> {
-    let bytes = |rng: &mut Rng| 1 << rng.u32(4..17);
-    let bytes = bytes(rng) + rng.usize(0..512);
+    let bytes = (1 << rng.u32(4..17)) + rng.usize(0..512);
     let number = rng.u32(1..=20);
-    Some(match rng.u8(0..20) {
-        0..=1 => Fault::CutGoing(bytes),
-        2..=3 => Fault::CutComing(bytes),
-        4 => Fault::Silence(bytes),
-        5..=6 => Fault::Delay(Duration::from_millis(rng.u64(1..10))),
-        7 => Fault::Trickle(rng.usize(1..64)),
-        8..=9 => Fault::CommitUnsent(number),
-        10..=11 => Fault::CommitSent(number),
-        12..=13 => Fault::CommitHeld(number, Duration::from_millis(rng.u64(0..2_000))),
-        14..=18 => Fault::CommitUnanswered(number),
+    Some(match rng.u8(0..40) {
+        0..=3 => Fault::CutGoing(bytes),
+        4..=7 => Fault::CutComing(bytes),
+        8 => Fault::Silence(bytes),
+        9 => Fault::Delay(Duration::from_millis(rng.u64(1..10))),
+        10 => Fault::Trickle(rng.usize(1..64)),
+        11..=14 => Fault::CommitUnsent(number),
+        15..=19 => Fault::CommitSent(number),
+        20..=24 => Fault::CommitHeld(number, Duration::from_millis(rng.u64(0..2_000))),
+        25..=37 => Fault::CommitUnanswered(number),
         _ => return None,
     })
 }
@@ -67,7 +66,9 @@ fn weather_to_clients(rng: &mut Rng) -> Option<Fault> {
 /// The run itself failed.
 pub async fn wire_to_clients(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("the wire to clients fails", plan.seed);
-    let manner = Manner { vanish_percent: 20, ..Manner::plain(ACCOUNTS) };
+    // Less than the service may take: who waits no longer asks again while the first is under way.
+    let answer_max = Duration::from_secs(2);
+    let manner = Manner { vanish_percent: 20, answer_max, ..Manner::plain(ACCOUNTS) };
     let mut layout = layout(plan, 2);
     // A silent connection shall not cost its client a quarter of a minute.
     layout.settings.push(("PAYONCE_SERVER__KEEP_ALIVE_MS", "2000".to_owned()));
