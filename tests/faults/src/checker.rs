@@ -1,0 +1,142 @@
+//! The checker: compares what clients saw with what the database holds, and names what must not be.
+//!
+//! It knows the contract and nothing of the service's code. What clients saw are intervals: a call
+//! took effect, if it did, at some moment between its question and its answer, or later where there was
+//! no answer. A violation is only what no choice of these moments explains.
+
+mod histories;
+mod keys;
+mod reads;
+mod receipt;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use histories::Histories;
+use keys::Keys;
+
+use crate::ledger::Ledger;
+use crate::record::Records;
+
+/// What must hold after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// The balances of all accounts add up to 0.
+    Conservation,
+    /// No account but the bank, number 0, is below zero.
+    Floor,
+    /// Payer and payee of each payment are accounts.
+    AccountsExist,
+    /// An account's payments have strictly increasing times, and it knows its newest.
+    TimesIncrease,
+    /// Each balance after a payment is the one before it, plus or minus the amount, from 0 on.
+    BalancesFollow,
+    /// Replaying an account's history gives its balance.
+    BalancesAreExplained,
+    /// A payer and a key have at most one payment.
+    OncePerKey,
+    /// Each payment, unless it is the bank's, was asked for as it is.
+    AskedFor,
+    /// Each acknowledged payment is there.
+    AcknowledgedIsThere,
+    /// It is what was acknowledged: id, amount, parties, note, time, the payer's balance.
+    AcknowledgedIsTrue,
+    /// All 200 answers to a key are the same bytes.
+    AnswersAgree,
+    /// A key is answered without the mark `Idempotency-Replayed` at most once, and not when an earlier
+    /// question has its 200 already.
+    FreshOnce,
+    /// A key whose every copy was refused, definitely, has no payment.
+    RefusedIsNotPaid,
+    /// Who was told that it is paid is not told otherwise when he asks again.
+    PaidIsRemembered,
+    /// A key's row says what the payments say, and its response is what was acknowledged.
+    KeysAgree,
+    /// No key is left in progress.
+    NothingInProgress,
+    /// No session is left idle in a transaction.
+    NoIdleTransaction,
+    /// Of two payments of an account, one acknowledged before the other was asked for comes first.
+    RealTimeOrder,
+    /// A balance that was read is one that the account had.
+    BalanceExisted,
+    /// It had it at a moment that fits: not before what was known when the reader asked, and not before
+    /// the payments that lead to it were asked for. Reads of an account are linearizable.
+    BalanceInOrder,
+    /// A page has at most ten payments.
+    PageSize,
+    /// A scroll shows the payments as they are in the ledger.
+    ScrollTruth,
+    /// A scroll shows no payment again, and none after an older one.
+    ScrollRepeatsNothing,
+    /// A scroll leaves no payment out, down to the end where it got there.
+    ScrollSkipsNothing,
+    /// A scroll begins with a payment that was the newest at a moment that fits, as a balance does.
+    ScrollInOrder,
+}
+
+/// What was found against a rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    pub rule: Rule,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.rule, self.what)
+    }
+}
+
+/// Compares what was seen with what is there. At most ten violations of each rule are described, and
+/// the rest is counted.
+#[must_use]
+pub fn check(records: &Records, ledger: &Ledger) -> Vec<Violation> {
+    let mut found = Found::default();
+    let keys = Keys::of(records, ledger);
+    let histories = Histories::of(ledger, &keys);
+    histories.check(ledger, &mut found);
+    keys.check(&mut found);
+    reads::check(records, &histories, &mut found);
+    for key in &ledger.openings_in_progress {
+        found.add(Rule::NothingInProgress, || format!("the opening with key {key:?}"));
+    }
+    for session in &ledger.idle_in_transaction {
+        found.add(Rule::NoIdleTransaction, || session.clone());
+    }
+    found.violations()
+}
+
+/// Violations of each rule that are described.
+const DESCRIBED_MAX: usize = 10;
+
+#[derive(Default)]
+struct Found(BTreeMap<Rule, Described>);
+
+#[derive(Default)]
+struct Described {
+    first: Vec<String>,
+    count: usize,
+}
+
+impl Found {
+    fn add(&mut self, rule: Rule, what: impl FnOnce() -> String) {
+        let described = self.0.entry(rule).or_default();
+        described.count = described.count.saturating_add(1);
+        if described.first.len() < DESCRIBED_MAX {
+            described.first.push(what());
+        }
+    }
+
+    fn violations(self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (rule, Described { first, count }) in self.0 {
+            let more = count.saturating_sub(first.len());
+            violations.extend(first.into_iter().map(|what| Violation { rule, what }));
+            if more > 0 {
+                violations.push(Violation { rule, what: format!("and {more} more") });
+            }
+        }
+        violations
+    }
+}
