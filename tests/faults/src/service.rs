@@ -87,8 +87,11 @@ impl Service {
     /// `kill -9`.
     ///
     /// # Errors
-    /// It is gone already.
+    /// It has ended by itself.
     pub fn kill(mut self) -> Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!("a process of the service ended by itself: {status}");
+        }
         self.process.kill()?;
         self.process.wait()?;
         Ok(())

@@ -11,7 +11,7 @@ use crate::proxy::Fault;
 /// A connection to Postgres: most meet something, and many of them at a COMMIT.
 fn weather_to_postgres(rng: &mut Rng) -> Option<Fault> {
     let bytes = (1 << rng.u32(4..17)) + rng.usize(0..512);
-    let number = rng.u32(1..=20);
+    let number = rng.u32(1..=8);
     Some(match rng.u8(0..40) {
         0..=3 => Fault::CutGoing(bytes),
         4..=7 => Fault::CutComing(bytes),
