@@ -112,7 +112,8 @@ impl LocalPostgres {
         self.home.join("cluster")
     }
 
-    /// One of the server's programs, to be run as the user that owns its files.
+    /// One of the server's programs, or with its absolute path another one, to be run as the user who
+    /// owns the server's files.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.dir().join(program));
@@ -163,6 +164,12 @@ impl LocalPostgres {
             Err(TryLockError::WouldBlock) => Ok(()),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
+    }
+
+    /// The directory of the server's Unix socket.
+    #[must_use]
+    pub fn socket_dir(&self) -> &Path {
+        &self.socket_dir
     }
 
     /// Makes the cluster beside its final place and renames it, so that an interrupted attempt
