@@ -141,3 +141,5 @@ impl Found {
     }
 }
 
+#[cfg(test)]
+mod tests;
