@@ -300,6 +300,8 @@ fn two_answers_that_both_say_paid_now_are_found() {
     let rules = violated(|records, ledger| {
         let payment = payment(records, ledger, |paid, _| paid > 1);
         for copy in copies(records, &payment) {
+            // All at once, so that none comes after another.
+            copy.asked_us = 1;
             if let Outcome::Paid { replayed, .. } = &mut copy.outcome {
                 *replayed = false;
             }
@@ -535,6 +537,35 @@ fn reads_that_go_back_in_time_are_found_and_reads_at_one_time_have_no_order() {
 }
 
 #[test]
+fn what_was_acknowledged_out_of_order_was_paid_in_order() {
+    let (mut records, ledger) = three_payments();
+    for (number, ended_us) in [(2, 20), (1, 30)] {
+        let body = shown(&ledger.payments[number], 1);
+        records.attempts[number].outcome = Outcome::Paid { body, replayed: false };
+        records.attempts[number].ended_us = ended_us;
+    }
+    for (asked_us, balance, is_sound) in
+        [(20, 90, true), (21, 90, false), (40, 90, false), (40, 70, true)]
+    {
+        let read = BalanceRead { client: 0, account: 1, asked_us, answered_us: 50, balance };
+        records.balances = vec![read];
+        assert_eq!(check(&records, &ledger).is_empty(), is_sound, "{:?}", records.balances);
+    }
+}
+
+#[test]
+fn a_payment_that_is_seen_before_the_copy_that_made_it_was_asked_for_is_found() {
+    let (mut records, ledger) = three_payments();
+    let (asked_us, answered_us, balance) = (10, 20, 40);
+    records.balances.push(BalanceRead { client: 0, account: 1, asked_us, answered_us, balance });
+    assert_eq!(check(&records, &ledger), []);
+    let retry = Attempt { asked_us: 30, ..records.attempts[3].clone() };
+    records.attempts[3].outcome = refused(503, "overloaded");
+    records.attempts.push(retry);
+    assert_eq!(check(&records, &ledger)[0].rule, Rule::BalanceInOrder);
+}
+
+#[test]
 fn a_balance_that_the_account_had_twice_is_placed_wherever_it_fits() {
     let (mut records, mut ledger) = three_payments();
     // 100, 90, 70 and then, with 30 coming back instead of going, 100 again.
@@ -599,8 +630,9 @@ fn a_page_with_eleven_payments_is_found() {
 
 #[test]
 fn a_scroll_that_shows_a_payment_otherwise_is_found() {
-    let plants: [fn(&str) -> String; 4] = [
+    let plants: [fn(&str) -> String; 5] = [
         |page| page.replacen("\"balance_after\":", "\"balance_after\":1", 1),
+        |page| page.replacen("\"note\":null", "\"note\":\"another\"", 1),
         |page| page.replacen("\"amount\":", "\"amount\":1", 1),
         |page| page.replacen("\"id\":\"", "\"id\":\"f", 1),
         |_| "[{}]".to_owned(),
