@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 /// How long a server may take to start, which includes its recovery from a crash.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// How long processes may take to end after a signal that leaves them no choice.
 const END_MAX: Duration = Duration::from_secs(20);

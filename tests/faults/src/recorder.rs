@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use crate::record::{Attempt, BalanceRead, Outcome, Records, Scroll};
 
 /// A recovery that takes longer fails the run.
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+const RECOVERY_MAX: Duration = Duration::from_mins(1);
 
 pub struct Recorder {
     began: Instant,

@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use crate::postgres::{end_of, pid_of};
 
 /// How long a process may take to end after SIGTERM.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+const DRAIN_MAX: Duration = Duration::from_mins(1);
 
 /// The program beside our own: a test's is one directory deeper.
 ///

@@ -20,7 +20,7 @@ use crate::proxy::{Proxy, Upstream};
 use crate::service::{self, Service};
 
 /// How long a process may be tried to be started: its database may be down.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// Violations that are told.
 const TOLD_MAX: usize = 20;
@@ -193,7 +193,7 @@ impl Stand {
         figures.commits_unanswered +=
             self.wire.counts().commits_unanswered.load(std::sync::atomic::Ordering::Relaxed);
         figures.violations.extend(violations);
-        figures.postgres = self.postgres.version().to_owned();
+        self.postgres.version().clone_into(&mut figures.postgres);
         figures.took += self.began.elapsed();
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Each fault for a few seconds. `make chaos` runs them for minutes.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a test that meets something unexpected is to fail on the spot"
 )]
 

@@ -19,7 +19,7 @@ const DISK: &str = "size=400m,mode=0755";
 /// Files of the log that are kept would be room to spare.
 const SMALL: &str = "max_wal_size = '48MB'\nmin_wal_size = '32MB'\n";
 
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+const RECOVERY_MAX: Duration = Duration::from_mins(1);
 
 /// A small disk in memory.
 pub struct Disk(TempDir);

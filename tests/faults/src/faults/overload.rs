@@ -33,10 +33,6 @@ const FLOOD: u32 = 10_000;
 /// The service is as fast as before when it does this much of what it did.
 const FULL_SPEED: f64 = 0.7;
 
-fn slow(_: &mut Rng) -> Option<Fault> {
-    Some(Fault::Delay(ONE_WAY_MAX))
-}
-
 /// Ten times more payments than it can make, whether or not it answers (an open model), one payment in
 /// each transaction.
 ///
@@ -50,7 +46,7 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
         ("PAYONCE_WRITER__QUEUE_MAX", QUEUE_MAX.to_string()),
     ]);
     let mut stand = Stand::start(layout).await?;
-    stand.wire.set_weather(slow);
+    stand.wire.set_weather(|_| Some(Fault::Delay(ONE_WAY_MAX)));
     stand.wire.cut_all();
 
     let mut load = stand.load();
@@ -127,8 +123,8 @@ async fn flood(stand: &Stand, per_second: f64, duration: Duration, round: u32) {
     let mut asking = JoinSet::new();
     let (began, mut sent) = (Instant::now(), 0_u32);
     while began.elapsed() < duration {
-        let due = (began.elapsed().as_secs_f64() * per_second) as u32;
-        while sent < due && asking.len() < UNDER_WAY_MAX {
+        let due = began.elapsed().as_secs_f64() * per_second;
+        while f64::from(sent) < due && asking.len() < UNDER_WAY_MAX {
             sent += 1;
             let (world, http) = (Arc::clone(&stand.world), http.clone());
             asking.spawn(async move { ask_once(&world, &http, round, sent).await });
