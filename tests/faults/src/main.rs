@@ -73,6 +73,7 @@ async fn run() -> Result<ExitCode> {
         primary_lost: 4, 8_000;
         primary_lost_behind: 4, 5_000;
         upgrade: 15, 3_000;
+        everything: 20, 4_000;
     };
     let seed = seed()?;
     if let Some(name) = std::env::args().nth(1) {

@@ -25,6 +25,9 @@ const START_MAX: Duration = Duration::from_mins(1);
 /// Violations that are told.
 const TOLD_MAX: usize = 20;
 
+/// Lines of the service's logs that are shown where something is violated.
+const LOGGED_MAX: usize = 40;
+
 /// What good clients may be told. The others would be their mistake, or the service's.
 const EXPECTED: [&str; 5] = [
     "insufficient_funds",
@@ -190,6 +193,12 @@ impl Stand {
         figures.count(&records);
         let unexpected = figures.refused.keys().filter(|code| !EXPECTED.contains(&code.as_str()));
         violations.extend(unexpected.map(|code| format!("a client was told {code:?}")));
+        if !violations.is_empty() {
+            let logs = self.logs();
+            let lines: Vec<&str> = logs.lines().rev().take(LOGGED_MAX).collect();
+            eprintln!("the service logged at last:");
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
         figures.commits_unanswered +=
             self.wire.counts().commits_unanswered.load(std::sync::atomic::Ordering::Relaxed);
         figures.violations.extend(violations);

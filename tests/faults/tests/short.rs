@@ -82,3 +82,8 @@ async fn a_primary_that_is_lost_while_its_standby_was_behind_loses_nothing() {
 async fn an_upgrade_under_load_loses_nothing() {
     assert_nothing_lost_and_nothing_twice(&faults::upgrade(&plan()).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_fails_at_once_loses_nothing() {
+    assert_nothing_lost_and_nothing_twice(&faults::everything(&plan()).await.unwrap());
+}
