@@ -5,6 +5,7 @@ unexport SQLX_OFFLINE SQLX_OFFLINE_DIR
 
 TEST ?=
 SEED ?=
+FAULT ?=
 
 .PHONY: help
 help: ## Lists the targets.
@@ -39,8 +40,8 @@ build-chaos:
 	cargo build --release --locked --package payonce --package payonce-faults --bins
 
 .PHONY: chaos
-chaos: build-chaos ## Breaks the service on purpose, in every way, and checks that nothing is lost (20 minutes). SEED=1 repeats it.
-	SEED=$(SEED) cargo run --release --locked --quiet --package payonce-faults --bin chaos
+chaos: build-chaos ## Breaks the service on purpose, in every way, and checks that nothing is lost (20 minutes). SEED=1 repeats it, FAULT=name runs one.
+	SEED=$(SEED) cargo run --release --locked --quiet --package payonce-faults --bin chaos -- $(FAULT)
 
 .PHONY: lint
 lint: ## Checks format, lints, licenses and that sqlx-data.json is current.

@@ -69,9 +69,11 @@ pub async fn claim_key(
     if claimed.execute(&mut *conn).await?.rows_affected() == 1 {
         return Ok(None);
     }
+    // Locking it writes, and only after a transaction that has written something a commit waits for a
+    // standby.
     let row = sqlx::query!(
         r#"SELECT fingerprint, account_id AS "account_id!", response::text AS "response!"
-           FROM account_idempotency_keys WHERE key = $1"#,
+           FROM account_idempotency_keys WHERE key = $1 FOR UPDATE"#,
         key.as_str()
     );
     let row = row.fetch_one(conn).await?;

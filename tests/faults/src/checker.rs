@@ -140,3 +140,6 @@ impl Found {
         violations
     }
 }
+
+#[cfg(test)]
+mod tests;

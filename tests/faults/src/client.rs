@@ -22,7 +22,7 @@ pub const OPENING_CENTS: i64 = 100_000;
 pub const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// How long a client goes on asking for one intent.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The pause before an intent is sent again: doubled each time, up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
@@ -403,13 +403,11 @@ impl AReader {
                 }
                 if let Some((body, next)) = self.get(&path).await {
                     pages.push(body);
-                    match next {
-                        Some(next) => path = next,
-                        None => {
-                            complete = true;
-                            break;
-                        }
-                    }
+                    let Some(next) = next else {
+                        complete = true;
+                        break;
+                    };
+                    path = next;
                 }
                 self.pause().await;
             }

@@ -3,6 +3,7 @@
 mod clock_jumps;
 mod disk_full;
 mod duplicates;
+mod everything;
 mod neighbour;
 mod overload;
 mod postgres_killed;
@@ -14,6 +15,7 @@ mod wires;
 pub use clock_jumps::{clock_jumps, fake_clock};
 pub use disk_full::{Disk, disk_full};
 pub use duplicates::duplicates;
+pub use everything::everything;
 pub use neighbour::neighbour;
 pub use overload::overload;
 pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
@@ -68,7 +70,7 @@ async fn begin(plan: &Plan, layout: Layout, manner: &Manner) -> Result<(Stand, L
     let mut load = stand.load();
     load.add_payers(plan.payers, manner);
     load.add_readers(4);
-    stand.world.recorder.recovery().await?;
+    wait_for_payment(&stand).await?;
     Ok((stand, load))
 }
 
@@ -78,9 +80,19 @@ fn layout(plan: &Plan, processes: usize) -> Layout {
     Layout { seed, processes, accounts: ACCOUNTS, postgres_files, ..Layout::default() }
 }
 
-/// Waits for the next payment.
+/// Waits for a payment that is asked for from now on.
+async fn wait_for_payment(stand: &Stand) -> Result<Duration> {
+    stand.world.recorder.recovery(stand.world.recorder.now_us()).await
+}
+
+/// Waits for the next payment after a fault has ended.
 async fn note_recovery(stand: &Stand, figures: &mut Figures) -> Result<()> {
-    figures.recoveries.push(stand.world.recorder.recovery().await?);
+    note_recovery_since(stand.world.recorder.now_us(), stand, figures).await
+}
+
+/// The same where the end of a fault takes its time, as a restart does.
+async fn note_recovery_since(since_us: u64, stand: &Stand, figures: &mut Figures) -> Result<()> {
+    figures.recoveries.push(stand.world.recorder.recovery(since_us).await?);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub struct Figures {
     /// Refusals by code.
     pub refused: BTreeMap<String, u64>,
     pub reads: u64,
-    /// From the end of a fault to the next payment.
+    /// From the end of a fault, or the begin of a restart, to the next payment.
     pub recoveries: Vec<Duration>,
     /// COMMITs whose answer was cut.
     pub commits_unanswered: u64,

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 /// How long a server may take to start, which includes its recovery from a crash.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// How long processes may take to end after a signal that leaves them no choice.
 const END_MAX: Duration = Duration::from_secs(20);
@@ -26,8 +26,10 @@ const POLL: Duration = Duration::from_millis(5);
 /// The service's role: one with no more rights than it needs.
 const SERVICE_ROLE: &str = "payonce_service";
 
-/// Commits wait for the disk, as Postgres is shipped; the rest makes it small.
-const SETTINGS: &str = "shared_buffers = '64MB'\nautovacuum_naptime = '5s'\n";
+/// Commits wait for the disk, as Postgres is shipped. The rest makes it small, and a standby look often
+/// whether it is to be the primary.
+const SETTINGS: &str = "shared_buffers = '64MB'\nautovacuum_naptime = '5s'\n\
+    wal_retrieve_retry_interval = '100ms'\n";
 
 /// Room for some servers.
 const MEMORY_BYTES_MIN: u64 = 4 << 30;

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use crate::record::{Attempt, BalanceRead, Outcome, Records, Scroll};
 
 /// A recovery that takes longer fails the run.
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+const RECOVERY_MAX: Duration = Duration::from_mins(1);
 
 pub struct Recorder {
     began: Instant,
@@ -62,17 +62,17 @@ impl Recorder {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// How long it takes until a payment is acknowledged that is asked for from now on.
+    /// How long it takes from a moment until a payment is acknowledged that was asked for since.
     ///
     /// # Errors
-    /// None is within a minute.
-    pub async fn recovery(&self) -> Result<Duration> {
-        let (started, from_us) = (Instant::now(), self.now_us());
-        while self.paid_asked_us.load(Ordering::Relaxed) < from_us {
-            ensure!(started.elapsed() < RECOVERY_MAX, "no payment was made for {RECOVERY_MAX:?}");
+    /// None is within a minute from now.
+    pub async fn recovery(&self, since_us: u64) -> Result<Duration> {
+        let began = Instant::now();
+        while self.paid_asked_us.load(Ordering::Relaxed) < since_us {
+            ensure!(began.elapsed() < RECOVERY_MAX, "no payment was made for {RECOVERY_MAX:?}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        Ok(started.elapsed())
+        Ok(Duration::from_micros(self.now_us().saturating_sub(since_us)))
     }
 
     /// What was written down until now.

@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use crate::postgres::{end_of, pid_of};
 
 /// How long a process may take to end after SIGTERM.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+const DRAIN_MAX: Duration = Duration::from_mins(1);
 
 /// The program beside our own: a test's is one directory deeper.
 ///
@@ -87,8 +87,11 @@ impl Service {
     /// `kill -9`.
     ///
     /// # Errors
-    /// It is gone already.
+    /// It has ended by itself.
     pub fn kill(mut self) -> Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!("a process of the service ended by itself: {status}");
+        }
         self.process.kill()?;
         self.process.wait()?;
         Ok(())

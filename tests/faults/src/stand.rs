@@ -1,5 +1,7 @@
 //! Where faults happen: a Postgres, a wire to it, processes of the service, wires to them, clients.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +20,22 @@ use crate::proxy::{Proxy, Upstream};
 use crate::service::{self, Service};
 
 /// How long a process may be tried to be started: its database may be down.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// Violations that are told.
 const TOLD_MAX: usize = 20;
+
+/// Lines of the service's logs that are shown where something is violated.
+const LOGGED_MAX: usize = 40;
+
+/// What good clients may be told. The others would be their mistake, or the service's.
+const EXPECTED: [&str; 5] = [
+    "insufficient_funds",
+    "account_busy",
+    "database_unavailable",
+    "overloaded",
+    "request_in_progress",
+];
 
 /// True when no session of the service is in a transaction.
 const IDLE: &str = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
@@ -113,7 +127,7 @@ impl Stand {
     /// # Errors
     /// It does not start within a minute.
     pub async fn start_service(&mut self, place: usize) -> Result<Option<Service>> {
-        let log = self.work.path().join(format!("service-{place}.log"));
+        let log = self.log(place);
         let began = Instant::now();
         let service = loop {
             match Service::start(self.work.path(), &self.settings, &log) {
@@ -153,7 +167,7 @@ impl Stand {
             if let Some(service) = &mut place.service
                 && let Some(status) = service.ended()?
             {
-                bail!("a process of the service ended by itself: {status}\n{}", self.logs());
+                bail!("a process of the service ended by itself: {status}");
             }
         }
         self.postgres.until(IDLE).await?;
@@ -173,11 +187,22 @@ impl Stand {
         if given_up > 0 {
             violations.push(format!("{given_up} clients never had a definite answer"));
         }
+        if self.logs().contains("panicked") {
+            violations.push(format!("the service panicked: {}", self.logs()));
+        }
         figures.count(&records);
+        let unexpected = figures.refused.keys().filter(|code| !EXPECTED.contains(&code.as_str()));
+        violations.extend(unexpected.map(|code| format!("a client was told {code:?}")));
+        if !violations.is_empty() {
+            let logs = self.logs();
+            let lines: Vec<&str> = logs.lines().rev().take(LOGGED_MAX).collect();
+            eprintln!("the service logged at last:");
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
         figures.commits_unanswered +=
             self.wire.counts().commits_unanswered.load(std::sync::atomic::Ordering::Relaxed);
         figures.violations.extend(violations);
-        figures.postgres = self.postgres.version().to_owned();
+        self.postgres.version().clone_into(&mut figures.postgres);
         figures.took += self.began.elapsed();
         Ok(())
     }
@@ -190,13 +215,14 @@ impl Stand {
         }
     }
 
-    /// The ends of the logs of the service.
-    #[must_use]
-    pub fn logs(&self) -> String {
-        let logs = (0..self.places.len()).map(|place| {
-            crate::postgres::end_of(&self.work.path().join(format!("service-{place}.log")))
-        });
-        logs.collect::<Vec<_>>().join("\n")
+    /// What the processes of the service logged.
+    fn logs(&self) -> String {
+        let logs = (0..self.places.len()).map(|place| fs::read_to_string(self.log(place)));
+        logs.flatten().collect()
+    }
+
+    fn log(&self, place: usize) -> PathBuf {
+        self.work.path().join(format!("service-{place}.log"))
     }
 
     /// A command of the service, on the database itself.

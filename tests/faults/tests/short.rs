@@ -1,7 +1,6 @@
 //! Each fault for a few seconds. `make chaos` runs them for minutes.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a test that meets something unexpected is to fail on the spot"
 )]
 
@@ -82,4 +81,9 @@ async fn a_primary_that_is_lost_while_its_standby_was_behind_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_under_load_loses_nothing() {
     assert_nothing_lost_and_nothing_twice(&faults::upgrade(&plan()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_fails_at_once_loses_nothing() {
+    assert_nothing_lost_and_nothing_twice(&faults::everything(&plan()).await.unwrap());
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
 use crate::postgres::{Files, open_to_all, run};
@@ -19,7 +19,7 @@ const DISK: &str = "size=400m,mode=0755";
 /// Files of the log that are kept would be room to spare.
 const SMALL: &str = "max_wal_size = '48MB'\nmin_wal_size = '32MB'\n";
 
-const RECOVERY_MAX: Duration = Duration::from_secs(60);
+const RECOVERY_MAX: Duration = Duration::from_mins(1);
 
 /// A small disk in memory.
 pub struct Disk(TempDir);
@@ -94,8 +94,9 @@ pub async fn disk_full(plan: &Plan) -> Result<Figures> {
             disk.fill()?;
         }
         disk.clear()?;
+        let since_us = stand.world.recorder.now_us();
         bring_back(&mut stand).await?;
-        note_recovery(&stand, &mut figures).await?;
+        note_recovery_since(since_us, &stand, &mut figures).await?;
     }
     claim_recovery(plan, &mut figures, Duration::from_secs(10));
     stand.finish(load, &mut figures).await?;

@@ -3,13 +3,17 @@ use std::time::Duration;
 use anyhow::Result;
 use sqlx::Connection;
 
-use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
+use super::{Plan, begin, claim_recovery, layout, note_recovery};
 use crate::client::Manner;
 use crate::figures::{Figures, percentile};
 use crate::record::Outcome;
+use crate::stand::Layout;
 
 /// The account that the neighbour locks: the one that many pay.
 const LOCKED: i64 = 1;
+
+/// More than elsewhere: what is measured is who waits for the neighbour, not who waits for each other.
+const NEIGHBOURS: i64 = 200;
 
 /// A session of somebody else holds an account's row lock: only payments that need it wait.
 ///
@@ -17,9 +21,10 @@ const LOCKED: i64 = 1;
 /// The run itself failed.
 pub async fn neighbour(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("a neighbour holds an account's lock", plan.seed);
-    let (mut stand, mut load) = begin(plan, layout(plan, 2), &Manner::plain(ACCOUNTS)).await?;
+    let layout = Layout { accounts: NEIGHBOURS, ..layout(plan, 2) };
+    let (mut stand, mut load) = begin(plan, layout, &Manner::plain(NEIGHBOURS)).await?;
     // Those who pay nobody but each other never need the locked one.
-    let others = Manner { accounts: LOCKED + 1..=ACCOUNTS, ..Manner::plain(ACCOUNTS) };
+    let others = Manner { accounts: LOCKED + 1..=NEIGHBOURS, ..Manner::plain(NEIGHBOURS) };
     load.add_payers(plan.payers, &others);
 
     // When the lock was held.

@@ -5,7 +5,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use tokio::task::JoinSet;
 
-use super::{ACCOUNTS, Plan, layout};
+use super::{ACCOUNTS, Plan, layout, note_recovery, wait_for_payment};
 use crate::client::{ANSWER_MAX, Manner, World};
 use crate::figures::{Figures, percentile};
 use crate::proxy::Fault;
@@ -30,12 +30,8 @@ const MEMORY_KIB_MAX: u64 = 256 * 1024;
 /// The number of the first of those who ask once, as clients.
 const FLOOD: u32 = 10_000;
 
-/// The service is as fast as before when it does this much of what it did.
-const FULL_SPEED: f64 = 0.7;
-
-fn slow(_: &mut Rng) -> Option<Fault> {
-    Some(Fault::Delay(ONE_WAY_MAX))
-}
+/// How much of its speed may be lost afterwards.
+const SPEED_LOST_PERCENT_MAX: f64 = 30.0;
 
 /// Ten times more payments than it can make, whether or not it answers (an open model), one payment in
 /// each transaction.
@@ -50,13 +46,13 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
         ("PAYONCE_WRITER__QUEUE_MAX", QUEUE_MAX.to_string()),
     ]);
     let mut stand = Stand::start(layout).await?;
-    stand.wire.set_weather(slow);
+    stand.wire.set_weather(|_| Some(Fault::Delay(ONE_WAY_MAX)));
     stand.wire.cut_all();
 
     let mut load = stand.load();
     // More than there are writers, less than the queue holds: what it can do, and no refusals.
     load.add_payers(16, &Manner { pause_ms_max: 0, popular_percent: 0, ..Manner::plain(ACCOUNTS) });
-    stand.world.recorder.recovery().await?;
+    wait_for_payment(&stand).await?;
     tokio::time::sleep(plan.pause).await;
     let usual = rate(&stand, plan.pause * 2).await;
     let memory_before = stand.service(0)?.memory_kib_max()?;
@@ -82,7 +78,7 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
                 }
             }
         });
-        figures.recoveries.push(stand.world.recorder.recovery().await?);
+        note_recovery(&stand, &mut figures).await?;
         tokio::time::sleep(plan.pause).await;
         speed = rate(&stand, plan.pause * 2).await.min(speed);
     }
@@ -99,11 +95,8 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
         figures.claim("p99 of refusals, ms", ms(refusals), 250.0);
         figures.claim("p99 of accepted payments, ms", ms(accepted), 2_000.0);
         figures.claim("memory, MiB", memory as f64 / 1_024.0, MEMORY_KIB_MAX as f64 / 1_024.0);
-        figures.claim(
-            "what speed was lost after it, %",
-            100.0 * (1.0 - speed / usual),
-            100.0 * (1.0 - FULL_SPEED),
-        );
+        let lost = 100.0 * (1.0 - speed / usual);
+        figures.claim("speed that was lost after it, %", lost, SPEED_LOST_PERCENT_MAX);
     }
     stand.finish(load, &mut figures).await?;
     Ok(figures)
@@ -127,8 +120,8 @@ async fn flood(stand: &Stand, per_second: f64, duration: Duration, round: u32) {
     let mut asking = JoinSet::new();
     let (began, mut sent) = (Instant::now(), 0_u32);
     while began.elapsed() < duration {
-        let due = (began.elapsed().as_secs_f64() * per_second) as u32;
-        while sent < due && asking.len() < UNDER_WAY_MAX {
+        let due = began.elapsed().as_secs_f64() * per_second;
+        while f64::from(sent) < due && asking.len() < UNDER_WAY_MAX {
             sent += 1;
             let (world, http) = (Arc::clone(&stand.world), http.clone());
             asking.spawn(async move { ask_once(&world, &http, round, sent).await });

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
 
@@ -21,8 +21,9 @@ pub async fn postgres_killed(plan: &Plan) -> Result<Figures> {
         figures.times += 1;
         let down = Duration::from_millis(stand.rng.u64(0..1_000));
         tokio::time::sleep(down).await;
+        let since_us = stand.world.recorder.now_us();
         stand.postgres.start().await?;
-        note_recovery(&stand, &mut figures).await?;
+        note_recovery_since(since_us, &stand, &mut figures).await?;
     }
     claim_recovery(plan, &mut figures, RECOVERY_MAX);
     stand.finish(load, &mut figures).await?;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since, wait_for_payment};
 use crate::client::Manner;
 use crate::figures::Figures;
 use crate::postgres::{Postgres, pause_process};
@@ -27,10 +27,11 @@ pub async fn primary_lost(plan: &Plan) -> Result<Figures> {
     for round in 0..plan.times {
         let standby = follow(&stand, round).await?;
         stand.pause(plan.pause).await;
+        let since_us = stand.world.recorder.now_us();
         stand.postgres.kill()?;
         figures.times += 1;
         let mut lost = fail_over(&mut stand, standby)?;
-        note_recovery(&stand, &mut figures).await?;
+        note_recovery_since(since_us, &stand, &mut figures).await?;
         lost.start().await?;
         ensure_nobody_pays_there(&mut stand, &lost, plan.pause).await?;
         lost.kill()?;
@@ -67,7 +68,7 @@ async fn ensure_nobody_pays_there(
     let payments = "SELECT count(*) FROM payments";
     let before = lost.count(payments).await?;
     stand.pause(pause).await;
-    stand.world.recorder.recovery().await?;
+    wait_for_payment(stand).await?;
     let after = lost.count(payments).await?;
     ensure!(before == after, "{} payments were made on the lost primary", after - before);
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payonce%'";
@@ -97,11 +98,12 @@ pub async fn primary_lost_behind(plan: &Plan) -> Result<Figures> {
             tokio::time::sleep(Duration::from_millis(100)).await;
             stand.postgres.execute(TERMINATE_WAITING).await?;
         }
+        let since_us = stand.world.recorder.now_us();
         stand.postgres.kill()?;
         drop(cut_off);
         figures.times += 1;
         fail_over(&mut stand, standby)?;
-        note_recovery(&stand, &mut figures).await?;
+        note_recovery_since(since_us, &stand, &mut figures).await?;
     }
     claim_recovery(plan, &mut figures, RECOVERY_MAX);
     stand.finish(load, &mut figures).await?;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
 
@@ -17,6 +17,7 @@ pub async fn service_killed(plan: &Plan) -> Result<Figures> {
         stand.pause(plan.pause).await;
         let place = stand.rng.usize(0..2);
         let both = stand.rng.u8(0..4) == 0;
+        let since_us = stand.world.recorder.now_us();
         stand.kill_service(place)?;
         figures.times += 1;
         if both {
@@ -25,7 +26,7 @@ pub async fn service_killed(plan: &Plan) -> Result<Figures> {
             stand.start_service(1 - place).await?;
         }
         stand.start_service(place).await?;
-        note_recovery(&stand, &mut figures).await?;
+        note_recovery_since(since_us, &stand, &mut figures).await?;
     }
     claim_recovery(plan, &mut figures, Duration::from_secs(5));
     stand.finish(load, &mut figures).await?;

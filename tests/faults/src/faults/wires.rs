@@ -9,9 +9,9 @@ use crate::figures::Figures;
 use crate::proxy::Fault;
 
 /// A connection to Postgres: most meet something, and many of them at a COMMIT.
-fn weather_to_postgres(rng: &mut Rng) -> Option<Fault> {
+pub(super) fn weather_to_postgres(rng: &mut Rng) -> Option<Fault> {
     let bytes = (1 << rng.u32(4..17)) + rng.usize(0..512);
-    let number = rng.u32(1..=20);
+    let number = rng.u32(1..=8);
     Some(match rng.u8(0..40) {
         0..=3 => Fault::CutGoing(bytes),
         4..=7 => Fault::CutComing(bytes),
@@ -47,7 +47,7 @@ pub async fn wire_to_postgres(plan: &Plan) -> Result<Figures> {
 }
 
 /// A client's connection: a payment takes some 200 bytes each way.
-fn weather_to_clients(rng: &mut Rng) -> Option<Fault> {
+pub(super) fn weather_to_clients(rng: &mut Rng) -> Option<Fault> {
     let bytes = rng.usize(0..1_500);
     Some(match rng.u8(0..10) {
         0..=1 => Fault::CutGoing(bytes),
