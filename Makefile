@@ -33,6 +33,15 @@ fuzz: ## Sends requests made of the API document, and checks the answers against
 	cargo build --locked --workspace --bins
 	SEED=$(SEED) scripts/fuzz
 
+# Its own step, because the suite is to find the service of the same checkout beside it.
+.PHONY: build-chaos
+build-chaos:
+	cargo build --release --locked --package payonce --package payonce-faults --bins
+
+.PHONY: chaos
+chaos: build-chaos ## Breaks the service on purpose, in every way, and checks that nothing is lost (20 minutes). SEED=1 repeats it.
+	SEED=$(SEED) cargo run --release --locked --quiet --package payonce-faults --bin chaos
+
 .PHONY: lint
 lint: ## Checks format, lints, licenses and that sqlx-data.json is current.
 	cargo fmt --all --check

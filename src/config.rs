@@ -1,12 +1,14 @@
 //! Settings: defaults here, then `payonce.toml`, then the environment. A wrong or unknown setting
 //! stops the start, and is named.
 
+use std::fs::File;
+use std::io::Read;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
-use config::{Config, ConfigError, Environment, File};
+use anyhow::{Context, Result, anyhow, bail};
+use config::{Config, ConfigError, Environment};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IntoDeserializer;
@@ -14,6 +16,9 @@ use serde::{Deserialize, Deserializer};
 
 /// What HS256 needs at least.
 const SECRET_BYTES_MIN: usize = 32;
+
+/// What is read of a file with a secret.
+const SECRET_FILE_BYTES_MAX: u64 = 65_536;
 
 /// Every setting. In the environment `writer.batch_max` is `PAYONCE_WRITER__BATCH_MAX`.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,6 +32,7 @@ pub struct Settings {
     pub database: Database,
     pub writer: Writer,
     pub history: History,
+    pub prune: Prune,
     pub page: Page,
     pub telemetry: Telemetry,
 }
@@ -52,6 +58,9 @@ pub struct Server {
     pub keep_alive_ms: NonZeroU32,
     /// How long a client may leave an answer unread.
     pub write_timeout_ms: NonZeroU32,
+    /// How long the service goes on after SIGTERM, not ready any more, before it accepts no more
+    /// connections: whoever hands out its requests needs that long to notice.
+    pub stop_delay_ms: u32,
     /// How long requests under way may take to end when the service stops.
     pub shutdown_timeout_ms: NonZeroU32,
     /// The origins whose pages may call the service.
@@ -68,6 +77,8 @@ pub struct Auth {
     pub mode: AuthMode,
     /// What tokens are signed with (HS256): 32 bytes or more.
     pub jwt_secret: Option<SecretString>,
+    /// A file that holds it, in its place.
+    pub jwt_secret_file: Option<PathBuf>,
     /// Where the public keys are (RFC 7517): a file's absolute path, or a URL: `https:`, `file:`, on
     /// loopback also `http:`.
     pub jwks_url: Option<String>,
@@ -131,8 +142,12 @@ pub struct RateLimit {
 pub struct Database {
     /// Absent: a private Postgres is started (also `DATABASE_URL`).
     pub url: Option<SecretString>,
+    /// A file that holds it, in its place.
+    pub url_file: Option<PathBuf>,
     /// For migrations only, where the service's own role may not change the schema.
     pub migrate_url: Option<SecretString>,
+    /// A file that holds it, in its place.
+    pub migrate_url_file: Option<PathBuf>,
     /// Whether `serve` brings the schema up to date first.
     pub migrate_on_start: bool,
     /// How long opening a connection may take.
@@ -176,6 +191,22 @@ pub struct History {
     pub batch_max: NonZeroUsize,
 }
 
+/// Removing the rows of old idempotency keys. The payments stay, and so does what the keys promise.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prune {
+    /// Whether the service does it by itself.
+    pub in_background: bool,
+    /// How long a key's row is kept.
+    pub retention_days: NonZeroU16,
+    /// From the end of one sweep over the table to the next.
+    pub interval_seconds: NonZeroU32,
+    /// Pages of the table, of 8 KiB, that one statement reads.
+    pub step_pages: NonZeroU32,
+    /// How long it pauses between two statements.
+    pub pause_ms: u32,
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Page {
@@ -189,6 +220,10 @@ pub struct Telemetry {
     /// What is logged, as in `info,payonce=debug`.
     pub filter: String,
     pub format: Format,
+    /// Where traces are sent to (OTLP over HTTP, also `OTEL_EXPORTER_OTLP_ENDPOINT`); absent: nowhere.
+    pub otlp_endpoint: Option<String>,
+    /// How many of a hundred traces that begin here are kept.
+    pub otlp_sample_percent: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -210,6 +245,7 @@ impl Default for Settings {
             database: Database::default(),
             writer: Writer::default(),
             history: History::default(),
+            prune: Prune::default(),
             page: Page::default(),
             telemetry: Telemetry::default(),
         }
@@ -228,6 +264,7 @@ impl Default for Server {
             request_timeout_ms: nonzero_u32(5_000),
             keep_alive_ms: nonzero_u32(75_000),
             write_timeout_ms: nonzero_u32(30_000),
+            stop_delay_ms: 0,
             shutdown_timeout_ms: nonzero_u32(10_000),
             cors_origins: vec![
                 "http://localhost:3000".to_owned(),
@@ -243,6 +280,7 @@ impl Default for Auth {
         Self {
             mode: AuthMode::Off,
             jwt_secret: None,
+            jwt_secret_file: None,
             jwks_url: None,
             algorithms: Vec::new(),
             issuer: None,
@@ -260,7 +298,9 @@ impl Default for Database {
     fn default() -> Self {
         Self {
             url: None,
+            url_file: None,
             migrate_url: None,
+            migrate_url_file: None,
             migrate_on_start: true,
             connect_timeout_ms: nonzero_u32(3_000),
             statement_timeout_ms: nonzero_u32(3_000),
@@ -294,11 +334,28 @@ impl Default for History {
     }
 }
 
+impl Default for Prune {
+    fn default() -> Self {
+        Self {
+            in_background: true,
+            retention_days: NonZeroU16::MIN.saturating_add(29),
+            interval_seconds: nonzero_u32(3_600),
+            step_pages: nonzero_u32(128),
+            pause_ms: 20,
+        }
+    }
+}
+
 impl Default for Telemetry {
     fn default() -> Self {
         // A request that cannot be parsed is its sender's mistake, who is told.
         let filter = "info,actix_server=warn,actix_http::h1::dispatcher=off,sqlx=warn";
-        Self { filter: filter.to_owned(), format: Format::Auto }
+        Self {
+            filter: filter.to_owned(),
+            format: Format::Auto,
+            otlp_endpoint: None,
+            otlp_sample_percent: 100,
+        }
     }
 }
 
@@ -313,17 +370,26 @@ impl Settings {
             .set_override_option("server.host", var("HOST"))?
             .set_override_option("server.port", var("PORT"))?
             .set_override_option("database.url", var("DATABASE_URL"))?
+            .set_override_option("telemetry.otlp_endpoint", var("OTEL_EXPORTER_OTLP_ENDPOINT"))?
             .build()?;
         // Values stay the text that they are until their type is known: a secret may look like a
         // number.
         let environment = Environment::with_prefix("PAYONCE").prefix_separator("_").separator("__");
-        let settings: Self = Config::builder()
-            .add_source(File::with_name("payonce.toml").required(false))
+        let mut settings: Self = Config::builder()
+            .add_source(config::File::with_name("payonce.toml").required(false))
             .add_source(usual)
             .add_source(environment)
             .build()
             .and_then(Config::try_deserialize)
             .map_err(|error| anyhow!("the settings are wrong: {}", unquoted(&error)))?;
+        let Self { auth, database, .. } = &mut settings;
+        for (name, secret, file) in [
+            ("auth.jwt_secret", &mut auth.jwt_secret, &auth.jwt_secret_file),
+            ("database.url", &mut database.url, &database.url_file),
+            ("database.migrate_url", &mut database.migrate_url, &database.migrate_url_file),
+        ] {
+            read_secret(name, secret, file.as_deref())?;
+        }
         settings.check()?;
         Ok(settings)
     }
@@ -345,6 +411,12 @@ impl Settings {
         at_most("history.batch_max", self.history.batch_max.get(), 1_000)?;
         at_most("server.workers", self.server.workers, 1_024)?;
         at_most("server.body_bytes_max", self.server.body_bytes_max.get(), 1 << 20)?;
+        let stop_delay_ms = usize::try_from(self.server.stop_delay_ms)?;
+        at_most("server.stop_delay_ms", stop_delay_ms, 600_000)?;
+        at_most("prune.retention_days", self.prune.retention_days.get().into(), 36_500)?;
+        at_most("prune.step_pages", usize::try_from(self.prune.step_pages.get())?, 10_000)?;
+        at_most("prune.pause_ms", usize::try_from(self.prune.pause_ms)?, 60_000)?;
+        at_most("telemetry.otlp_sample_percent", self.telemetry.otlp_sample_percent.into(), 100)?;
 
         let Database { statement_timeout_ms, transaction_timeout_ms, .. } = self.database;
         let shorter = |name: &str, value: NonZeroU32, than: &str, max: NonZeroU32| {
@@ -368,6 +440,14 @@ impl Settings {
         self.auth.check()?;
         self.rate_limit.check()?;
 
+        if let Some(endpoint) = &self.telemetry.otlp_endpoint
+            && !Url::parse(endpoint).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
+        {
+            bail!(
+                "the settings are wrong: telemetry.otlp_endpoint is not a URL such as \
+                 http://127.0.0.1:4318"
+            );
+        }
         for origin in &self.server.cors_origins {
             // As browsers write it (RFC 6454, section 6.2), or it would match none.
             let written = Url::parse(origin).map(|url| url.origin().ascii_serialization());
@@ -437,6 +517,25 @@ impl RateLimit {
         }
         Ok(())
     }
+}
+
+/// Reads a secret that is kept in a file: containers are given theirs so.
+fn read_secret(name: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<()> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    if secret.is_some() {
+        bail!("the settings are wrong: {name} and {name}_file: one of the two");
+    }
+    let wrong = || format!("the settings are wrong: {name}_file: {}", file.display());
+    let mut text = String::new();
+    let opened = File::open(file).with_context(wrong)?;
+    opened.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text).with_context(wrong)?;
+    if text.trim().is_empty() {
+        bail!("{} is empty", wrong());
+    }
+    *secret = Some(text.trim().into());
+    Ok(())
 }
 
 /// A list of the file, or a text of the environment with commas.

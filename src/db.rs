@@ -11,10 +11,12 @@ pub mod accounts;
 pub mod audit;
 mod connect;
 mod error;
+pub mod health;
 pub mod history;
 pub mod migrate;
 pub mod playground;
 pub mod posting;
+pub mod pruning;
 
 pub use connect::{Manager, Pool, Purpose, SESSION_AGE_MAX, Target, connect, pool};
 pub use error::{Error, Kind};

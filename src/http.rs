@@ -8,6 +8,7 @@ mod headers;
 mod health;
 mod history;
 mod metrics;
+mod observe;
 mod openapi;
 mod page;
 mod payments;
@@ -19,25 +20,25 @@ mod rate_limit;
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::dev::Server;
 use actix_web::http::{Method, header};
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, PayloadConfig, ServiceConfig, ThinData};
-use actix_web::{App, Error, HttpResponse, HttpServer, Resource, Route, guard};
+use actix_web::{App, HttpResponse, HttpServer, Resource, Route, guard};
 use anyhow::{Context, Result, bail};
 use rustix::net::sockopt;
-use tracing::Span;
-use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder, TracingLogger};
+use tracing_actix_web::TracingLogger;
 
 use crate::auth::Auth;
 use crate::config::{AuthMode, Settings, milliseconds};
 use crate::service::Service;
 use error::ApiError;
+use observe::RequestSpan;
 pub use openapi::openapi;
 use rate_limit::RateLimits;
 
@@ -82,10 +83,26 @@ struct HttpLimits {
     page_size_max: u16,
 }
 
+/// Whether the service is about to stop: it is not ready any more, and keeps no connection.
+#[derive(Debug, Clone, Default)]
+pub struct Stopping(Arc<AtomicBool>);
+
+impl Stopping {
+    /// From now on it is.
+    pub fn announce(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_announced(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A server that listens, and where.
 pub struct Listening {
     pub addresses: Vec<SocketAddr>,
     pub server: Server,
+    pub stopping: Stopping,
 }
 
 /// Whether the settings are such that the service may be reached where they say, before anything is
@@ -135,17 +152,20 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
     let page = settings.page.dir.clone();
     let origins = server.cors_origins.clone();
     let write_timeout_ms = server.write_timeout_ms.get();
+    let stopping = Stopping::default();
+    let stopping_data = web::Data::new(stopping.clone());
     let mut http = HttpServer::new(move || {
         App::new()
             .app_data(service.clone())
             .app_data(auth.clone())
             .app_data(rate_limits.clone())
+            .app_data(stopping_data.clone())
             .app_data(ThinData(limits))
             .app_data(PayloadConfig::new(limits.body_bytes_max))
             .wrap(from_fn(rate_limit::by_address))
             .wrap(cors(&origins))
             .wrap(default_headers(&origins))
-            .wrap(from_fn(metrics::measured))
+            .wrap(from_fn(observe::observed))
             .wrap(TracingLogger::<RequestSpan>::new())
             .configure(routes)
             .configure(|app| page::serve(app, page.as_deref()))
@@ -168,7 +188,7 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
         // With port 0 the first address chooses, and the others follow.
         port = http.addrs().first().map_or(port, SocketAddr::port);
     }
-    Ok(Listening { addresses: http.addrs(), server: http.run() })
+    Ok(Listening { addresses: http.addrs(), server: http.run(), stopping })
 }
 
 /// `localhost` is both loopback addresses, where there is IPv6 (containers are often without).
@@ -184,7 +204,14 @@ fn hosts(host: &str) -> Vec<&str> {
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST])
-        .allowed_headers([header::CONTENT_TYPE, header::AUTHORIZATION, headers::IDEMPOTENCY_KEY])
+        .allowed_headers([
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+            headers::IDEMPOTENCY_KEY,
+            headers::X_REQUEST_ID,
+            headers::TRACEPARENT,
+            headers::TRACESTATE,
+        ])
         .expose_headers([
             header::LINK,
             header::LOCATION,
@@ -193,6 +220,7 @@ fn cors(origins: &[String]) -> Cors {
             headers::IDEMPOTENCY_REPLAYED,
             headers::RATE_LIMIT,
             headers::RATE_LIMIT_POLICY,
+            headers::X_REQUEST_ID,
             header::WWW_AUTHENTICATE,
         ])
         .max_age(3_600);
@@ -219,18 +247,5 @@ fn give_up_on_slow_readers(connection: &dyn Any, write_timeout_ms: u32) {
         && let Err(error) = sockopt::set_tcp_user_timeout(connection, write_timeout_ms)
     {
         tracing::warn!(%error, "a connection has no time limit for writing");
-    }
-}
-
-/// A span for each request, at the level `debug`: what goes wrong is logged where it is handled.
-struct RequestSpan;
-
-impl RootSpanBuilder for RequestSpan {
-    fn on_request_start(request: &ServiceRequest) -> Span {
-        tracing_actix_web::root_span!(level = tracing_actix_web::Level::DEBUG, request)
-    }
-
-    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
-        DefaultRootSpanBuilder::on_request_end(span, outcome);
     }
 }

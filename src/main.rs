@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use payonce::auth::{self, Auth};
-use payonce::config::{AuthMode, Settings, milliseconds};
+use payonce::config::{AuthMode, Prune, Server, Settings, milliseconds};
 use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
+use payonce::service::pruning::{self, Swept};
 use payonce::service::{Limits, Refusal, Service, Writers, audit};
 use payonce::{db, http, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +36,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Removes the rows of idempotency keys that are past their retention.
+    Prune,
+    /// Asks the service of these settings, on this machine, whether it is ready; exit status 1 if not.
+    Health,
     /// Prints the API document (`OpenAPI` 3.1).
     Openapi,
     /// Prints a token for local use, signed with `auth.jwt_secret`.
@@ -53,6 +58,13 @@ enum Command {
 
 /// The oldest Postgres that is supported, as it counts its versions.
 const POSTGRES_VERSION_MIN: i32 = 150_000;
+
+/// How often a migration gives way to payments before the start is given up, and for how long.
+const MIGRATION_ATTEMPTS_MAX: u32 = 60;
+const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the service may take to say whether it is ready.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long threads that cannot be interrupted may take when everything else has ended.
 const SHUTDOWN_REST: Duration = Duration::from_millis(200);
@@ -86,10 +98,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         writeln!(std::io::stdout(), "{token}")?;
         return Ok(ExitCode::SUCCESS);
     }
+    if matches!(command, Command::Health) {
+        return health(&settings.server);
+    }
     if matches!(command, Command::Serve) {
         http::check(&settings)?;
     }
-    telemetry::start(&settings.telemetry)?;
+    let _telemetry = telemetry::start(&settings.telemetry)?;
     let ledger = Ledger::open(&settings)?;
     // Writers and readers wait for the database most of the time; the other half of the cores is
     // for HTTP, whose workers have threads of their own. With fewer threads a batch's answers wake
@@ -104,8 +119,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Command::Serve => serve(&settings, &ledger).await.map(|()| ExitCode::SUCCESS),
             Command::Migrate => migrate(&ledger).await.map(|()| ExitCode::SUCCESS),
             Command::Audit { json } => audit(&ledger.owner, json).await,
+            Command::Prune => prune(&ledger.target, settings.prune).await,
             // These need no database: they were done above.
-            Command::Openapi | Command::Token { .. } => Ok(ExitCode::SUCCESS),
+            Command::Openapi | Command::Token { .. } | Command::Health => Ok(ExitCode::SUCCESS),
         }
     });
     // Whatever still reads a file or resolves a name is not waited for.
@@ -115,29 +131,71 @@ fn run(cli: Cli) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Brings the schema up to date, and gives the service's role, where it is another one than the
-/// owner's, what it needs.
+/// Brings the schema up to date.
 async fn migrate(ledger: &Ledger) -> Result<()> {
-    let mut conn = connect(&ledger.owner).await?;
-    db::migrate::run(&mut conn).await.context("the schema cannot be migrated")?;
+    let mut attempt: u32 = 1;
+    loop {
+        // A new session each time: one whose migration failed still holds the migrations' lock.
+        let mut conn = connect(&ledger.owner).await?;
+        match db::migrate::run(&mut conn).await {
+            Ok(()) => return grant(&mut conn, ledger).await,
+            Err(error) if db::migrate::met_a_lock(&error) && attempt < MIGRATION_ATTEMPTS_MAX => {
+                tracing::warn!(%error, attempt, "a migration gives way, and is tried again");
+                tokio::time::sleep(MIGRATION_PAUSE).await;
+                attempt = attempt.saturating_add(1);
+            }
+            Err(error) => return Err(error).context("the schema cannot be migrated"),
+        }
+    }
+}
+
+/// Gives the service's role, where it is another one than the owner's, what it needs.
+async fn grant(conn: &mut db::PgConnection, ledger: &Ledger) -> Result<()> {
     if ledger.server.is_some() {
-        db::migrate::make_private_role(&mut conn).await?;
+        db::migrate::make_private_role(conn).await?;
     }
     let role = ledger.target.role();
     if role != ledger.owner.role() {
-        let granted = db::migrate::grant(&mut conn, role).await;
+        let granted = db::migrate::grant(conn, role).await;
         granted.with_context(|| format!("the role {role} cannot be given its rights"))?;
     }
     Ok(())
 }
 
 async fn connect(target: &db::Target) -> Result<db::PgConnection> {
-    let mut conn = db::connect(target, db::Purpose::Maintain).await?;
+    let mut conn = db::connect(target, db::Purpose::Migrate).await?;
     let version = db::migrate::server_version(&mut conn).await?;
     if version < POSTGRES_VERSION_MIN {
         bail!("Postgres 15 or newer is needed; this one says it is {version}");
     }
     Ok(conn)
+}
+
+async fn prune(target: &db::Target, settings: Prune) -> Result<ExitCode> {
+    match pruning::sweep(target, settings).await.context("old keys could not be removed")? {
+        Swept::Removed(rows) => {
+            say(&format!("Removed the rows of {rows} idempotency keys."));
+            Ok(ExitCode::SUCCESS)
+        }
+        Swept::NotOurTurn => bail!("another process removes old keys already"),
+    }
+}
+
+/// Asks from outside, as those do who watch the service.
+fn health(server: &Server) -> Result<ExitCode> {
+    // An address for all interfaces is none to connect to.
+    let host = match server.host.as_str() {
+        "localhost" | "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        host if host.contains(':') => format!("[{host}]"),
+        host => host.to_owned(),
+    };
+    let url = format!("http://{host}:{}/health/ready", server.port);
+    let client = reqwest::blocking::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT).build()?;
+    let answer = client.get(url).send()?;
+    let is_ready = answer.status().is_success();
+    say(&answer.text()?);
+    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn audit(target: &db::Target, json: bool) -> Result<ExitCode> {
@@ -161,17 +219,35 @@ async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
     };
     let listening = http::listen(Arc::clone(&service), auth, settings)?;
     drop(service);
+    let Prune { in_background, .. } = settings.prune;
+    let pruning = in_background
+        .then(|| tokio::spawn(pruning::keep_pruning(ledger.target.clone(), settings.prune)));
     greet(&listening, ledger, settings.auth.mode);
     let handle = listening.server.handle();
     let mut server = tokio::spawn(listening.server);
+    let mut stop_delay = Duration::ZERO;
     tokio::select! {
         _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = terminate.recv() => {
+            stop_delay = Duration::from_millis(settings.server.stop_delay_ms.into());
+        }
         ended = &mut server => {
             ended??;
             bail!("the server ended by itself");
         }
         () = writers.any_ended() => bail!("a writer ended by itself"),
+    }
+    listening.stopping.announce();
+    if let Some(pruning) = pruning {
+        pruning.abort();
+    }
+    if !stop_delay.is_zero() {
+        say("Stopping soon: not ready any more.");
+        tokio::select! {
+            () = tokio::time::sleep(stop_delay) => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
     say("Stopping: answering what was accepted.");
     handle.stop(true).await;

@@ -1,32 +1,61 @@
-//! What the service tells its operator: a line for each event, on standard error; and what is counted
-//! and timed.
+//! What the service tells its operator: a line for each event, on standard error; what is counted
+//! and timed; and traces, where there is somebody who takes them.
 
 pub mod metrics;
+pub mod traces;
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal, stderr};
 
 use anyhow::{Context, Result};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::config::{Format, Telemetry};
+use metrics::METRICS;
+use traces::Exporter;
 
-/// Starts logging.
+/// Lines that wait to be written. What does not fit is dropped and counted: whoever reads the log, or
+/// does not, is nobody whom a payment waits for.
+const LINES_MAX: usize = 16_384;
+
+/// Ends when it is dropped, with its last lines written and its last traces sent.
+pub struct Running {
+    _traces: Option<Exporter>,
+    // Last: the exporter may have something to tell at its end.
+    _lines: WorkerGuard,
+}
+
+/// Starts logging, and sending traces.
 ///
 /// # Errors
-/// The filter is malformed.
-pub fn start(settings: &Telemetry) -> Result<()> {
+/// The filter is malformed, or traces cannot be sent to where they should.
+pub fn start(settings: &Telemetry) -> Result<Running> {
     let filter = EnvFilter::try_new(&settings.filter)
         .with_context(|| format!("telemetry.filter is wrong: {:?}", settings.filter))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The thread that writes flushes when nothing more waits: one write for many lines when it is busy.
+    let (writer, lines) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .thread_name("log")
+        .finish(BufWriter::new(stderr()));
+    METRICS.count_dropped_lines(writer.error_counter());
     let text = match settings.format {
         Format::Text => true,
         Format::Json => false,
-        Format::Auto => std::io::stderr().is_terminal(),
+        Format::Auto => stderr().is_terminal(),
     };
-    if text {
-        lines.with_target(false).init();
+    let format = fmt::layer().with_writer(writer);
+    let lines_layer = if text {
+        format.with_target(false).with_ansi(stderr().is_terminal()).with_filter(filter).boxed()
     } else {
-        lines.json().init();
-    }
-    Ok(())
+        let flat = format.json().flatten_event(true).with_span_list(false);
+        flat.with_filter(filter).boxed()
+    };
+    let exporter = Exporter::start(settings)?;
+    let own_spans = Targets::new().with_target("payonce", tracing::Level::INFO);
+    let traces_layer = exporter.as_ref().map(|it| it.layer().with_filter(own_spans));
+    tracing_subscriber::registry().with(lines_layer).with(traces_layer).init();
+    Ok(Running { _traces: exporter, _lines: lines })
 }

@@ -23,8 +23,12 @@ pub enum Purpose {
     Write,
     /// Answers requests; cannot write.
     Read,
-    /// Migrates or audits: long statements over whole tables.
-    Maintain,
+    /// Removes old keys.
+    Prune,
+    /// Changes the schema.
+    Migrate,
+    /// Audits: long statements over whole tables.
+    Audit,
 }
 
 /// Plans for statements that touch few rows of tables that may be empty now and large tomorrow.
@@ -43,6 +47,10 @@ const INDEX_PLANS: [(&str, &str); 7] = [
 /// How long a session is used. A plan that was made for a table's former size goes with it, and
 /// after a failover so does a server that has become a standby.
 pub const SESSION_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// How long a migration waits for a lock on a table. Whoever needs that table then waits behind it,
+/// payments too, however small the change is: so it gives way, and tries again.
+const MIGRATION_LOCK_TIMEOUT_MS: &str = "1000";
 
 impl Target {
     /// # Errors
@@ -84,7 +92,13 @@ impl Target {
                 .options(limits)
                 .options([("default_transaction_read_only", "on")])
                 .options(INDEX_PLANS),
-            Purpose::Maintain => options.application_name("payonce maintenance"),
+            Purpose::Prune => {
+                options.application_name("payonce pruner").options(limits).options(INDEX_PLANS)
+            }
+            Purpose::Migrate => options
+                .application_name("payonce migration")
+                .options([("lock_timeout", MIGRATION_LOCK_TIMEOUT_MS)]),
+            Purpose::Audit => options.application_name("payonce audit"),
         }
     }
 }

@@ -36,17 +36,10 @@ impl From<sqlx::Error> for Error {
 impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
-        use sqlx::Error as Sqlx;
         match self {
             Self::KnownAlready => Kind::Conflict,
-            Self::Statement(Sqlx::Database(error)) => {
-                of_sqlstate(error.code().as_deref().unwrap_or_default())
-            }
-            Self::Connect(_)
-            | Self::Statement(
-                Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::WorkerCrashed,
-            ) => Kind::Unavailable,
-            Self::Statement(_) => Kind::Bug,
+            Self::Connect(_) => Kind::Unavailable,
+            Self::Statement(error) => Kind::of(error),
         }
     }
 
@@ -60,6 +53,19 @@ impl Error {
     #[must_use]
     pub fn timed_out() -> Self {
         Self::Statement(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Kind {
+    pub(super) fn of(error: &sqlx::Error) -> Self {
+        use sqlx::Error as Sqlx;
+        match error {
+            Sqlx::Database(error) => of_sqlstate(error.code().as_deref().unwrap_or_default()),
+            Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::WorkerCrashed => {
+                Self::Unavailable
+            }
+            _ => Self::Bug,
+        }
     }
 }
 

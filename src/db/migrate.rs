@@ -1,7 +1,7 @@
 use sqlx::PgConnection;
 use sqlx::migrate::{MigrateError, Migrator};
 
-use super::Error;
+use super::{Error, Kind};
 
 /// An older binary lives on while a newer one has already migrated: it ignores what it does not
 /// know. An advisory lock lets one process at a time migrate.
@@ -17,6 +17,18 @@ static MIGRATOR: Migrator = {
 /// A migration fails, or one that was applied has changed since.
 pub async fn run(conn: &mut PgConnection) -> Result<(), MigrateError> {
     MIGRATOR.run(conn).await
+}
+
+/// Whether a migration has waited for a lock for as long as it may: there are payments, or another
+/// process migrates.
+#[must_use]
+pub fn met_a_lock(error: &MigrateError) -> bool {
+    match error {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
+            Kind::of(cause) == Kind::LockNotAvailable
+        }
+        _ => false,
+    }
 }
 
 /// The role that the service has on its private Postgres.

@@ -82,6 +82,11 @@ impl Decision {
     }
 
     #[must_use]
+    pub fn replays_something(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Replayed(_)))
+    }
+
+    #[must_use]
     pub fn declines_something(&self) -> bool {
         self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Declined(_)))
     }

@@ -14,6 +14,9 @@ use crate::service::Refusal;
 /// Seconds after which a retry is worth while, where nothing better is known.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
+/// An answer's code, for the log.
+pub(super) struct Code(pub &'static str);
+
 /// What went wrong, for the client.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -45,6 +48,8 @@ pub(super) enum ApiError {
     UnsupportedMediaType,
     #[error("{0} Nothing was done; send it again with the same key.")]
     RateLimited(Exceeded),
+    #[error("The service is stopping. Ask another process of it, or this one when it is back.")]
+    Stopping,
     #[error("{0}")]
     Invalid(Invalid),
     #[error("{}", sentence(.0))]
@@ -140,6 +145,7 @@ impl ApiError {
             Self::RequestTimeout => problem::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => problem::BODY_TOO_LARGE,
             Self::UnsupportedMediaType => problem::UNSUPPORTED_MEDIA_TYPE,
+            Self::Stopping => problem::OVERLOADED,
             Self::Invalid(Invalid::Amount) => problem::INVALID_AMOUNT,
             Self::Invalid(Invalid::SameAccount) => problem::SAME_ACCOUNT,
             Self::Refused(refusal) => match refusal {
@@ -210,6 +216,7 @@ impl ResponseError for ApiError {
         let mut response =
             response.content_type("application/problem+json").json(kind.problem(self.to_string()));
         self.add_headers(response.headers_mut());
+        response.extensions_mut().insert(Code(kind.code));
         response
     }
 }

@@ -4,9 +4,10 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Stopping;
 use super::error::ApiError;
 use super::openapi::problems;
-use crate::service::Service;
+use crate::service::{Service, is_too_far_apart};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -27,19 +28,44 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "live" })
 }
 
-problems!(ReadyProblems: [DATABASE_UNAVAILABLE]);
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// How far the database's clock is ahead of the service's. Payments take the database's.
+    clock_skew_ms: i64,
+    /// Not ready to be left alone: the clocks are too far apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    warning: Option<String>,
+}
 
-/// The database answers too.
+problems!(ReadyProblems: [DATABASE_UNAVAILABLE, OVERLOADED]);
+
+/// The database answers and takes payments, and the service is not about to stop.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "operation",
     responses(
-        (status = 200, description = "It does.", body = Health),
+        (status = 200, description = "It does.", body = Ready),
         ReadyProblems,
     )
 )]
-pub(super) async fn ready(service: web::Data<Service>) -> Result<HttpResponse, ApiError> {
-    service.ready().await?;
-    Ok(HttpResponse::Ok().json(Health { status: "ready" }))
+pub(super) async fn ready(
+    service: web::Data<Service>,
+    stopping: web::Data<Stopping>,
+) -> Result<HttpResponse, ApiError> {
+    if stopping.is_announced() {
+        return Err(ApiError::Stopping);
+    }
+    let skew = service.ready().await?;
+    let clock_skew_ms = i64::try_from(skew.whole_milliseconds()).unwrap_or(i64::MAX);
+    let warning = is_too_far_apart(skew).then(|| {
+        format!(
+            "The clocks of the database and the service are {clock_skew_ms} ms apart. Payments are \
+             safe; tokens expire by the service's clock."
+        )
+    });
+    Ok(HttpResponse::Ok().json(Ready { status: "ready", clock_skew_ms, warning }))
 }

@@ -13,6 +13,7 @@ use super::auth::{By, require};
 use super::body::{ClientTime, Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
+use super::observe;
 use super::openapi::{Payment, problems};
 use super::rate_limit::RateLimits;
 use crate::domain::{AccountId, Amount, Caller, Intent, Note};
@@ -114,8 +115,11 @@ pub(super) async fn send(
     if let Some(standing) = standing {
         standing.tell(response.headers_mut());
     }
-    if let Some(timing) = answer.timing.as_ref().and_then(server_timing) {
-        response.headers_mut().insert(SERVER_TIMING, timing);
+    if let Some(timing) = &answer.timing {
+        observe::tell_timing(timing);
+        if let Some(timing) = server_timing(timing) {
+            response.headers_mut().insert(SERVER_TIMING, timing);
+        }
     }
     Ok(response)
 }

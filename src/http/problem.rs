@@ -91,8 +91,9 @@ catalogue! {
          in how many seconds the next request is due, RateLimit-Policy what is allowed.";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", FINAL, "The service failed",
         "A fault of the service, which its operator was told. Nothing was done for this request.";
-    OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", RETRYABLE, "The service is overloaded",
-        "More is waiting than can be done in time. Nothing was done for this request.";
+    OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", RETRYABLE, "The service takes no more now",
+        "More is waiting than can be done in time, or this process is about to stop (only /health/ready \
+         says that). Nothing was done for this request.";
     ACCOUNT_BUSY: SERVICE_UNAVAILABLE, "account_busy", RETRYABLE, "The account is busy",
         "Somebody else has held the account for as long as the request could wait. Nothing was done.";
     DATABASE_UNAVAILABLE: SERVICE_UNAVAILABLE, "database_unavailable", RETRYABLE,

@@ -34,7 +34,7 @@ pub struct Checked {
 /// # Errors
 /// The database's.
 pub async fn run(target: &db::Target) -> Result<Report, db::Error> {
-    let mut conn = db::connect(target, db::Purpose::Maintain).await?;
+    let mut conn = db::connect(target, db::Purpose::Audit).await?;
     let mut snapshot = conn.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let extent = db::audit::extent(&mut snapshot).await?;
     let mut checks = Vec::new();

@@ -1,13 +1,16 @@
 //! What is counted and timed, for Prometheus, whose conventions the names follow: the unit is in them,
 //! and `_total` is what only grows.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, TextEncoder,
 };
+use time::Duration as SignedDuration;
+use tracing_appender::non_blocking::ErrorCounter;
 
 /// What is answered at once and what has waited for a limit can both be told apart.
 const SECONDS: [f64; 14] =
@@ -20,6 +23,7 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 pub struct Metrics {
     requests: HistogramVec,
+    under_way: IntGauge,
     payments: IntCounterVec,
     batch_size: Histogram,
     queue_wait: Histogram,
@@ -28,6 +32,10 @@ pub struct Metrics {
     reposts: IntCounterVec,
     waiting: IntGaugeVec,
     readers: IntGaugeVec,
+    pruned_keys: IntCounter,
+    clock_skew: Gauge,
+    dropped_lines: IntCounter,
+    lines: OnceLock<ErrorCounter>,
 }
 
 /// How busy the service is at this moment.
@@ -50,6 +58,10 @@ impl Metrics {
             requests: registered(HistogramVec::new(
                 seconds("payonce_http_request_seconds", "Requests, until their answer begins."),
                 &["method", "route", "status"],
+            )),
+            under_way: registered(IntGauge::new(
+                "payonce_requests_under_way",
+                "Requests that have arrived and are not answered.",
             )),
             payments: registered(IntCounterVec::new(
                 Opts::new("payonce_payments_total", "Requests to pay, by what came of them."),
@@ -83,7 +95,40 @@ impl Metrics {
                 Opts::new("payonce_reader_sessions", "Sessions with the database that read."),
                 &["state"],
             )),
+            pruned_keys: registered(IntCounter::new(
+                "payonce_pruned_keys_total",
+                "Idempotency keys whose rows were removed because they were past their retention.",
+            )),
+            clock_skew: registered(Gauge::new(
+                "payonce_clock_skew_seconds",
+                "How far the database's clock is ahead of the service's, when last asked if ready.",
+            )),
+            dropped_lines: registered(IntCounter::new(
+                "payonce_log_lines_dropped_total",
+                "Lines of the log that were dropped because nobody took them fast enough.",
+            )),
+            lines: OnceLock::new(),
         }
+    }
+
+    /// Where the lines of the log are counted that are dropped.
+    pub fn count_dropped_lines(&self, lines: ErrorCounter) {
+        // Whoever comes second has no log.
+        let _ = self.lines.set(lines);
+    }
+
+    pub fn pruned_keys(&self, count: u64) {
+        self.pruned_keys.inc_by(count);
+    }
+
+    pub fn clock_skew(&self, skew: SignedDuration) {
+        self.clock_skew.set(skew.as_seconds_f64());
+    }
+
+    /// A request is under way as long as what this returns exists.
+    pub fn under_way(&self) -> UnderWay<'_> {
+        self.under_way.inc();
+        UnderWay(&self.under_way)
     }
 
     /// `route` is one of the table of routes, so that their number is bounded.
@@ -125,7 +170,19 @@ impl Metrics {
         set(&self.waiting, "reads", load.reads_waiting);
         set(&self.readers, "busy", load.readers_busy);
         set(&self.readers, "idle", load.readers_idle);
+        let dropped = self.lines.get().map_or(0, ErrorCounter::dropped_lines);
+        let dropped = u64::try_from(dropped).unwrap_or(u64::MAX);
+        self.dropped_lines.inc_by(dropped.saturating_sub(self.dropped_lines.get()));
         TextEncoder::new().encode_to_string(&prometheus::gather())
+    }
+}
+
+/// A request that is under way, until this is dropped: also when its client has gone.
+pub struct UnderWay<'a>(&'a IntGauge);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

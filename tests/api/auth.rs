@@ -537,7 +537,7 @@ async fn a_start_that_has_to_wait_can_be_stopped() {
     database
         .until(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-             AND application_name = 'payonce maintenance' AND wait_event_type = 'Lock')",
+             AND application_name = 'payonce migration' AND wait_event_type = 'Lock')",
         )
         .await;
     let pid = rustix::process::Pid::from_child(&starting);

@@ -298,8 +298,24 @@ impl App {
         rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
+    /// What it logged, but for the lines that tell of requests.
     pub fn log(&self) -> String {
+        let is_other = |line: &&str| !line.contains("\"target\":\"payonce::requests\"");
+        self.whole_log().split_inclusive('\n').filter(is_other).collect()
+    }
+
+    pub fn whole_log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// The lines that tell of requests, as JSON. They are written a little later than the answers.
+    pub fn requests(&self) -> Vec<Value> {
+        let log = self.whole_log();
+        let lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["target"] == "payonce::requests")
+            .collect()
     }
 
     /// `kill -9`.
@@ -465,4 +481,16 @@ impl Answer {
     pub fn assert_paid(&self) {
         assert_eq!(self.status, 200, "{}", self.text);
     }
+}
+
+/// The commands, or the settings, that `docs/operating.md` gives after the comment
+/// `<!-- tested: name -->`.
+pub fn documented(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, after) = text
+        .split_once(&format!("<!-- tested: {name} -->\n\n```"))
+        .unwrap_or_else(|| panic!("docs/operating.md has no block {name}"));
+    let (_language, after) = after.split_once('\n').unwrap();
+    after.split_once("```").unwrap().0.to_owned()
 }

@@ -37,7 +37,8 @@ async fn payments_are_counted_by_what_came_of_them() {
     for times in ["payment_queue", "batch_lock", "batch_commit"] {
         assert_eq!(samples[&format!("payonce_{times}_seconds_count")], "5");
     }
-    assert_eq!(samples["payonce_build_info{version=\"0.1.0\"}"], "1");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(samples[&format!("payonce_build_info{{version=\"{version}\"}}")], "1");
     assert_ne!(samples["process_resident_memory_bytes"], "0");
 }
 

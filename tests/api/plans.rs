@@ -116,3 +116,17 @@ async fn a_page_reads_no_more_rows_than_it_shows_from_each_side() {
         "{plan}"
     );
 }
+
+#[tokio::test]
+async fn pruning_reads_the_pages_that_it_is_given_and_no_index() {
+    let database = Database::new().await;
+    database.execute(&fill(20, 20_000)).await;
+    let mut conn = database.session().await;
+    let body = "SELECT prosrc FROM pg_proc WHERE proname = 'remove_old_keys'";
+    let body: String = sqlx::query_scalar(body).fetch_one(&mut conn).await.unwrap();
+    let body = body.replace("$1", "$1::bigint").replace("$2", "$2::bigint");
+    let plan = explain(&database, &body, 3).await;
+    assert_eq!(plan.matches("Tid Range Scan").count(), 1, "{plan}");
+    assert_eq!(plan.matches("Tid Scan").count(), 1, "{plan}");
+    assert!(!plan.contains("Seq Scan") && !plan.contains("Index"), "{plan}");
+}

@@ -8,7 +8,7 @@ use crate::harness::{App, Database, Home, command};
 /// SQLSTATE of a right that one does not have.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-async fn assert_harmless(url: &str) {
+pub async fn assert_harmless(url: &str) {
     let mut conn = PgConnection::connect(url).await.unwrap();
     for sql in [
         "UPDATE payments SET amount = amount",
@@ -84,6 +84,29 @@ async fn on_its_private_postgres_the_service_has_such_a_role_too() {
     .await
     .unwrap();
     assert_eq!(roles, ["payonce_service"]);
+}
+
+#[tokio::test]
+async fn the_service_can_remove_no_key_that_is_younger_than_a_day() {
+    let database = Database::new().await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(2, 1_000).await;
+    for key in ["of today", "of the day before yesterday"] {
+        app.pay(1, 2, 10, &key.replace(' ', "-")).await.assert_paid();
+    }
+    let age = "UPDATE idempotency_keys SET created_at = now() - interval '2 days'
+               WHERE key = 'of-the-day-before-yesterday'";
+    database.execute(age).await;
+    let mut conn = PgConnection::connect(&database.service_url()).await.unwrap();
+    // A table of its own in front of the ledger's does not mislead the function.
+    let mislead = "CREATE TEMP TABLE idempotency_keys (created_at timestamptz, status text)";
+    sqlx::raw_sql(mislead).execute(&mut conn).await.unwrap();
+    let remove = sqlx::query_scalar::<_, i64>("SELECT remove_old_keys(0, 1000, 0)");
+    assert_eq!(remove.fetch_one(&mut conn).await.unwrap(), 1);
+    assert_eq!(
+        database.count("SELECT count(*) FROM idempotency_keys WHERE key = 'of-today'").await,
+        1
+    );
 }
 
 #[tokio::test]

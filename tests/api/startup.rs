@@ -165,6 +165,15 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
         ("DATABASE_URL", "mysql", "DATABASE_URL"),
         ("HOST", "no.such.host.invalid", "no.such.host.invalid"),
         ("PAYONCE_DATABASE__MIGRATE_URL", "nonsense", "database.migrate_url"),
+        ("PAYONCE_DATABASE__URL_FILE", "/some/file", "database.url_file"),
+        ("PAYONCE_AUTH__JWT_SECRET_FILE", "/no/such/file", "/no/such/file"),
+        ("PAYONCE_AUTH__JWT_SECRET_FILE", "/dev/null", "auth.jwt_secret_file"),
+        ("PAYONCE_SERVER__STOP_DELAY_MS", "600001", "server.stop_delay_ms"),
+        ("PAYONCE_PRUNE__RETENTION_DAYS", "0", "prune.retention_days"),
+        ("PAYONCE_PRUNE__STEP_PAGES", "10001", "prune.step_pages"),
+        ("PAYONCE_TELEMETRY__OTLP_ENDPOINT", "localhost:4318", "telemetry.otlp_endpoint"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "telemetry.otlp_endpoint"),
+        ("PAYONCE_TELEMETRY__OTLP_SAMPLE_PERCENT", "101", "telemetry.otlp_sample_percent"),
     ] {
         let database = Database::new().await;
         let output = command(&database).env(name, value).output().unwrap();
@@ -197,6 +206,32 @@ async fn settings_come_from_the_file_then_the_environment() {
     std::fs::write(directory.path().join("payonce.toml"), "[histroy]\n").unwrap();
     let output = command(&database).current_dir(&directory).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("histroy"));
+}
+
+#[tokio::test]
+async fn secrets_may_be_in_files() {
+    let database = Database::new().await;
+    let secrets = tempfile::tempdir().unwrap();
+    let file = |name: &str, secret: &str| {
+        let path = secrets.path().join(name);
+        std::fs::write(&path, format!("{secret}\n")).unwrap();
+        path
+    };
+    let mut serve = bare_command();
+    serve
+        .env("PAYONCE_DATABASE__URL_FILE", file("url", &database.service_url()))
+        .env("PAYONCE_DATABASE__MIGRATE_URL_FILE", file("migrate_url", &database.url))
+        .env("PAYONCE_AUTH__JWT_SECRET_FILE", file("jwt_secret", &"s".repeat(32)))
+        .env("PAYONCE_AUTH__MODE", "jwt");
+    let app = App::spawn(serve, database);
+    app.get("/accounts").await.assert_problem(401, "unauthenticated");
+    let mut token = bare_command();
+    token
+        .env("PAYONCE_AUTH__JWT_SECRET", "s".repeat(32))
+        .env("PAYONCE_AUTH__MODE", "jwt")
+        .args(["token", "--operator"]);
+    let token = String::from_utf8(token.output().unwrap().stdout).unwrap();
+    assert_eq!(app.ask(Some(token.trim()), "GET", "/accounts", None).await.status, 200);
 }
 
 #[tokio::test]
@@ -237,7 +272,7 @@ async fn the_audit_of_a_database_without_a_ledger_says_what_to_do() {
 fn the_help_names_every_command() {
     let output = bare_command().arg("--help").output().unwrap();
     let help = String::from_utf8_lossy(&output.stdout);
-    for word in ["serve", "migrate", "audit"] {
+    for word in ["serve", "migrate", "audit", "prune", "health", "openapi", "token"] {
         assert!(help.contains(word), "{help}");
     }
 }

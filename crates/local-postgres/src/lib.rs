@@ -106,6 +106,23 @@ impl LocalPostgres {
         self.binaries.dir()
     }
 
+    /// The data directory.
+    #[must_use]
+    pub fn cluster(&self) -> PathBuf {
+        self.home.join("cluster")
+    }
+
+    /// One of the server's programs, or with its absolute path another one, to be run as the user who
+    /// owns the server's files.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.dir().join(program));
+        // The caller's directory may be one that the server's user cannot enter.
+        command.current_dir("/").env("LC_ALL", "C");
+        self.owner.run_as(&mut command);
+        command
+    }
+
     /// `Postgres 15.18`, for people.
     #[must_use]
     pub fn version(&self) -> &str {
@@ -141,14 +158,18 @@ impl LocalPostgres {
         let _door = door(&self.home)?;
         users.unlock()?;
         match users.try_lock() {
+            // Somebody else may have stopped it.
+            Ok(()) if !self.is_running()? => Ok(()),
             Ok(()) => self.pg_ctl(&["stop", "--mode=fast", "--wait"]),
             Err(TryLockError::WouldBlock) => Ok(()),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
     }
 
-    fn cluster(&self) -> PathBuf {
-        self.home.join("cluster")
+    /// The directory of the server's Unix socket.
+    #[must_use]
+    pub fn socket_dir(&self) -> &Path {
+        &self.socket_dir
     }
 
     /// Makes the cluster beside its final place and renames it, so that an interrupted attempt
@@ -233,14 +254,6 @@ impl LocalPostgres {
             bail!("pg_ctl {} failed ({status})", args.first().copied().unwrap_or_default());
         }
         Ok(())
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.dir().join(program));
-        // The caller's directory may be one that the server's user cannot enter.
-        command.current_dir("/").env("LC_ALL", "C");
-        self.owner.run_as(&mut command);
-        command
     }
 }
 

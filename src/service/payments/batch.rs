@@ -72,7 +72,11 @@ pub(super) async fn post(
                 posting::write(conn, &decision).await?;
             }
             written();
-            let unchanged = decision.changes_nothing();
+            // What was paid before is acknowledged again, and must be as safe as what is paid now: this
+            // session can see a payment that a standby does not have yet, where the session that
+            // committed it was cut off while it waited. A commit waits for all that came before it;
+            // the row locks are what it has written.
+            let unchanged = decision.changes_nothing() && !decision.replays_something();
             let mut decided = decision.outcomes.into_iter();
             let outcomes =
                 intents.iter().map(|intent| if is_free(intent) { decided.next() } else { None });

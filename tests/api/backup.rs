@@ -1,0 +1,210 @@
+//! What was backed up comes back, sound, and goes on. The commands are those of `docs/operating.md`,
+//! read from there.
+
+use std::path::Path;
+use std::process::Command;
+
+use local_postgres::{LocalPostgres, Purpose, Source};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::harness::{Answer, App, BINARY, Database, bare_command, documented, eventually};
+
+/// A directory of ours, through which the user who runs Postgres can pass.
+fn open_directory() -> tempfile::TempDir {
+    let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    tempfile::Builder::new().permissions(open_to_all).tempdir().unwrap()
+}
+
+/// Runs a shell's commands, with the programs of a server and the service's own on the `PATH`.
+fn run(mut shell: Command, commands: &str, server_programs: Option<&Path>) {
+    let ours = Path::new(BINARY).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let dirs = [server_programs, Some(ours)].into_iter().flatten().map(Path::to_owned);
+    let path = std::env::join_paths(dirs.chain(std::env::split_paths(&path))).unwrap();
+    let output = shell.args(["-euc", commands]).env("PATH", path).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{commands}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// A shell in the checkout, without settings of the service.
+fn shell() -> Command {
+    let mut shell = bare_command();
+    let settings: Vec<_> = shell.get_envs().map(|(name, _)| name.to_owned()).collect();
+    shell = Command::new("bash");
+    for name in settings {
+        shell.env_remove(name);
+    }
+    shell.current_dir(env!("CARGO_MANIFEST_DIR"));
+    shell
+}
+
+/// A server of our own, on which the roles are made by `deploy/postgres/roles.sh`.
+struct Cluster {
+    server: LocalPostgres,
+}
+
+impl Cluster {
+    fn start(home: &Path) -> Self {
+        Self { server: LocalPostgres::start(home, &Source::Auto, Purpose::Tests).unwrap() }
+    }
+
+    fn url(&self, role: &str) -> String {
+        format!("{}&password=secret", self.server.url_as(role)).replacen("/payonce?", "/ledger?", 1)
+    }
+
+    /// What an administrator has in the environment, to make roles and to use them.
+    fn environment(&self, secrets: &Path) -> Vec<(&'static str, String)> {
+        for role in ["owner", "service"] {
+            std::fs::write(secrets.join(format!("{role}_password")), "secret").unwrap();
+        }
+        let socket_dir = self.server.socket_dir().to_str().unwrap().to_owned();
+        vec![
+            ("SECRETS", secrets.to_str().unwrap().to_owned()),
+            ("PGHOST", socket_dir),
+            ("PGUSER", "payonce".to_owned()),
+            ("PGDATABASE", "payonce".to_owned()),
+            ("POSTGRES_USER", "payonce".to_owned()),
+            ("POSTGRES_DB", "payonce".to_owned()),
+            ("LEDGER_DATABASE", "ledger".to_owned()),
+            ("DATABASE_URL", self.url("payonce_service")),
+            ("PAYONCE_DATABASE__MIGRATE_URL", self.url("payonce_owner")),
+        ]
+    }
+
+    fn ledger(&self) -> Database {
+        Database { url: self.url("payonce_owner") }
+    }
+
+    fn serve(&self) -> App {
+        let mut command = bare_command();
+        command.env("DATABASE_URL", self.url("payonce_service"));
+        command.env("PAYONCE_DATABASE__MIGRATE_URL", self.url("payonce_owner"));
+        App::spawn(command, self.ledger())
+    }
+
+    fn assert_sound(&self) {
+        let mut audit = bare_command();
+        audit.env("DATABASE_URL", self.url("payonce_owner"));
+        let output = audit.arg("audit").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[tokio::test]
+async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
+    let directory = open_directory();
+    let database = Database::new().await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(3, 1_000).await;
+    let paid = app.pay(1, 2, 100, "one").await;
+    app.pay(2, 3, 50, "two").await.assert_paid();
+    app.pay(3, 1, 9_999, "too-much").await.assert_problem(422, "insufficient_funds");
+    let history = app.history(2).await;
+
+    let mut dump = shell();
+    dump.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url).env("BACKUP", directory.path());
+    run(dump, &documented("dump"), None);
+
+    let cluster = Cluster::start(&directory.path().join("restored"));
+    let mut restore = shell();
+    restore.envs(cluster.environment(directory.path())).env("BACKUP", directory.path());
+    run(restore, &documented("restore"), Some(cluster.server.binaries()));
+    cluster.assert_sound();
+
+    let app = cluster.serve();
+    let replayed = app.pay(1, 2, 100, "one").await;
+    assert!(replayed.is_replay());
+    assert_eq!(replayed.text, paid.text);
+    assert_eq!(app.history(2).await, history);
+    app.pay(1, 2, 999, "one").await.assert_problem(422, "idempotency_key_reused");
+    app.pay(3, 1, 1_050, "too-much").await.assert_problem(422, "idempotency_key_reused");
+    app.pay(2, 1, 5, "three").await.assert_paid();
+    assert_eq!((app.balance(1).await, app.balance(2).await), (905, 1_045));
+    cluster.assert_sound();
+}
+
+#[tokio::test]
+async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_again_once() {
+    let directory = open_directory();
+    let home = directory.path().join("primary");
+    let primary = Cluster::start(&home);
+    // It belongs to the user who runs Postgres, and may hold what only he is to see.
+    let backup = primary.server.home().join("backup");
+    let settings = documented("archiving").replace("/backup", backup.to_str().unwrap());
+    let conf = primary.server.cluster().join("postgresql.conf");
+    let conf_text = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, format!("{conf_text}\n{settings}")).unwrap();
+    primary.server.stop().unwrap();
+    let primary = Cluster::start(&home);
+    let as_owner = |server: &LocalPostgres| {
+        let mut shell = server.command("/usr/bin/env");
+        shell.arg("bash").env("BACKUP", &backup).env("PGHOST", server.socket_dir());
+        shell.env("PGUSER", "payonce");
+        shell
+    };
+
+    let mut roles = shell();
+    roles.envs(primary.environment(directory.path()));
+    run(roles, "deploy/postgres/roles.sh", Some(primary.server.binaries()));
+    let app = primary.serve();
+    app.open_many(3, 1_000).await;
+    let mut earlier = vec![app.pay(1, 2, 100, "before-the-backup").await];
+    let binaries = primary.server.binaries().to_owned();
+    run(as_owner(&primary.server), &documented("base-backup"), Some(&binaries));
+    for n in 0..20 {
+        earlier.push(app.pay(2, 3, 1, &format!("earlier-{n}")).await);
+    }
+    earlier.iter().for_each(Answer::assert_paid);
+    let mut session = primary.ledger().session().await;
+    let target = text(&mut session, "SELECT clock_timestamp()::text").await;
+    for n in 0..20 {
+        app.pay(3, 1, 1, &format!("later-{n}")).await.assert_paid();
+    }
+    // What a disaster leaves is what was archived.
+    let superuser = Database { url: primary.server.url() };
+    let last =
+        text(&mut superuser.session().await, "SELECT pg_walfile_name(pg_switch_wal())").await;
+    superuser.until(&format!("SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver")).await;
+    drop((app, session));
+
+    let restored_home = primary.server.home().join("restored");
+    let mut recover = as_owner(&primary.server);
+    recover.env("PGDATA", restored_home.join("cluster")).env("TARGET", &target);
+    run(recover, &documented("point-in-time"), Some(&binaries));
+    primary.server.stop().unwrap();
+
+    let restored = Cluster::start(&restored_home);
+    let ledger = restored.ledger();
+    eventually("it takes writes", async || {
+        ledger.count("SELECT pg_is_in_recovery()::int::bigint").await == 0
+    })
+    .await;
+    restored.assert_sound();
+    assert_eq!(ledger.payments().await, 21);
+    let app = restored.serve();
+    for (n, answer) in earlier.iter().skip(1).enumerate() {
+        let replayed = app.pay(2, 3, 1, &format!("earlier-{n}")).await;
+        assert!(replayed.is_replay());
+        assert_eq!(replayed.text, answer.text);
+    }
+    for replay in [false, true] {
+        for n in 0..20 {
+            let answer = app.pay(3, 1, 1, &format!("later-{n}")).await;
+            answer.assert_paid();
+            assert_eq!(answer.is_replay(), replay);
+        }
+    }
+    assert_eq!(ledger.payments().await, 41);
+    assert_eq!((app.balance(1).await, app.balance(3).await), (920, 1_000));
+    restored.assert_sound();
+    drop(app);
+    restored.server.stop().unwrap();
+}
+
+async fn text(session: &mut PgConnection, sql: &str) -> String {
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(session).await.unwrap()
+}

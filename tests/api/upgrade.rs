@@ -1,0 +1,156 @@
+//! An upgrade without a pause: the old version and the new one work side by side on one database,
+//! and a migration stands in nobody's way.
+
+use std::process::Stdio;
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, Column, Connection, Executor, PgConnection, SqlSafeStr, TypeInfo};
+
+use crate::harness::{Answer, App, Database, command, eventually, payment};
+
+/// What the queries of released versions were checked against. A release adds its `sqlx-data.json`
+/// here; one that nobody runs any more may go.
+const RELEASED: [(&str, &str); 1] = [("0.1.0", include_str!("released/sqlx-data-0.1.0.json"))];
+
+#[tokio::test]
+async fn every_statement_of_a_released_version_works_on_the_schema_of_today() {
+    let database = Database::new().await;
+    for (version, data) in RELEASED {
+        let queries: Vec<Value> = serde_json::from_str(data).unwrap();
+        assert!(queries.len() > 30);
+        for query in queries {
+            let sql = query["query"].as_str().unwrap();
+            // The audit and the migrations are of the owner.
+            let of_the_owner = sql.starts_with("/* audit */")
+                || sql.contains("grant_rights_of_the_service")
+                || sql.starts_with("DO $$");
+            let url = if of_the_owner { &database.url } else { &database.service_url() };
+            let mut conn = PgConnection::connect(url).await.unwrap();
+            let described = conn
+                .describe(AssertSqlSafe(sql.to_owned()).into_sql_str())
+                .await
+                .unwrap_or_else(|error| panic!("{version} cannot run:\n{sql}\n{error}"));
+            let columns: Vec<Value> = described
+                .columns
+                .iter()
+                .map(|column| (column.name(), column.type_info().name()))
+                .map(|(name, type_name)| (name, type_name.to_lowercase().replace("[]", "array")))
+                .map(|(name, type_name)| serde_json::json!([name, type_name]))
+                .collect();
+            let known = query["describe"]["columns"].as_array().unwrap().iter();
+            let known: Vec<Value> = known
+                .map(|column| (&column["name"], column["type_info"].as_str().unwrap()))
+                .map(|(name, type_name)| serde_json::json!([name, type_name.to_lowercase()]))
+                .collect();
+            assert_eq!(columns, known, "{version} would misread:\n{sql}");
+            if !sql.starts_with("DO $$") {
+                assert_allowed(&mut conn, sql, described.parameters).await;
+            }
+        }
+    }
+}
+
+/// Planning the execution of a statement checks whether the session's role may run it.
+async fn assert_allowed(
+    conn: &mut PgConnection,
+    sql: &str,
+    parameters: Option<sqlx::Either<Vec<sqlx::postgres::PgTypeInfo>, usize>>,
+) {
+    let count = match parameters {
+        Some(sqlx::Either::Left(types)) => types.len(),
+        Some(sqlx::Either::Right(count)) => count,
+        None => 0,
+    };
+    let values = match vec!["NULL"; count].join(", ") {
+        values if values.is_empty() => values,
+        values => format!("({values})"),
+    };
+    let explain = format!(
+        "PREPARE released AS {sql}; EXPLAIN EXECUTE released {values}; DEALLOCATE released"
+    );
+    let explained = sqlx::raw_sql(AssertSqlSafe(explain)).execute(conn).await;
+    explained.unwrap_or_else(|error| panic!("{sql}\n{error}"));
+}
+
+#[tokio::test]
+async fn an_older_version_starts_on_a_schema_that_a_newer_one_has_migrated() {
+    let database = Database::new().await;
+    database
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'of the future', true, '\\x00', 1);
+             ALTER TABLE accounts ADD COLUMN of_the_future text;
+             ALTER TABLE payments ADD COLUMN of_the_future text;
+             ALTER TABLE idempotency_keys ADD COLUMN of_the_future text",
+        )
+        .await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 10, "k").await.assert_paid();
+    assert!(app.pay(1, 2, 10, "k").await.is_replay());
+    assert_eq!(app.history(2).await.len(), 2);
+    database.assert_sound();
+}
+
+/// A ledger as the first migration left it.
+async fn ledger_of_the_first_version() -> Database {
+    let database = Database::new().await;
+    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+    let mut first: Migrator = sqlx::migrate!();
+    first.migrations = first.migrations[..1].to_vec().into();
+    first.run(&mut database.session().await).await.unwrap();
+    database
+}
+
+#[tokio::test]
+async fn a_migration_that_has_to_wait_gives_way_to_payments() {
+    let database = ledger_of_the_first_version().await;
+    let mut outside = database.session().await;
+    // As a long report does: it reads, and a change of the table has to wait for it.
+    sqlx::raw_sql("BEGIN; SELECT FROM payments").execute(&mut outside).await.unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut migrate = command(&database);
+    let mut migrating =
+        migrate.arg("migrate").stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+    let gives_way =
+        async || std::fs::read_to_string(log.path()).unwrap().matches("gives way").count() >= 2;
+    // Whoever writes waits behind it, but not for longer than it waits itself.
+    for _ in 0..3 {
+        let write = "INSERT INTO payments SELECT * FROM payments WHERE false";
+        database.execute(write).await;
+    }
+    eventually("it gives way, again and again", gives_way).await;
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    assert!(migrating.wait().unwrap().success());
+    assert_eq!(
+        database.count("SELECT count(*) FROM _sqlx_migrations").await,
+        i64::try_from(sqlx::migrate!().migrations.len()).unwrap()
+    );
+    App::start_on(&database, &[]).open(1, 0).await;
+    database.assert_sound();
+}
+
+#[tokio::test]
+async fn an_old_process_hands_over_to_a_new_one_without_a_failed_payment() {
+    let database = Database::new().await;
+    let mut old = App::start_on(&database, &[("PAYONCE_SERVER__STOP_DELAY_MS", "600000")]);
+    old.open_many(2, 100_000).await;
+    let new = App::start_on(&database, &[]);
+    kill_process(old.pid(), Signal::TERM).unwrap();
+    // As a load balancer does: requests go to the old one until it says that it is not ready.
+    let mut sent = 0;
+    let mut after = 0;
+    while after < 20 {
+        let ready = Answer::of(old.request("GET", "/health/ready")).await.status == 200;
+        let app = if ready { &old } else { &new };
+        after += i32::from(!ready);
+        app.send_payment(&payment(1, 2, 1, &format!("k{sent}"))).await.assert_paid();
+        assert!(new.send_payment(&payment(1, 2, 1, &format!("k{sent}"))).await.is_replay());
+        sent += 1;
+    }
+    assert!(old.stop(Signal::TERM).success());
+    assert_eq!(database.payments().await, sent);
+    database.assert_sound();
+}

@@ -1,0 +1,422 @@
+//! Good clients: they make a key with the intent, keep both, and ask again with pauses until there is
+//! a definite answer.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::record::{Attempt, BalanceRead, Intent, Outcome, Scroll};
+use crate::recorder::Recorder;
+
+/// What everybody's account is opened with, in cents.
+pub const OPENING_CENTS: i64 = 100_000;
+
+/// How long an answer is awaited: more than the service takes at most.
+pub const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// How long a client goes on asking for one intent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pause before an intent is sent again: doubled each time, up to the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_LONGEST: Duration = Duration::from_millis(500);
+
+/// Old intents that a client may send once more.
+const REMEMBERED_MAX: usize = 64;
+
+/// Pages that a reader scrolls through before he has seen enough.
+const PAGES_MAX: usize = 200;
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// Who pays and is paid.
+    pub accounts: RangeInclusive<i64>,
+    /// How many of a hundred payments are to the first of them, whom everybody pays.
+    pub popular_percent: u8,
+    /// How many of a hundred payments are for more than anybody has.
+    pub overdraw_percent: u8,
+    /// How often a payment is sent at once.
+    pub copies: RangeInclusive<u32>,
+    /// How many of a hundred payments are followed by an old one that is sent again.
+    pub again_percent: u8,
+    /// How many of a hundred requests are left by their client before the answer.
+    pub vanish_percent: u8,
+    /// How long an answer is awaited.
+    pub answer_max: Duration,
+    /// The longest pause between two payments.
+    pub pause_ms_max: u64,
+}
+
+impl Manner {
+    /// A client among `accounts` accounts.
+    #[must_use]
+    pub fn plain(accounts: i64) -> Self {
+        Self {
+            accounts: 1..=accounts,
+            popular_percent: 20,
+            overdraw_percent: 3,
+            copies: 1..=1,
+            again_percent: 0,
+            vanish_percent: 0,
+            answer_max: ANSWER_MAX,
+            pause_ms_max: 20,
+        }
+    }
+}
+
+/// Where clients come in, and who writes down what happens to them.
+pub struct World {
+    pub recorder: Recorder,
+    /// One for each process of the service.
+    pub doors: Vec<SocketAddr>,
+    accounts: i64,
+    stopping: AtomicBool,
+    /// Makes the keys of this run different from those of others.
+    pub run: u64,
+}
+
+impl World {
+    #[must_use]
+    pub fn new(doors: Vec<SocketAddr>, accounts: i64, run: u64) -> Self {
+        let recorder = Recorder::default();
+        Self { recorder, doors, accounts, stopping: AtomicBool::new(false), run }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Sends an intent once, and writes it down.
+    pub async fn ask(
+        &self,
+        http: &reqwest::Client,
+        door: SocketAddr,
+        client: u32,
+        intent: &Intent,
+        stay: Duration,
+    ) -> Outcome {
+        let Intent { from, to, amount, key, note } = intent;
+        let mut body = json!({"from": from, "to": to, "amount": amount, "idempotency_key": key});
+        if let Some(note) = note {
+            body["note"] = json!(note);
+        }
+        let request = http.put(format!("http://{door}/send_payment")).json(&body);
+        let asked_us = self.recorder.now_us();
+        let outcome = match tokio::time::timeout(stay, answer_to(request)).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Outcome::Lost,
+        };
+        let ended_us = self.recorder.now_us();
+        let intent = intent.clone();
+        self.recorder.attempt(Attempt {
+            client,
+            intent,
+            asked_us,
+            ended_us,
+            outcome: outcome.clone(),
+        });
+        outcome
+    }
+}
+
+async fn answer_to(request: reqwest::RequestBuilder) -> reqwest::Result<Outcome> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let replayed = response.headers().get("idempotency-replayed").is_some_and(|it| it == "true");
+    let body = response.text().await?;
+    if status == 200 {
+        return Ok(Outcome::Paid { body, replayed });
+    }
+    let problem: Value = serde_json::from_str(&body).unwrap_or_default();
+    let code = problem["code"].as_str().unwrap_or_default().to_owned();
+    Ok(Outcome::Refused { status, code, retryable: problem["retryable"] == true })
+}
+
+fn is_definite(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Paid { .. } => true,
+        Outcome::Refused { retryable, .. } => !retryable,
+        Outcome::Lost => false,
+    }
+}
+
+/// The service's clients while faults happen.
+pub struct Load {
+    world: Arc<World>,
+    tasks: JoinSet<()>,
+    rng: Rng,
+    clients: u32,
+}
+
+impl Load {
+    #[must_use]
+    pub fn new(world: &Arc<World>, rng: Rng) -> Self {
+        Self { world: Arc::clone(world), tasks: JoinSet::new(), rng, clients: 0 }
+    }
+
+    pub fn add_payers(&mut self, count: u32, manner: &Manner) {
+        for _ in 0..count {
+            self.clients += 1;
+            let payer = Payer {
+                world: Arc::clone(&self.world),
+                client: self.clients,
+                rng: self.rng.fork(),
+                manner: manner.clone(),
+                http: reqwest::Client::new(),
+                made: 0,
+                remembered: Vec::new(),
+            };
+            self.tasks.spawn(payer.run());
+        }
+    }
+
+    /// Adds readers, every second one of whom scrolls through histories; the others look at balances.
+    pub fn add_readers(&mut self, count: u32) {
+        for number in 0..count {
+            self.clients += 1;
+            let reader = AReader {
+                world: Arc::clone(&self.world),
+                client: self.clients,
+                rng: self.rng.fork(),
+                http: reqwest::Client::new(),
+            };
+            if number.is_multiple_of(2) {
+                self.tasks.spawn(reader.scroll());
+            } else {
+                self.tasks.spawn(reader.look());
+            }
+        }
+    }
+
+    /// Lets no new intent begin, and waits until those that have begun have an end. Faults that keep
+    /// them from it must have been ended.
+    ///
+    /// # Errors
+    /// A client panicked, or has no end.
+    pub async fn finish(mut self) -> Result<()> {
+        self.world.stopping.store(true, Ordering::Relaxed);
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                ended?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(PATIENCE * 2, all).await.context("clients do not end")?
+    }
+}
+
+/// Opens accounts 1 to `count`.
+///
+/// # Errors
+/// They cannot be opened.
+pub async fn open_accounts(address: SocketAddr, count: i64) -> Result<()> {
+    let http = reqwest::Client::new();
+    for id in 1..=count {
+        let request = http.post(format!("http://{address}/accounts"));
+        let body = json!({"id": id, "opening_balance": OPENING_CENTS});
+        let response = request.json(&body).send().await?;
+        let status = response.status();
+        ensure!(status == 201, "an account cannot be opened: {status} {}", response.text().await?);
+    }
+    Ok(())
+}
+
+struct Payer {
+    world: Arc<World>,
+    client: u32,
+    rng: Rng,
+    manner: Manner,
+    http: reqwest::Client,
+    made: u64,
+    /// Intents that were finished.
+    remembered: Vec<Intent>,
+}
+
+impl Payer {
+    async fn run(mut self) {
+        while !self.world.is_stopping() {
+            let intent = self.new_intent();
+            self.send_copies(&intent).await;
+            if self.pursue(&intent).await {
+                self.remember(intent);
+            }
+            if self.rng.u8(0..100) < self.manner.again_percent && !self.remembered.is_empty() {
+                let place = self.rng.usize(0..self.remembered.len());
+                let old = self.remembered[place].clone();
+                self.send_copies(&old).await;
+            }
+            let pause = self.rng.u64(0..=self.manner.pause_ms_max);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    fn new_intent(&mut self) -> Intent {
+        let accounts = self.manner.accounts.clone();
+        let popular = *accounts.start();
+        let is_to_popular = self.rng.u8(0..100) < self.manner.popular_percent;
+        let to = if is_to_popular { popular } else { self.rng.i64(accounts.clone()) };
+        let mut from = self.rng.i64(accounts.clone());
+        while from == to {
+            from = self.rng.i64(accounts.clone());
+        }
+        let overdraws = self.rng.u8(0..100) < self.manner.overdraw_percent;
+        let amount = if overdraws { 1_000_000_000 } else { self.rng.i64(1..=500) };
+        self.made += 1;
+        let key = format!("{:x}-{}-{}", self.world.run, self.client, self.made);
+        let note = self.rng.bool().then(|| format!("note {}", self.made));
+        Intent { from, to, amount, key, note }
+    }
+
+    fn remember(&mut self, intent: Intent) {
+        if self.remembered.len() < REMEMBERED_MAX {
+            self.remembered.push(intent);
+        } else {
+            let place = self.rng.usize(0..REMEMBERED_MAX);
+            self.remembered[place] = intent;
+        }
+    }
+
+    fn door(&mut self) -> SocketAddr {
+        let place = self.rng.usize(0..self.world.doors.len());
+        self.world.doors[place]
+    }
+
+    /// How long an answer is awaited by a client that may lose its patience.
+    fn stay(&mut self) -> Duration {
+        if self.rng.u8(0..100) < self.manner.vanish_percent {
+            Duration::from_micros(self.rng.u64(0..20_000))
+        } else {
+            self.manner.answer_max
+        }
+    }
+
+    /// Sends all copies but one at once, to different processes.
+    async fn send_copies(&mut self, intent: &Intent) {
+        let copies = self.rng.u32(self.manner.copies.clone());
+        let mut sending = JoinSet::new();
+        for _ in 1..copies {
+            let (world, http, client) = (Arc::clone(&self.world), self.http.clone(), self.client);
+            let (intent, door, stay) = (intent.clone(), self.door(), self.stay());
+            sending.spawn(async move { world.ask(&http, door, client, &intent, stay).await });
+        }
+        // Those that are sent one after the other come while these are under way.
+        if self.rng.bool() {
+            sending.join_all().await;
+        } else {
+            sending.detach_all();
+        }
+    }
+
+    /// Asks until there is a definite answer. `false` where the client gave up.
+    async fn pursue(&mut self, intent: &Intent) -> bool {
+        let began = Instant::now();
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let (door, stay) = (self.door(), self.stay());
+            let outcome = self.world.ask(&self.http, door, self.client, intent, stay).await;
+            if is_definite(&outcome) {
+                return true;
+            }
+            if began.elapsed() > PATIENCE {
+                self.world.recorder.give_up();
+                return false;
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + self.rng.f64())).await;
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+}
+
+struct AReader {
+    world: Arc<World>,
+    client: u32,
+    rng: Rng,
+    http: reqwest::Client,
+}
+
+impl AReader {
+    fn door(&mut self) -> SocketAddr {
+        let place = self.rng.usize(0..self.world.doors.len());
+        self.world.doors[place]
+    }
+
+    /// An account: often the one that everybody pays.
+    fn account(&mut self) -> i64 {
+        if self.rng.bool() { 1 } else { self.rng.i64(1..=self.world.accounts) }
+    }
+
+    async fn get(&mut self, path: &str) -> Option<(String, Option<String>)> {
+        let door = self.door();
+        let request = self.http.get(format!("http://{door}{path}")).timeout(ANSWER_MAX);
+        let response = request.send().await.ok()?;
+        if response.status() != 200 {
+            return None;
+        }
+        let link = response.headers().get("link").and_then(|link| link.to_str().ok());
+        let next = link.and_then(|link| link.strip_prefix('<')?.strip_suffix(">; rel=\"next\""));
+        let next = next.map(ToOwned::to_owned);
+        Some((response.text().await.ok()?, next))
+    }
+
+    async fn pause(&mut self) {
+        let pause = Duration::from_millis(self.rng.u64(1..10));
+        tokio::time::sleep(pause).await;
+    }
+
+    async fn look(mut self) {
+        while !self.world.is_stopping() {
+            let account = self.account();
+            let asked_us = self.world.recorder.now_us();
+            let answer = self.get(&format!("/accounts/{account}")).await;
+            let answered_us = self.world.recorder.now_us();
+            let balance = answer.and_then(|(body, _)| {
+                serde_json::from_str::<Value>(&body).ok()?["balance"].as_i64()
+            });
+            if let Some(balance) = balance {
+                let client = self.client;
+                let read = BalanceRead { client, account, asked_us, answered_us, balance };
+                self.world.recorder.balance(read);
+            }
+            self.pause().await;
+        }
+    }
+
+    async fn scroll(mut self) {
+        while !self.world.is_stopping() {
+            let account = self.account();
+            let began_us = self.world.recorder.now_us();
+            let (mut pages, mut complete) = (Vec::new(), false);
+            let mut path = format!("/payment_history/{account}");
+            // A page that did not come is asked for again, also at the end of the run.
+            let began = Instant::now();
+            while pages.len() < PAGES_MAX && began.elapsed() < PATIENCE {
+                if self.world.is_stopping() && pages.is_empty() {
+                    break;
+                }
+                if let Some((body, next)) = self.get(&path).await {
+                    pages.push(body);
+                    match next {
+                        Some(next) => path = next,
+                        None => {
+                            complete = true;
+                            break;
+                        }
+                    }
+                }
+                self.pause().await;
+            }
+            let ended_us = self.world.recorder.now_us();
+            let client = self.client;
+            let scroll = Scroll { client, account, began_us, ended_us, pages, complete };
+            self.world.recorder.scroll(scroll);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The faults, each with the load under which it happens.
+
+mod clock_jumps;
+mod disk_full;
+mod duplicates;
+mod neighbour;
+mod overload;
+mod postgres_killed;
+mod primary_lost;
+mod service_killed;
+mod upgrade;
+mod wires;
+
+pub use clock_jumps::{clock_jumps, fake_clock};
+pub use disk_full::{Disk, disk_full};
+pub use duplicates::duplicates;
+pub use neighbour::neighbour;
+pub use overload::overload;
+pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
+pub use primary_lost::{primary_lost, primary_lost_behind};
+pub use service_killed::service_killed;
+pub use upgrade::upgrade;
+pub use wires::{wire_to_clients, wire_to_postgres};
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::client::{Load, Manner};
+use crate::figures::Figures;
+use crate::postgres::Files;
+use crate::stand::{Layout, Stand};
+
+/// Accounts in most runs: few enough that payments meet each other.
+const ACCOUNTS: i64 = 24;
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub seed: u64,
+    /// How often the fault happens.
+    pub times: u32,
+    /// The longest pause between two of them.
+    pub pause: Duration,
+    pub payers: u32,
+    /// Whether claims about time are checked, for which the machine must have nothing else to do, and
+    /// commits wait for a disk.
+    pub checks_time: bool,
+}
+
+impl Plan {
+    /// A few seconds.
+    #[must_use]
+    pub fn short(seed: u64) -> Self {
+        let pause = Duration::from_millis(700);
+        Self { seed, times: 4, pause, payers: 8, checks_time: false }
+    }
+
+    /// How long load goes on under a fault that lasts.
+    fn duration(&self) -> Duration {
+        self.pause * self.times
+    }
+}
+
+/// A stand with clients on it.
+async fn begin(plan: &Plan, layout: Layout, manner: &Manner) -> Result<(Stand, Load)> {
+    let mut stand = Stand::start(layout).await?;
+    let mut load = stand.load();
+    load.add_payers(plan.payers, manner);
+    load.add_readers(4);
+    stand.world.recorder.recovery().await?;
+    Ok((stand, load))
+}
+
+fn layout(plan: &Plan, processes: usize) -> Layout {
+    let postgres_files = if plan.checks_time { Files::OnDisk } else { Files::InMemory };
+    let seed = plan.seed;
+    Layout { seed, processes, accounts: ACCOUNTS, postgres_files, ..Layout::default() }
+}
+
+/// Waits for the next payment.
+async fn note_recovery(stand: &Stand, figures: &mut Figures) -> Result<()> {
+    figures.recoveries.push(stand.world.recorder.recovery().await?);
+    Ok(())
+}
+
+/// Where time matters: the slowest recovery is at most this long.
+fn claim_recovery(plan: &Plan, figures: &mut Figures, most: Duration) {
+    let slowest = figures.recoveries.iter().max().copied().unwrap_or_default();
+    if plan.checks_time {
+        let what = "slowest recovery, s";
+        figures.claim(what, slowest.as_secs_f64(), most.as_secs_f64());
+    }
+}

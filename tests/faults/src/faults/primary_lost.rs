@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
+use crate::client::Manner;
+use crate::figures::Figures;
+use crate::postgres::{Postgres, pause_process};
+use crate::proxy::Upstream;
+use crate::stand::Stand;
+
+const IN_STEP: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
+
+/// Those of the service that have committed and wait for the standby.
+const TERMINATE_WAITING: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name LIKE 'payonce%' AND wait_event = 'SyncRep'";
+
+const RECOVERY_MAX: Duration = Duration::from_secs(10);
+
+/// The primary is lost, and its synchronous standby takes over.
+///
+/// # Errors
+/// The run itself failed, or the lost primary was reached when it came back.
+pub async fn primary_lost(plan: &Plan) -> Result<Figures> {
+    let mut figures = Figures::new("the primary is lost", plan.seed);
+    let (mut stand, load) = begin(plan, layout(plan, 2), &Manner::plain(ACCOUNTS)).await?;
+    for round in 0..plan.times {
+        let standby = follow(&stand, round).await?;
+        stand.pause(plan.pause).await;
+        stand.postgres.kill()?;
+        figures.times += 1;
+        let mut lost = fail_over(&mut stand, standby)?;
+        note_recovery(&stand, &mut figures).await?;
+        lost.start().await?;
+        ensure_nobody_pays_there(&mut stand, &lost, plan.pause).await?;
+        lost.kill()?;
+    }
+    claim_recovery(plan, &mut figures, RECOVERY_MAX);
+    stand.finish(load, &mut figures).await?;
+    Ok(figures)
+}
+
+/// Makes a standby, and waits until every commit waits for it.
+async fn follow(stand: &Stand, round: u32) -> Result<Postgres> {
+    let standby = stand.postgres.standby(&format!("standby_{round}")).await?;
+    let name = format!("ALTER SYSTEM SET synchronous_standby_names = 'standby_{round}'");
+    stand.postgres.execute(&name).await?;
+    stand.postgres.execute("SELECT pg_reload_conf()").await?;
+    stand.postgres.until(IN_STEP).await?;
+    Ok(standby)
+}
+
+/// Makes the standby the primary, and returns what was it.
+fn fail_over(stand: &mut Stand, standby: Postgres) -> Result<Postgres> {
+    standby.promote()?;
+    // The service's address of its database leads to the new one, and to nothing else.
+    stand.wire.lead_to(Upstream::Unix(standby.socket()));
+    stand.wire.cut_all();
+    Ok(std::mem::replace(&mut stand.postgres, standby))
+}
+
+async fn ensure_nobody_pays_there(
+    stand: &mut Stand,
+    lost: &Postgres,
+    pause: Duration,
+) -> Result<()> {
+    let payments = "SELECT count(*) FROM payments";
+    let before = lost.count(payments).await?;
+    stand.pause(pause).await;
+    stand.world.recorder.recovery().await?;
+    let after = lost.count(payments).await?;
+    ensure!(before == after, "{} payments were made on the lost primary", after - before);
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payonce%'";
+    ensure!(lost.count(sessions).await? == 0, "the service has sessions with the lost primary");
+    Ok(())
+}
+
+/// The primary is cut off from its standby, and sessions that wait for the standby are terminated:
+/// what they committed is then seen on the primary although the standby does not have it. The primary is
+/// lost before it gets it.
+///
+/// There are no readers: Postgres shows them such payments, too.
+///
+/// # Errors
+/// The run itself failed.
+pub async fn primary_lost_behind(plan: &Plan) -> Result<Figures> {
+    let mut figures = Figures::new("the primary is lost while cut off from its standby", plan.seed);
+    let mut stand = Stand::start(layout(plan, 2)).await?;
+    let mut load = stand.load();
+    load.add_payers(plan.payers, &Manner::plain(ACCOUNTS));
+    for round in 0..plan.times {
+        let standby = follow(&stand, round).await?;
+        stand.pause(plan.pause).await;
+        let sender = stand.postgres.count("SELECT pid::bigint FROM pg_stat_replication").await?;
+        let cut_off = pause_process(i32::try_from(sender)?)?;
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stand.postgres.execute(TERMINATE_WAITING).await?;
+        }
+        stand.postgres.kill()?;
+        drop(cut_off);
+        figures.times += 1;
+        fail_over(&mut stand, standby)?;
+        note_recovery(&stand, &mut figures).await?;
+    }
+    claim_recovery(plan, &mut figures, RECOVERY_MAX);
+    stand.finish(load, &mut figures).await?;
+    Ok(figures)
+}

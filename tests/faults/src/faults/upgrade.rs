@@ -1,0 +1,28 @@
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
+use crate::client::Manner;
+use crate::figures::Figures;
+
+/// A new process takes over while the old one drains, under load.
+///
+/// # Errors
+/// The run itself failed, or an old process did not end in order.
+pub async fn upgrade(plan: &Plan) -> Result<Figures> {
+    let mut figures = Figures::new("an upgrade under load", plan.seed);
+    let (mut stand, load) = begin(plan, layout(plan, 1), &Manner::plain(ACCOUNTS)).await?;
+    for _ in 0..plan.times {
+        stand.pause(plan.pause).await;
+        // New connections go to the new one from here on.
+        if let Some(old) = stand.start_service(0).await? {
+            old.drain().await?;
+            figures.times += 1;
+        }
+        note_recovery(&stand, &mut figures).await?;
+    }
+    claim_recovery(plan, &mut figures, Duration::from_secs(2));
+    stand.finish(load, &mut figures).await?;
+    Ok(figures)
+}

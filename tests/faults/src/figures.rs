@@ -1,0 +1,132 @@
+//! What a run of one fault amounted to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::record::{Outcome, Records};
+
+/// Of one fault.
+#[derive(Debug, Default)]
+pub struct Figures {
+    pub fault: &'static str,
+    pub seed: u64,
+    pub postgres: String,
+    /// How often it happened.
+    pub times: u64,
+    /// Intents that were acknowledged.
+    pub paid: u64,
+    /// Requests.
+    pub asked: u64,
+    /// Requests for an intent that had been asked for before.
+    pub repeated: u64,
+    /// Acknowledgements that were marked as replayed.
+    pub replayed: u64,
+    /// Requests without an answer.
+    pub lost: u64,
+    /// Refusals by code.
+    pub refused: BTreeMap<String, u64>,
+    pub reads: u64,
+    /// From the end of a fault to the next payment.
+    pub recoveries: Vec<Duration>,
+    /// COMMITs whose answer was cut.
+    pub commits_unanswered: u64,
+    pub violations: Vec<String>,
+    pub claims: Vec<Claim>,
+    pub took: Duration,
+}
+
+/// A promise about time or memory.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub what: String,
+    pub figure: f64,
+    pub most: f64,
+}
+
+impl Claim {
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.figure <= self.most
+    }
+}
+
+impl Figures {
+    #[must_use]
+    pub fn new(fault: &'static str, seed: u64) -> Self {
+        Self { fault, seed, ..Self::default() }
+    }
+
+    pub fn count(&mut self, records: &Records) {
+        // Whether each intent was acknowledged.
+        let mut intents: HashMap<(i64, &str), bool> = HashMap::new();
+        for attempt in &records.attempts {
+            let place = (attempt.intent.from, attempt.intent.key.as_str());
+            self.asked += 1;
+            let is_paid = match intents.get(&place) {
+                Some(is_paid) => {
+                    self.repeated += 1;
+                    *is_paid
+                }
+                None => false,
+            };
+            match &attempt.outcome {
+                Outcome::Paid { replayed, .. } => {
+                    self.replayed += u64::from(*replayed);
+                    intents.insert(place, true);
+                    continue;
+                }
+                Outcome::Refused { code, .. } => {
+                    *self.refused.entry(code.clone()).or_default() += 1;
+                }
+                Outcome::Lost => self.lost += 1,
+            }
+            intents.insert(place, is_paid);
+        }
+        self.paid += intents.values().filter(|is_paid| **is_paid).count() as u64;
+        self.reads += records.balances.len() as u64;
+        self.reads += records.scrolls.iter().map(|scroll| scroll.pages.len() as u64).sum::<u64>();
+    }
+
+    /// Adds a claim that a figure is at most something.
+    pub fn claim(&mut self, what: impl Into<String>, figure: f64, most: f64) {
+        self.claims.push(Claim { what: what.into(), figure, most });
+    }
+
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.violations.is_empty() && self.claims.iter().all(Claim::is_kept)
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let refused: Vec<String> =
+            self.refused.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        format!(
+            "{}: {} times, {} paid, {} asked, {} repeated, {} replayed, {} lost, {} reads, refused: \
+             [{}], slowest recovery {:.2} s, {} COMMITs unanswered, {} violations, {:.0} s, SEED={}",
+            self.fault,
+            self.times,
+            self.paid,
+            self.asked,
+            self.repeated,
+            self.replayed,
+            self.lost,
+            self.reads,
+            refused.join(", "),
+            self.recoveries.iter().max().map_or(0.0, Duration::as_secs_f64),
+            self.commits_unanswered,
+            self.violations.len(),
+            self.took.as_secs_f64(),
+            self.seed,
+        )
+    }
+}
+
+/// Of many times, that which this many percent do not exceed.
+#[must_use]
+pub fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
+    times.sort_unstable();
+    let place = times.len() * percent / 100;
+    times.get(place.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+}

@@ -1,0 +1,140 @@
+//! `make chaos`: every fault for a long time, with claims about time, and a summary in
+//! `docs/reliability.md`. Ends with status 1 where something was lost or paid twice, where a claim is
+//! not kept, and where too little happened.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "counts and times of runs that are bounded"
+)]
+
+mod summary;
+
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use payonce_faults::faults::{self, Plan};
+use payonce_faults::figures::Figures;
+use tokio::signal::unix::{SignalKind, signal};
+
+use summary::Totals;
+
+/// However much there is to do.
+const ALL_MAX: Duration = Duration::from_secs(20 * 60);
+
+type Run = Pin<Box<dyn Future<Output = Result<Figures>>>>;
+
+/// A fault, and how long it is run: how often, and the longest pause in milliseconds.
+struct Part {
+    times: u32,
+    pause_ms: u64,
+    run: fn(Plan) -> Run,
+}
+
+macro_rules! parts {
+    ($($fault:ident: $times:literal, $pause_ms:literal;)+) => {
+        [$(Part {
+            times: $times,
+            pause_ms: $pause_ms,
+            run: |plan| Box::pin(async move { faults::$fault(&plan).await }),
+        }),+]
+    };
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Dropping the work at a signal ends the processes that it started.
+    let result = tokio::select! {
+        result = run() => result,
+        result = interrupted() => result,
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<ExitCode> {
+    let parts = parts! {
+        service_killed: 25, 2_500;
+        postgres_killed: 15, 3_000;
+        postgres_paused: 14, 2_500;
+        sessions_terminated: 15, 3_500;
+        wire_to_postgres: 20, 3_500;
+        wire_to_clients: 20, 3_500;
+        duplicates: 15, 3_000;
+        overload: 10, 3_000;
+        neighbour: 12, 2_500;
+        disk_full: 10, 2_000;
+        clock_jumps: 20, 2_500;
+        primary_lost: 4, 8_000;
+        primary_lost_behind: 4, 5_000;
+        upgrade: 15, 3_000;
+    };
+    faults::fake_clock()?;
+    drop(faults::Disk::mount()?);
+    let mut seeds = fastrand::Rng::with_seed(seed()?);
+    let began = Instant::now();
+    let mut all = Vec::new();
+    for Part { times, pause_ms, run } in parts {
+        let plan = Plan {
+            seed: seeds.u32(..).into(),
+            times: scaled(times)?,
+            pause: Duration::from_millis(pause_ms),
+            payers: 16,
+            checks_time: true,
+        };
+        let left = ALL_MAX.saturating_sub(began.elapsed());
+        let figures = tokio::time::timeout(left, run(plan)).await;
+        let figures = figures.with_context(|| format!("longer than {ALL_MAX:?} in all"))?;
+        let figures = figures.with_context(|| format!("SEED={}", plan.seed))?;
+        println!("{}", figures.line());
+        for claim in &figures.claims {
+            println!("  {}", summary::line_of(claim));
+        }
+        for violation in &figures.violations {
+            println!("  VIOLATION: {violation}");
+        }
+        all.push(figures);
+    }
+    let totals = Totals::of(&all, began.elapsed());
+    println!("{}", totals.line());
+    summary::write(&summary::section(&all, &totals))?;
+    let is_kept = totals.are_enough(&all) && all.iter().all(Figures::is_kept);
+    Ok(if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `SEED=1` repeats a run.
+fn seed() -> Result<u64> {
+    let seed = std::env::var("SEED").ok().filter(|text| !text.is_empty());
+    let seed = match seed {
+        Some(text) => text.parse().context("SEED is not a number")?,
+        None => fastrand::u32(..).into(),
+    };
+    println!("SEED={seed}");
+    Ok(seed)
+}
+
+/// `CHAOS_PERCENT=10` is for work on the suite itself: everything happens a tenth as often.
+fn scaled(times: u32) -> Result<u32> {
+    let percent = match std::env::var("CHAOS_PERCENT") {
+        Ok(text) => text.parse().context("CHAOS_PERCENT is not a number")?,
+        Err(_) => 100,
+    };
+    Ok((times * percent).div_ceil(100))
+}
+
+async fn interrupted() -> Result<ExitCode> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    bail!("interrupted");
+}

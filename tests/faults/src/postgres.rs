@@ -1,0 +1,416 @@
+//! Postgres servers that are there to be killed.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use local_postgres::{LocalPostgres, Purpose, Source};
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+
+/// How long a server may take to start, which includes its recovery from a crash.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// How long processes may take to end after a signal that leaves them no choice.
+const END_MAX: Duration = Duration::from_secs(20);
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// The service's role: one with no more rights than it needs.
+const SERVICE_ROLE: &str = "payonce_service";
+
+/// Commits wait for the disk, as Postgres is shipped; the rest makes it small.
+const SETTINGS: &str = "shared_buffers = '64MB'\nautovacuum_naptime = '5s'\n";
+
+/// Room for some servers.
+const MEMORY_BYTES_MIN: u64 = 4 << 30;
+
+/// A Unix socket's path may have 107 bytes; `/.s.PGSQL.5432` needs 15 of them.
+const SOCKET_DIR_BYTES_MAX: usize = 90;
+
+/// Where a server keeps its files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Files {
+    /// In the temporary directory: commits wait for the disk.
+    #[default]
+    OnDisk,
+    /// In memory, where there is enough: processes can be killed, but commits wait for nothing.
+    InMemory,
+    In(PathBuf),
+}
+
+/// One server: its files, and its process while it runs.
+pub struct Postgres {
+    programs: Arc<LocalPostgres>,
+    /// Holds `cluster/`, `socket/` and `log`.
+    dir: PathBuf,
+    environment: Vec<(String, String)>,
+    process: Option<Child>,
+    // Last, so that the server has stopped when its files go.
+    home: Option<Arc<TempDir>>,
+}
+
+impl Postgres {
+    /// A new server with an empty database, not yet migrated, and the service's role.
+    ///
+    /// # Errors
+    /// It cannot be made or started.
+    pub async fn new(files: &Files, settings: &str, env: &[(String, String)]) -> Result<Self> {
+        let mut postgres = block_in_place(|| Self::init(files, settings, env))?;
+        postgres.start().await?;
+        postgres.execute(&format!("CREATE ROLE {SERVICE_ROLE} LOGIN")).await?;
+        Ok(postgres)
+    }
+
+    fn init(files: &Files, settings: &str, env: &[(String, String)]) -> Result<Self> {
+        let temporary = std::env::temp_dir();
+        let (home, path) = match files {
+            Files::OnDisk => Self::home_in(&temporary)?,
+            Files::InMemory => Self::home_in(in_memory().unwrap_or(&temporary))?,
+            Files::In(dir) => (None, dir.clone()),
+        };
+        let programs =
+            LocalPostgres::start(&path.join("home"), &Source::Auto, Purpose::Playground)?;
+        let dir = programs.home().to_owned();
+        let postgres = Self {
+            programs: Arc::new(programs),
+            dir,
+            environment: env.to_vec(),
+            process: None,
+            home,
+        };
+        ensure!(
+            postgres.socket_dir().as_os_str().len() <= SOCKET_DIR_BYTES_MAX,
+            "the path of the temporary directory is too long for a socket: set TMPDIR to a shorter one"
+        );
+        let mut stop = postgres.programs.command("pg_ctl");
+        stop.args(["stop", "--mode=fast", "--wait", "--silent", "--pgdata"]);
+        run(stop.arg(postgres.cluster()))?;
+        let conf = postgres.cluster().join("postgresql.conf");
+        let mut conf = fs::OpenOptions::new().append(true).open(conf)?;
+        writeln!(conf, "{SETTINGS}{settings}")?;
+        Ok(postgres)
+    }
+
+    fn home_in(dir: &Path) -> Result<(Option<Arc<TempDir>>, PathBuf)> {
+        let home = open_to_all_in(dir, "payonce-faults-")?;
+        let path = home.path().to_owned();
+        Ok((Some(Arc::new(home)), path))
+    }
+
+    /// A standby: a running copy that follows this server, under a name for
+    /// `synchronous_standby_names`.
+    ///
+    /// # Errors
+    /// It cannot be made or started.
+    pub async fn standby(&self, name: &str) -> Result<Self> {
+        let dir = self.dir.with_file_name(name);
+        let standby = Self {
+            programs: Arc::clone(&self.programs),
+            dir,
+            environment: Vec::new(),
+            process: None,
+            home: self.home.clone(),
+        };
+        block_in_place(|| {
+            let owner = fs::metadata(&self.dir)?;
+            for dir in [standby.dir.clone(), standby.socket_dir()] {
+                fs::create_dir(&dir)?;
+                chown(&dir, Some(owner.uid()), Some(owner.gid()))?;
+            }
+            let source = format!(
+                "host={} user=payonce application_name={name}",
+                self.socket_dir().display()
+            );
+            let mut copy = self.programs.command("pg_basebackup");
+            copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
+            run(copy.args(["--dbname", &source, "--pgdata"]).arg(standby.cluster()))
+        })?;
+        let mut standby = standby;
+        standby.start().await?;
+        Ok(standby)
+    }
+
+    /// Makes a standby a primary.
+    ///
+    /// # Errors
+    /// It does not become one.
+    pub fn promote(&self) -> Result<()> {
+        let mut promote = self.programs.command("pg_ctl");
+        promote.args(["promote", "--wait", "--silent", "--pgdata"]).arg(self.cluster());
+        block_in_place(|| run(&mut promote))
+    }
+
+    /// Starts it, and waits until it answers; does nothing where it runs already.
+    ///
+    /// # Errors
+    /// The end of its log.
+    pub async fn start(&mut self) -> Result<()> {
+        if self.is_running() {
+            return Ok(());
+        }
+        let log = self.dir.join("log");
+        let output = fs::OpenOptions::new().append(true).create(true).open(&log)?;
+        let mut server = self.programs.command("postgres");
+        server.arg("-D").arg(self.cluster());
+        server.arg("-c").arg(format!("unix_socket_directories={}", self.socket_dir().display()));
+        server.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        server.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        self.process = Some(server.spawn()?);
+
+        let started = Instant::now();
+        loop {
+            match self.session().await {
+                Ok(_) => return Ok(()),
+                Err(error) if started.elapsed() > START_MAX || !self.is_running() => {
+                    bail!("Postgres did not start: {error:#}\n{}", end_of(&log));
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
+
+    /// `kill -9` of the postmaster and of all its children.
+    ///
+    /// # Errors
+    /// They do not end.
+    pub fn kill(&mut self) -> Result<()> {
+        let Some(mut postmaster) = self.process.take() else {
+            return Ok(());
+        };
+        block_in_place(|| {
+            let pid = pid_of(&postmaster)?;
+            // It cannot start another child once it is stopped.
+            kill_process(pid, Signal::STOP)?;
+            let children = children_of(pid)?;
+            postmaster.kill()?;
+            postmaster.wait()?;
+            for child in &children {
+                // Some end by themselves.
+                let _ = kill_process(*child, Signal::KILL);
+            }
+            let started = Instant::now();
+            while children.iter().any(|child| has_life(*child)) {
+                ensure!(started.elapsed() < END_MAX, "children of Postgres survived their death");
+                std::thread::sleep(POLL);
+            }
+            Ok(())
+        })
+    }
+
+    /// Stops all its processes where they are (SIGSTOP) until [`Paused::resume`], or the drop.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pause(&self) -> Result<Paused> {
+        let pid = pid_of(self.process.as_ref().context("Postgres does not run")?)?;
+        // The postmaster first: then no child is started after the others were counted.
+        kill_process(pid, Signal::STOP)?;
+        let mut stopped = vec![pid];
+        for child in children_of(pid)? {
+            if kill_process(child, Signal::STOP).is_ok() {
+                stopped.push(child);
+            }
+        }
+        Ok(Paused(stopped))
+    }
+
+    /// A session of the role that owns everything.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn session(&self) -> Result<PgConnection> {
+        let connecting = PgConnection::connect(&self.owner_url());
+        let connected = tokio::time::timeout(START_MAX, connecting).await;
+        Ok(connected.context("Postgres does not answer")??)
+    }
+
+    /// # Errors
+    /// The server's.
+    pub async fn execute(&self, sql: &str) -> Result<()> {
+        let mut session = self.session().await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut session).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// The server's.
+    pub async fn count(&self, sql: &str) -> Result<i64> {
+        let mut session = self.session().await?;
+        let sql = AssertSqlSafe(sql.to_owned());
+        Ok(sqlx::query_scalar(sql).fetch_one(&mut session).await?)
+    }
+
+    /// Awaits that a query of one boolean is true.
+    ///
+    /// # Errors
+    /// It does not come true.
+    pub async fn until(&self, sql: &'static str) -> Result<()> {
+        let mut session = self.session().await?;
+        let started = Instant::now();
+        while !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut session).await? {
+            ensure!(started.elapsed() < START_MAX, "never came true: {sql}");
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Past every proxy.
+    #[must_use]
+    pub fn owner_url(&self) -> String {
+        let socket_dir = self.socket_dir().to_string_lossy().replace('/', "%2F");
+        format!("postgres:///payonce?host={socket_dir}&user=payonce")
+    }
+
+    /// Past every proxy, of the service's role.
+    #[must_use]
+    pub fn service_url(&self) -> String {
+        self.owner_url().replacen("user=payonce", &format!("user={SERVICE_ROLE}"), 1)
+    }
+
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket_dir().join(".s.PGSQL.5432")
+    }
+
+    /// `Postgres 15.18`, for people.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.programs.version()
+    }
+
+    fn cluster(&self) -> PathBuf {
+        self.dir.join("cluster")
+    }
+
+    fn socket_dir(&self) -> PathBuf {
+        self.dir.join("socket")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        // Nobody needs it any more: it may end without a checkpoint.
+        if let Ok(pid) = pid_of(process) {
+            let _ = kill_process(pid, Signal::QUIT);
+            // Where it was stopped, it has to go on to end.
+            let _ = kill_process(pid, Signal::CONT);
+        }
+        let _ = process.wait();
+    }
+}
+
+/// Processes that were stopped and go on when this is dropped.
+pub struct Paused(Vec<Pid>);
+
+impl Paused {
+    pub fn resume(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
+/// Stops one process where it is (SIGSTOP).
+///
+/// # Errors
+/// There is none.
+pub fn pause_process(pid: i32) -> Result<Paused> {
+    let pid = Pid::from_raw(pid).context("not a process id")?;
+    kill_process(pid, Signal::STOP)?;
+    Ok(Paused(vec![pid]))
+}
+
+/// The URL of a database behind a proxy, for the service's role.
+#[must_use]
+pub fn url_through(proxy: std::net::SocketAddr) -> String {
+    format!("postgres://{SERVICE_ROLE}@{proxy}/payonce?sslmode=disable")
+}
+
+/// A directory through which the server's user may pass.
+///
+/// # Errors
+/// It cannot be made.
+pub fn open_to_all(prefix: &str) -> Result<TempDir> {
+    open_to_all_in(&std::env::temp_dir(), prefix)
+}
+
+fn open_to_all_in(dir: &Path, prefix: &str) -> Result<TempDir> {
+    let permissions = fs::Permissions::from_mode(0o755);
+    Ok(tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir_in(dir)?)
+}
+
+/// A directory in memory, where there is one with enough room.
+fn in_memory() -> Option<&'static Path> {
+    let dir = Path::new("/dev/shm");
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    (disk.f_bavail.saturating_mul(disk.f_frsize) >= MEMORY_BYTES_MIN).then_some(dir)
+}
+
+/// The last lines of a log.
+#[must_use]
+pub fn end_of(log: &Path) -> String {
+    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().rev().take(20).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn pid_of(process: &Child) -> Result<Pid> {
+    i32::try_from(process.id()).ok().and_then(Pid::from_raw).context("not a process id")
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// What it said.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let name = command.get_program().to_string_lossy();
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} failed: {}", said.trim());
+    Ok(())
+}
+
+/// The third and the fourth field of `/proc/PID/stat`: the state and the parent.
+fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in brackets, which may have spaces in it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn children_of(parent: Pid) -> Result<Vec<Pid>> {
+    let pids = fs::read_dir("/proc").context("/proc is needed: run this on Linux")?;
+    let pids = pids.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let parent = parent.as_raw_nonzero().get();
+    let children = pids.filter(|pid| state_and_parent(*pid).is_some_and(|(_, of)| of == parent));
+    Ok(children.filter_map(Pid::from_raw).collect())
+}
+
+/// Whether a process has not ended, which it has also where nobody has asked for its status.
+fn has_life(pid: Pid) -> bool {
+    let state = state_and_parent(pid.as_raw_nonzero().get());
+    state.is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
+}

@@ -1,0 +1,92 @@
+//! Writes down what clients ask and are told, on one clock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::record::{Attempt, BalanceRead, Outcome, Records, Scroll};
+
+/// A recovery that takes longer fails the run.
+const RECOVERY_MAX: Duration = Duration::from_secs(60);
+
+pub struct Recorder {
+    began: Instant,
+    records: Mutex<Records>,
+    /// When the youngest payment that was acknowledged had been asked for.
+    paid_asked_us: AtomicU64,
+    /// Intents whose client gave up before it had a definite answer.
+    given_up: AtomicU64,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            records: Mutex::default(),
+            paid_asked_us: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Recorder {
+    /// Microseconds since the run began.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    pub fn attempt(&self, attempt: Attempt) {
+        if matches!(attempt.outcome, Outcome::Paid { .. }) {
+            self.paid_asked_us.fetch_max(attempt.asked_us, Ordering::Relaxed);
+        }
+        self.lock().attempts.push(attempt);
+    }
+
+    pub fn balance(&self, read: BalanceRead) {
+        self.lock().balances.push(read);
+    }
+
+    pub fn scroll(&self, scroll: Scroll) {
+        self.lock().scrolls.push(scroll);
+    }
+
+    pub fn give_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// How long it takes until a payment is acknowledged that is asked for from now on.
+    ///
+    /// # Errors
+    /// None is within a minute.
+    pub async fn recovery(&self) -> Result<Duration> {
+        let (started, from_us) = (Instant::now(), self.now_us());
+        while self.paid_asked_us.load(Ordering::Relaxed) < from_us {
+            ensure!(started.elapsed() < RECOVERY_MAX, "no payment was made for {RECOVERY_MAX:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(started.elapsed())
+    }
+
+    /// What was written down until now.
+    #[must_use]
+    pub fn take(&self) -> Records {
+        std::mem::take(&mut self.lock())
+    }
+
+    /// Looks at the attempts so far.
+    pub fn look<T>(&self, at: impl FnOnce(&[Attempt]) -> T) -> T {
+        at(&self.lock().attempts)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

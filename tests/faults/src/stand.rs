@@ -1,0 +1,219 @@
+//! Where faults happen: a Postgres, a wire to it, processes of the service, wires to them, clients.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+
+use crate::checker;
+use crate::client::{self, Load, World};
+use crate::figures::Figures;
+use crate::ledger::Ledger;
+use crate::postgres::{Files, Postgres, open_to_all, url_through};
+use crate::proxy::{Proxy, Upstream};
+use crate::service::{self, Service};
+
+/// How long a process may be tried to be started: its database may be down.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// Violations that are told.
+const TOLD_MAX: usize = 20;
+
+/// True when no session of the service is in a transaction.
+const IDLE: &str = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+    WHERE application_name LIKE 'payonce%' AND state <> 'idle')";
+
+/// What a stand is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Layout {
+    pub seed: u64,
+    pub processes: usize,
+    pub accounts: i64,
+    /// Of the service: name in the environment, value.
+    pub settings: Vec<(&'static str, String)>,
+    /// Lines for `postgresql.conf`.
+    pub postgres_settings: String,
+    /// The environment of Postgres.
+    pub postgres_environment: Vec<(String, String)>,
+    pub postgres_files: Files,
+}
+
+/// One process of the service and the wire to it, which stays when the process does not.
+pub struct Place {
+    pub door: Proxy,
+    service: Option<Service>,
+}
+
+pub struct Stand {
+    pub world: Arc<World>,
+    pub places: Vec<Place>,
+    /// Between the service and Postgres.
+    pub wire: Proxy,
+    pub postgres: Postgres,
+    pub rng: Rng,
+    settings: Vec<(String, String)>,
+    work: TempDir,
+    began: Instant,
+}
+
+impl Stand {
+    /// # Errors
+    /// Something cannot be started.
+    pub async fn start(layout: Layout) -> Result<Self> {
+        let mut rng = Rng::with_seed(layout.seed);
+        let work = open_to_all("payonce-faults-work-")?;
+        let Layout { postgres_files, postgres_settings, postgres_environment, .. } = &layout;
+        let postgres =
+            Postgres::new(postgres_files, postgres_settings, postgres_environment).await?;
+        let wire = Proxy::start(Upstream::Unix(postgres.socket()), rng.fork()).await?;
+        let mut settings = vec![
+            ("DATABASE_URL".to_owned(), url_through(wire.address)),
+            ("PAYONCE_DATABASE__MIGRATE_ON_START".to_owned(), "false".to_owned()),
+        ];
+        settings.extend(
+            layout.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
+
+        let mut doors = Vec::new();
+        for _ in 0..layout.processes {
+            doors.push(Proxy::start(Upstream::Nowhere, rng.fork()).await?);
+        }
+        let addresses = doors.iter().map(|door| door.address).collect();
+        let places = doors.into_iter().map(|door| Place { door, service: None }).collect();
+        let world = Arc::new(World::new(addresses, layout.accounts, layout.seed));
+        let mut stand =
+            Self { world, places, wire, postgres, rng, settings, work, began: Instant::now() };
+        stand.run(&["migrate"])?;
+        for place in 0..layout.processes {
+            stand.start_service(place).await?;
+        }
+        let first = stand.service(0)?.address;
+        client::open_accounts(first, layout.accounts).await?;
+        Ok(stand)
+    }
+
+    /// Clients of this stand.
+    pub fn load(&mut self) -> Load {
+        Load::new(&self.world, self.rng.fork())
+    }
+
+    /// # Errors
+    /// There is no process at that place.
+    pub fn service(&self, place: usize) -> Result<&Service> {
+        self.places[place].service.as_ref().context("there is no process at this place")
+    }
+
+    /// Starts a process at a place, as often as it takes: a supervisor would. What ran there before is
+    /// returned, and has no new clients any more.
+    ///
+    /// # Errors
+    /// It does not start within a minute.
+    pub async fn start_service(&mut self, place: usize) -> Result<Option<Service>> {
+        let log = self.work.path().join(format!("service-{place}.log"));
+        let began = Instant::now();
+        let service = loop {
+            match Service::start(self.work.path(), &self.settings, &log) {
+                Ok(service) => break service,
+                Err(error) if began.elapsed() > START_MAX => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let place = &mut self.places[place];
+        place.door.lead_to(Upstream::Tcp(service.address));
+        Ok(place.service.replace(service))
+    }
+
+    /// `kill -9` of the process at a place.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn kill_service(&mut self, place: usize) -> Result<()> {
+        let service = self.places[place].service.take();
+        service.context("there is no process at this place")?.kill()
+    }
+
+    /// A pause of up to `most`, drawn from the seed.
+    pub async fn pause(&mut self, most: Duration) {
+        let pause = most.mul_f64(0.3 + 0.7 * self.rng.f64());
+        tokio::time::sleep(pause).await;
+    }
+
+    /// Ends faults and load, and checks the ledger and what clients were told.
+    ///
+    /// # Errors
+    /// Something does not come to rest. Violations are in the figures.
+    pub async fn finish(mut self, load: Load, figures: &mut Figures) -> Result<()> {
+        self.end_faults();
+        load.finish().await?;
+        for place in &mut self.places {
+            if let Some(service) = &mut place.service
+                && let Some(status) = service.ended()?
+            {
+                bail!("a process of the service ended by itself: {status}\n{}", self.logs());
+            }
+        }
+        self.postgres.until(IDLE).await?;
+        let audit = self.payonce(&["audit"])?.output()?;
+        let mut violations = Vec::new();
+        if !audit.status.success() {
+            violations.push(format!("audit: {}", String::from_utf8_lossy(&audit.stdout).trim()));
+        }
+        let ledger = Ledger::read(&mut self.postgres.session().await?).await?;
+        let records = self.world.recorder.take();
+        let found = block_in_place(|| checker::check(&records, &ledger));
+        violations.extend(found.iter().take(TOLD_MAX).map(ToString::to_string));
+        if found.len() > TOLD_MAX {
+            violations.push(format!("and {} more", found.len() - TOLD_MAX));
+        }
+        let given_up = self.world.recorder.given_up();
+        if given_up > 0 {
+            violations.push(format!("{given_up} clients never had a definite answer"));
+        }
+        figures.count(&records);
+        figures.commits_unanswered +=
+            self.wire.counts().commits_unanswered.load(std::sync::atomic::Ordering::Relaxed);
+        figures.violations.extend(violations);
+        figures.postgres = self.postgres.version().to_owned();
+        figures.took += self.began.elapsed();
+        Ok(())
+    }
+
+    /// Whatever the wires do.
+    pub fn end_faults(&self) {
+        self.wire.clear();
+        for place in &self.places {
+            place.door.clear();
+        }
+    }
+
+    /// The ends of the logs of the service.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let logs = (0..self.places.len()).map(|place| {
+            crate::postgres::end_of(&self.work.path().join(format!("service-{place}.log")))
+        });
+        logs.collect::<Vec<_>>().join("\n")
+    }
+
+    /// A command of the service, on the database itself.
+    fn payonce(&self, args: &[&str]) -> Result<Command> {
+        let settings = [
+            ("DATABASE_URL".to_owned(), self.postgres.service_url()),
+            ("PAYONCE_DATABASE__MIGRATE_URL".to_owned(), self.postgres.owner_url()),
+        ];
+        let mut command = service::command(self.work.path(), &settings)?;
+        command.args(args);
+        Ok(command)
+    }
+
+    fn run(&self, args: &[&str]) -> Result<()> {
+        let output = self.payonce(args)?.output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "payonce {args:?} failed: {said}");
+        Ok(())
+    }
+}
