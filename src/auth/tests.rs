@@ -1,6 +1,6 @@
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::arithmetic_side_effects,
     reason = "a test that meets something unexpected is to fail on the spot"
 )]

@@ -287,7 +287,7 @@ proptest! {
     ) {
         let whole: Value = serde_json::from_str(WHOLE).unwrap();
         let again = format!("\"{name}\":{}", whole[name]);
-        let inner = &WHOLE[1..WHOLE.len() - 1];
+        let inner = WHOLE.trim_matches(['{', '}']);
         let body = if is_first { format!("{{{again},{inner}}}") } else { format!("{{{inner},{again}}}") };
         prop_assert!(read_body(WHOLE.as_bytes()).is_ok());
         assert_refused(&read_body(body.as_bytes()).unwrap_err());
@@ -317,7 +317,7 @@ proptest! {
         let unclosed = format!("\"{key}");
         let request =
             TestRequest::put().insert_header((IDEMPOTENCY_KEY, unclosed)).to_http_request();
-        prop_assert_eq!(idempotency_key(&request, None).is_ok(), key.ends_with('"') && is_string(&key[..key.len() - 1]));
+        prop_assert_eq!(idempotency_key(&request, None).is_ok(), key.strip_suffix('"').is_some_and(is_string));
     }
 
     #[test]

@@ -26,7 +26,8 @@ fn asked(query: &str) -> Result<Asked, ApiError> {
 
 /// As a browser writes it (RFC 3986, section 2.1).
 fn percent_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    bytes.concat()
 }
 
 proptest! {
