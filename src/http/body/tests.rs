@@ -371,13 +371,16 @@ fn however_deep_a_value_is_nested_it_is_refused() {
 }
 
 #[test]
-fn a_body_is_utf8_without_a_mark_and_with_nothing_after_it() {
+fn a_body_is_one_object_in_utf8_without_a_mark_and_with_nothing_after_it() {
     for (before, after) in
         [("\u{feff}", ""), ("", "{}"), ("", "\0"), ("[", "]"), ("\0", ""), ("\u{c}", "")]
     {
         let body = format!("{before}{WHOLE}{after}");
         assert_refused(&read_body(body.as_bytes()).unwrap_err());
     }
+    // Its members in their order, without their names.
+    let array = b"[1,2,5,null,\"abc123\",null]";
+    assert_refused(&read_body(array).unwrap_err());
     let latin1: Vec<u8> =
         WHOLE.replace("lunch", "Gru\u{df}").chars().map(|it| u8::try_from(it).unwrap()).collect();
     assert_refused(&read_body(&latin1).unwrap_err());
