@@ -79,8 +79,9 @@ impl Cluster {
         Database { url: self.url("payonce_owner") }
     }
 
-    fn serve(&self) -> App {
+    fn serve(&self, migrates: bool) -> App {
         let mut command = bare_command();
+        command.env("PAYONCE_DATABASE__MIGRATE_ON_START", migrates.to_string());
         command.env("DATABASE_URL", self.url("payonce_service"));
         command.env("PAYONCE_DATABASE__MIGRATE_URL", self.url("payonce_owner"));
         App::spawn(command, self.ledger())
@@ -115,7 +116,7 @@ async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
     run(restore, &documented("restore"), Some(cluster.server.binaries()));
     cluster.assert_sound();
 
-    let app = cluster.serve();
+    let app = cluster.serve(false);
     let replayed = app.pay(1, 2, 100, "one").await;
     assert!(replayed.is_replay());
     assert_eq!(replayed.text, paid.text);
@@ -150,7 +151,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     let mut roles = shell();
     roles.envs(primary.environment(directory.path()));
     run(roles, "deploy/postgres/roles.sh", Some(primary.server.binaries()));
-    let app = primary.serve();
+    let app = primary.serve(true);
     app.open_many(3, 1_000).await;
     let mut earlier = vec![app.pay(1, 2, 100, "before-the-backup").await];
     let binaries = primary.server.binaries().to_owned();
@@ -168,7 +169,11 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     let superuser = Database { url: primary.server.url() };
     let last =
         text(&mut superuser.session().await, "SELECT pg_walfile_name(pg_switch_wal())").await;
-    superuser.until(&format!("SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver")).await;
+    superuser
+        .until(&format!(
+            "SELECT coalesce(last_archived_wal >= '{last}', false) FROM pg_stat_archiver"
+        ))
+        .await;
     drop((app, session));
 
     let restored_home = primary.server.home().join("restored");
@@ -185,7 +190,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     .await;
     restored.assert_sound();
     assert_eq!(ledger.payments().await, 21);
-    let app = restored.serve();
+    let app = restored.serve(false);
     for (n, answer) in earlier.iter().skip(1).enumerate() {
         let replayed = app.pay(2, 3, 1, &format!("earlier-{n}")).await;
         assert!(replayed.is_replay());

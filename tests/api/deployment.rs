@@ -356,7 +356,9 @@ fn a_container_has_longer_to_stop_than_the_service_takes() {
     let compose = compose();
     let grace = seconds(compose["services"]["payonce"]["stop_grace_period"].as_str().unwrap());
     let settings = payonce::config::Settings::default();
-    let own = payonce::config::milliseconds(settings.server.shutdown_timeout_ms)
+    let delay = std::time::Duration::from_millis(settings.server.stop_delay_ms.into());
+    let own = delay
+        + payonce::config::milliseconds(settings.server.shutdown_timeout_ms)
         + payonce::config::milliseconds(settings.database.transaction_timeout_ms);
     assert!(grace > own.as_secs(), "{grace} s for {own:?}");
 }

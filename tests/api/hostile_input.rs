@@ -18,7 +18,7 @@ const AT_ONCE: usize = 32;
 /// A service that soon gives up what does not arrive.
 async fn impatient_app() -> App {
     let app = App::start_with(&[
-        ("PAYONCE_SERVER__READ_TIMEOUT_MS", "1000"),
+        ("PAYONCE_SERVER__READ_TIMEOUT_MS", "1500"),
         ("PAYONCE_SERVER__KEEP_ALIVE_MS", "1000"),
     ])
     .await;
