@@ -241,3 +241,6 @@ impl From<SignatureAlgorithm> for Algorithm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -418,6 +418,16 @@ impl Settings {
         at_most("prune.pause_ms", usize::try_from(self.prune.pause_ms)?, 60_000)?;
         at_most("telemetry.otlp_sample_percent", self.telemetry.otlp_sample_percent.into(), 100)?;
 
+        // The web framework's clock moves twice a second: with less, a good request can be late.
+        for (name, value) in [
+            ("server.read_timeout_ms", self.server.read_timeout_ms),
+            ("server.keep_alive_ms", self.server.keep_alive_ms),
+        ] {
+            if value < nonzero_u32(1_000) {
+                bail!("the settings are wrong: {name} is {value}, and at least 1000");
+            }
+        }
+
         let Database { statement_timeout_ms, transaction_timeout_ms, .. } = self.database;
         let shorter = |name: &str, value: NonZeroU32, than: &str, max: NonZeroU32| {
             if value >= max {

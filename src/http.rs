@@ -16,6 +16,7 @@ mod playground;
 mod problem;
 mod query;
 mod rate_limit;
+mod unread_body;
 
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -167,6 +168,7 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
             .wrap(default_headers(&origins))
             .wrap(from_fn(observe::observed))
             .wrap(TracingLogger::<RequestSpan>::new())
+            .wrap(from_fn(unread_body::closed))
             .configure(routes)
             .configure(|app| page::serve(app, page.as_deref()))
     })

@@ -235,3 +235,6 @@ async fn download(client: &Client, url: Url) -> Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

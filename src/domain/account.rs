@@ -90,3 +90,6 @@ impl Opening {
         ])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 use uuid::Uuid;
 
+use super::timestamp::DATE_CHARACTERS;
 use super::{Invalid, PaymentId, PaymentView, Timestamp};
 
 /// The place in a history after which the next page begins: keyset pagination on
@@ -27,8 +28,11 @@ impl Cursor {
         };
         // In a query string a plus sign that was not escaped arrives as a space.
         let timestamp = match timestamp.rsplit_once(' ') {
-            Some((before, offset)) => format!("{before}+{offset}"),
-            None => timestamp.to_owned(),
+            // The other space that a timestamp can have is the one after its date.
+            Some((before, offset)) if before.len() > DATE_CHARACTERS => {
+                format!("{before}+{offset}")
+            }
+            _ => timestamp.to_owned(),
         };
         let last_seen_timestamp = Timestamp::parse_bound(&timestamp)
             .map_err(|error| Invalid::value(format!("last_seen_timestamp: {error}")))?;
@@ -45,3 +49,6 @@ impl Cursor {
         Self { last_seen_timestamp: last.created_at, last_seen_id: Some(last.id) }
     }
 }
+
+#[cfg(test)]
+mod tests;

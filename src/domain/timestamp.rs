@@ -16,6 +16,9 @@ pub struct Timestamp {
 const NS_PER_US: i128 = 1_000;
 const US_PER_MS: i64 = 1_000;
 
+/// What stands before the time, as in 2026-11-22.
+pub(super) const DATE_CHARACTERS: usize = 10;
+
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: what four digits of a year can write.
 const UNIX_US_MIN: i64 = -62_135_596_800_000_000;
 const UNIX_US_MAX: i64 = 253_402_300_799_999_999;
@@ -35,10 +38,9 @@ impl Timestamp {
     /// # Errors
     /// As [`Timestamp::parse`].
     pub fn parse_bound(text: &str) -> Result<Self, Invalid> {
+        let to_next = if is_finer_than_ns(text) { NS_PER_US } else { NS_PER_US.saturating_sub(1) };
         Self::parse_ns(text)
-            .and_then(|ns| {
-                Self::from_unix_us(ns.checked_add(NS_PER_US.checked_sub(1)?)?.div_euclid(NS_PER_US))
-            })
+            .and_then(|ns| Self::from_unix_us(ns.checked_add(to_next)?.div_euclid(NS_PER_US)))
             .ok_or_else(Self::invalid)
     }
 
@@ -57,6 +59,11 @@ impl Timestamp {
     }
 
     fn parse_ns(text: &str) -> Option<i128> {
+        // The parser takes any character between date and time. RFC 3339, section 5.6: a `T`, or for
+        // the reader's sake a space.
+        if !matches!(text.as_bytes().get(DATE_CHARACTERS), Some(b'T' | b't' | b' ')) {
+            return None;
+        }
         Some(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos())
     }
 
@@ -70,6 +77,12 @@ impl Timestamp {
             "a timestamp is RFC 3339, as in 2026-11-22T12:00:00Z, in the years 1 to 9999",
         )
     }
+}
+
+/// Whether more follows the nine decimals of a second that are read.
+fn is_finer_than_ns(text: &str) -> bool {
+    let decimals = text.split_once('.').map_or("", |(_, decimals)| decimals).bytes();
+    decimals.take_while(u8::is_ascii_digit).skip(9).any(|digit| digit != b'0')
 }
 
 impl From<OffsetDateTime> for Timestamp {
@@ -100,3 +113,6 @@ impl Serialize for Timestamp {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,3 +187,6 @@ fn opening(body: OpenAccount) -> Result<Opening, Invalid> {
         balance: balance.map(Amount::from_cents).transpose()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,6 @@ fn names_this_machine(request: &HttpRequest) -> bool {
 pub(super) fn require(is_allowed: bool) -> Result<(), ApiError> {
     if is_allowed { Ok(()) } else { Err(ApiError::Forbidden) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,6 @@ fn unquoted(value: &str) -> Result<String, ApiError> {
     }
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,3 +113,6 @@ pub(super) async fn payment(
     }
     Ok(HttpResponse::Ok().json(payment.seen_by(caller.account())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,3 +37,6 @@ pub(super) fn link_next(response: &mut HttpResponseBuilder, target: &str) {
         response.insert_header((header::LINK, link));
     }
 }
+
+#[cfg(test)]
+mod tests;

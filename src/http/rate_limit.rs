@@ -201,3 +201,6 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
     text.parse().or_else(|_| with_port()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_payonce");
 
 /// How long a condition is awaited before the test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 fn server_url() -> String {
     std::env::var("TEST_POSTGRES_URL").expect(

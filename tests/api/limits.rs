@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::harness::{A_WRITER_WAITS, Answer, App, eventually, payment};
+use crate::harness::{A_WRITER_WAITS, Answer, App, PATIENCE, eventually, payment};
 
 const AN_HOUR_MS: &str = "3600000";
 
@@ -197,12 +197,36 @@ async fn connect(app: &App) -> TcpStream {
 
 #[tokio::test]
 async fn a_head_that_never_ends_is_cut_off() {
-    let app = App::start_with(&[("PAYONCE_SERVER__READ_TIMEOUT_MS", "200")]).await;
+    let app = App::start_with(&[("PAYONCE_SERVER__READ_TIMEOUT_MS", "1000")]).await;
     let mut wire = connect(&app).await;
     wire.write_all(b"GET /accounts HTTP/1.1\r\nHost: localhost\r\nX-More: ").await.unwrap();
     let mut answer = String::new();
     wire.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_that_never_ends_is_cut_off_whatever_it_was_answered() {
+    // The head is to arrive in time, also on a busy machine.
+    let app = App::start_with(&[("PAYONCE_SERVER__READ_TIMEOUT_MS", "1500")]).await;
+    for (line, media_type, status) in [
+        ("PUT /send_payment", "application/json", "408"),
+        ("PUT /send_payment", "text/plain", "415"),
+        ("POST /send_payment", "application/json", "405"),
+        ("POST /nowhere", "application/json", "404"),
+        ("GET /accounts", "application/json", "200"),
+    ] {
+        let mut wire = connect(&app).await;
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\n\
+             Transfer-Encoding: chunked\r\n\r\na\r\n{{\"from\":1,\r\n"
+        );
+        wire.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let end = tokio::time::timeout(PATIENCE, wire.read_to_string(&mut answer)).await;
+        end.unwrap_or_else(|_| panic!("the connection stays: {answer}")).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod backup;
 mod deployment;
 mod errors;
 mod health;
+mod hostile_input;
 mod house;
 mod limits;
 mod metrics;

@@ -157,6 +157,8 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
         ("PAYONCE_SERVER__CORS_ORIGINS", "https://ä.example", "server.cors_origins"),
         ("PAYONCE_SERVER__CORS_ORIGINS", "https://[", "server.cors_origins"),
         ("PAYONCE_SERVER__CORS_ORIGINS", "https://user@a.example", "server.cors_origins"),
+        ("PAYONCE_SERVER__READ_TIMEOUT_MS", "999", "server.read_timeout_ms"),
+        ("PAYONCE_SERVER__KEEP_ALIVE_MS", "999", "server.keep_alive_ms"),
         ("PAYONCE_SERVER__WRITE_TIMEOUT_MS", "3600001", "server.write_timeout_ms"),
         ("PAYONCE_AUTH__CLOCK_SKEW_SECONDS", "3601", "auth.clock_skew_seconds"),
         ("PAYONCE_RATE_LIMIT__PAYER_BURST", "5", "rate_limit.payer_per_minute"),
