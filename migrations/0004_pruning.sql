@@ -5,27 +5,29 @@
 -- Reads a range of pages of the table, of 8 KiB, and nothing else (TidRangeScan), so that this needs no
 -- index, which each payment would have to write. What somebody else has locked is left for the next
 -- time. A key in progress is not ours to remove.
+--
+-- It runs with its owner's rights, so its body is bound to the ledger's own tables and Postgres' own
+-- functions when it is made (BEGIN ATOMIC): nothing that a caller makes can come before them.
 CREATE FUNCTION remove_old_keys(first_page bigint, end_page bigint, retention_days int)
-RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$
+RETURNS bigint LANGUAGE sql SECURITY DEFINER
+BEGIN ATOMIC
     WITH removed AS (
         DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM idempotency_keys
-            WHERE ctid >= format('(%s,0)', $1)::tid AND ctid < format('(%s,0)', $2)::tid
-              AND created_at < now() - make_interval(days => greatest($3, 1))
-              AND status <> 'in_progress'
+            SELECT old.ctid FROM idempotency_keys AS old
+            WHERE old.ctid >= format('(%s,0)', first_page)::tid
+              AND old.ctid < format('(%s,0)', end_page)::tid
+              AND old.created_at < now() - make_interval(days => greatest(retention_days, 1))
+              AND old.status <> 'in_progress'
             FOR UPDATE SKIP LOCKED
         ))
         RETURNING 1
     )
-    SELECT count(*) FROM removed
-$$;
+    SELECT count(*) FROM removed;
+END;
 
--- It runs with its owner's rights, so a caller's own table of that name must not come before ours
--- (Postgres manual, CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely").
-DO $$ BEGIN
-    EXECUTE format('ALTER FUNCTION remove_old_keys SET search_path = %I, pg_temp', current_schema);
-END $$;
-REVOKE EXECUTE ON FUNCTION remove_old_keys FROM PUBLIC;
+-- Times that the service can read. (Existing rows need not be looked at again: they are such.)
+ALTER TABLE accounts ADD CONSTRAINT accounts_last_payment_at_plausible
+    CHECK (last_payment_at < '9999-01-01') NOT VALID;
 
 CREATE OR REPLACE FUNCTION grant_rights_of_the_service(service name) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -33,6 +35,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('grant_rights_of_the_service'));
     EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', current_schema, service);
     EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA %I FROM %I', current_schema, service);
+    -- Databases that come from Postgres 14 or older let everybody make tables and functions here.
+    EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, %I', current_schema, service);
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema, service);
     EXECUTE format('GRANT SELECT ON accounts, payments, idempotency_keys,
                                     account_idempotency_keys TO %I', service);
@@ -41,9 +45,13 @@ BEGIN
     EXECUTE format('GRANT INSERT ON payments TO %I', service);
     EXECUTE format('GRANT INSERT, UPDATE (status, fingerprint, response, created_at)
                     ON idempotency_keys TO %I', service);
+    -- Also after a restore without rights.
+    REVOKE EXECUTE ON FUNCTION remove_old_keys FROM PUBLIC;
     EXECUTE format('GRANT EXECUTE ON FUNCTION remove_old_keys TO %I', service);
     EXECUTE format('GRANT INSERT, UPDATE (account_id, response)
                     ON account_idempotency_keys TO %I', service);
     EXECUTE format('GRANT USAGE, UPDATE ON SEQUENCE account_ids TO %I', service);
 END
 $$;
+
+REVOKE EXECUTE ON FUNCTION remove_old_keys FROM PUBLIC;

@@ -414,7 +414,7 @@ impl Settings {
         let stop_delay_ms = usize::try_from(self.server.stop_delay_ms)?;
         at_most("server.stop_delay_ms", stop_delay_ms, 600_000)?;
         at_most("prune.retention_days", self.prune.retention_days.get().into(), 36_500)?;
-        at_most("prune.step_pages", usize::try_from(self.prune.step_pages.get())?, 10_000)?;
+        at_most("prune.step_pages", usize::try_from(self.prune.step_pages.get())?, 1_000)?;
         at_most("prune.pause_ms", usize::try_from(self.prune.pause_ms)?, 60_000)?;
         at_most("telemetry.otlp_sample_percent", self.telemetry.otlp_sample_percent.into(), 100)?;
 
@@ -451,11 +451,11 @@ impl Settings {
         self.rate_limit.check()?;
 
         if let Some(endpoint) = &self.telemetry.otlp_endpoint
-            && !Url::parse(endpoint).is_ok_and(|url| ["http", "https"].contains(&url.scheme()))
+            && !Url::parse(endpoint).is_ok_and(|url| is_base(&url))
         {
             bail!(
                 "the settings are wrong: telemetry.otlp_endpoint is not a URL such as \
-                 http://127.0.0.1:4318"
+                 http://127.0.0.1:4318, without a password, a query or a fragment"
             );
         }
         for origin in &self.server.cors_origins {
@@ -529,6 +529,12 @@ impl RateLimit {
     }
 }
 
+/// Whether a path can be appended to it, and nothing in it is a secret.
+fn is_base(url: &Url) -> bool {
+    let has_more = url.query().or(url.fragment()).or(url.password()).is_some();
+    ["http", "https"].contains(&url.scheme()) && !has_more && url.username().is_empty()
+}
+
 /// Reads a secret that is kept in a file: containers are given theirs so.
 fn read_secret(name: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<()> {
     let Some(file) = file else {
@@ -538,13 +544,21 @@ fn read_secret(name: &str, secret: &mut Option<SecretString>, file: Option<&Path
         bail!("the settings are wrong: {name} and {name}_file: one of the two");
     }
     let wrong = || format!("the settings are wrong: {name}_file: {}", file.display());
+    // A pipe might keep the start waiting for ever.
+    if !std::fs::metadata(file).with_context(wrong)?.is_file() {
+        bail!("{} is not a regular file", wrong());
+    }
     let mut text = String::new();
     let opened = File::open(file).with_context(wrong)?;
     opened.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text).with_context(wrong)?;
-    if text.trim().is_empty() {
-        bail!("{} is empty", wrong());
+    let value = text.trim();
+    if value.is_empty() || value.contains(char::is_control) {
+        bail!("{} does not hold one line of text", wrong());
     }
-    *secret = Some(text.trim().into());
+    if u64::try_from(text.len()).is_ok_and(|bytes| bytes >= SECRET_FILE_BYTES_MAX) {
+        bail!("{} has {SECRET_FILE_BYTES_MAX} bytes or more", wrong());
+    }
+    *secret = Some(value.into());
     Ok(())
 }
 

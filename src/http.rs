@@ -38,6 +38,7 @@ use tracing_actix_web::TracingLogger;
 use crate::auth::Auth;
 use crate::config::{AuthMode, Settings, milliseconds};
 use crate::service::Service;
+use crate::telemetry::metrics::METRICS;
 use error::ApiError;
 use observe::RequestSpan;
 pub use openapi::openapi;
@@ -153,6 +154,7 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
     let page = settings.page.dir.clone();
     let origins = server.cors_origins.clone();
     let write_timeout_ms = server.write_timeout_ms.get();
+    METRICS.payment_outcomes(payments::outcomes());
     let stopping = Stopping::default();
     let stopping_data = web::Data::new(stopping.clone());
     let mut http = HttpServer::new(move || {

@@ -3,18 +3,20 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use payonce::auth::{self, Auth};
-use payonce::config::{AuthMode, Prune, Server, Settings, milliseconds};
+use payonce::config::{AuthMode, Server, Settings, milliseconds};
 use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
-use payonce::service::pruning::{self, Swept};
+use payonce::service::health::keep_looking;
+use payonce::service::pruning::{self, Swept, keep_pruning};
 use payonce::service::{Limits, Refusal, Service, Writers, audit};
 use payonce::{db, http, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 /// Moves money between accounts in Postgres, and never twice.
 #[derive(Parser)]
@@ -105,7 +107,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         http::check(&settings)?;
     }
     let _telemetry = telemetry::start(&settings.telemetry)?;
-    let ledger = Ledger::open(&settings)?;
     // Writers and readers wait for the database most of the time; the other half of the cores is
     // for HTTP, whose workers have threads of their own. With fewer threads a batch's answers wake
     // fewer sleepers: measured, up to an eighth more histories per second on two cores.
@@ -114,14 +115,24 @@ fn run(cli: Cli) -> Result<ExitCode> {
         .worker_threads(cores.div_ceil(2))
         .enable_all()
         .build()?;
+    // Before anything is started, so that a signal from now on ends it in order.
+    let signals = match command {
+        Command::Serve => Some(runtime.block_on(async { Signals::new() })?),
+        _ => None,
+    };
+    let ledger = Ledger::open(&settings)?;
     let code = runtime.block_on(async {
+        if let Some(signals) = signals {
+            return serve(&settings, &ledger, signals).await.map(|()| ExitCode::SUCCESS);
+        }
         match command {
-            Command::Serve => serve(&settings, &ledger).await.map(|()| ExitCode::SUCCESS),
             Command::Migrate => migrate(&ledger).await.map(|()| ExitCode::SUCCESS),
             Command::Audit { json } => audit(&ledger.owner, json).await,
-            Command::Prune => prune(&ledger.target, settings.prune).await,
-            // These need no database: they were done above.
-            Command::Openapi | Command::Token { .. } | Command::Health => Ok(ExitCode::SUCCESS),
+            Command::Prune => prune(&ledger.target, &settings).await,
+            // What needs no database was done above.
+            Command::Serve | Command::Openapi | Command::Token { .. } | Command::Health => {
+                Ok(ExitCode::SUCCESS)
+            }
         }
     });
     // Whatever still reads a file or resolves a name is not waited for.
@@ -137,29 +148,35 @@ async fn migrate(ledger: &Ledger) -> Result<()> {
     loop {
         // A new session each time: one whose migration failed still holds the migrations' lock.
         let mut conn = connect(&ledger.owner).await?;
-        match db::migrate::run(&mut conn).await {
-            Ok(()) => return grant(&mut conn, ledger).await,
-            Err(error) if db::migrate::met_a_lock(&error) && attempt < MIGRATION_ATTEMPTS_MAX => {
-                tracing::warn!(%error, attempt, "a migration gives way, and is tried again");
-                tokio::time::sleep(MIGRATION_PAUSE).await;
-                attempt = attempt.saturating_add(1);
-            }
+        let met_a_lock = match db::migrate::run(&mut conn).await {
+            Ok(()) => match grant(&mut conn, ledger).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind().is_about_locks() => anyhow::Error::from(error),
+                Err(error) => {
+                    let role = ledger.target.role();
+                    let what = format!("the role {role} cannot be given its rights");
+                    return Err(error).context(what);
+                }
+            },
+            Err(error) if db::migrate::met_a_lock(&error) => error.into(),
             Err(error) => return Err(error).context("the schema cannot be migrated"),
+        };
+        if attempt >= MIGRATION_ATTEMPTS_MAX {
+            return Err(met_a_lock).context("the schema cannot be migrated");
         }
+        tracing::warn!(error = %met_a_lock, attempt, "a migration gives way, and is tried again");
+        tokio::time::sleep(MIGRATION_PAUSE).await;
+        attempt = attempt.saturating_add(1);
     }
 }
 
 /// Gives the service's role, where it is another one than the owner's, what it needs.
-async fn grant(conn: &mut db::PgConnection, ledger: &Ledger) -> Result<()> {
+async fn grant(conn: &mut db::PgConnection, ledger: &Ledger) -> Result<(), db::Error> {
     if ledger.server.is_some() {
         db::migrate::make_private_role(conn).await?;
     }
     let role = ledger.target.role();
-    if role != ledger.owner.role() {
-        let granted = db::migrate::grant(conn, role).await;
-        granted.with_context(|| format!("the role {role} cannot be given its rights"))?;
-    }
-    Ok(())
+    if role == ledger.owner.role() { Ok(()) } else { db::migrate::grant(conn, role).await }
 }
 
 async fn connect(target: &db::Target) -> Result<db::PgConnection> {
@@ -171,8 +188,10 @@ async fn connect(target: &db::Target) -> Result<db::PgConnection> {
     Ok(conn)
 }
 
-async fn prune(target: &db::Target, settings: Prune) -> Result<ExitCode> {
-    match pruning::sweep(target, settings).await.context("old keys could not be removed")? {
+async fn prune(target: &db::Target, settings: &Settings) -> Result<ExitCode> {
+    let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
+    let swept = pruning::sweep(target, settings.prune, step_timeout).await;
+    match swept.context("old keys could not be removed")? {
         Swept::Removed(rows) => {
             say(&format!("Removed the rows of {rows} idempotency keys."));
             Ok(ExitCode::SUCCESS)
@@ -200,59 +219,82 @@ fn health(server: &Server) -> Result<ExitCode> {
 
 async fn audit(target: &db::Target, json: bool) -> Result<ExitCode> {
     let report = audit::run(target).await.context("the audit could not be made")?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("{report}");
-    }
+    let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
+    writeln!(std::io::stdout(), "{text}").context("the report cannot be printed")?;
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn serve(settings: &Settings, ledger: &Ledger) -> Result<()> {
-    // Before anything else starts, so that a signal from now on ends it in order.
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+/// What asks the service to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let (interrupt, terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate })
+    }
+
+    /// The next one.
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+        }
+    }
+}
+
+async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Result<()> {
     let (auth, service, mut writers) = tokio::select! {
         started = start(settings, ledger) => started?,
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
+        _ = signals.next() => return Ok(()),
     };
+    let health = Arc::clone(&service.health);
     let listening = http::listen(Arc::clone(&service), auth, settings)?;
     drop(service);
-    let Prune { in_background, .. } = settings.prune;
-    let pruning = in_background
-        .then(|| tokio::spawn(pruning::keep_pruning(ledger.target.clone(), settings.prune)));
+    let mut upkeep = JoinSet::new();
+    upkeep.spawn(keep_looking(health));
+    if settings.prune.in_background {
+        let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
+        upkeep.spawn(keep_pruning(ledger.target.clone(), settings.prune, step_timeout));
+    }
     greet(&listening, ledger, settings.auth.mode);
     let handle = listening.server.handle();
     let mut server = tokio::spawn(listening.server);
-    let mut stop_delay = Duration::ZERO;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {
-            stop_delay = Duration::from_millis(settings.server.stop_delay_ms.into());
+    let mut stop_delay = None;
+    loop {
+        let delay = async {
+            match stop_delay {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            signal = signals.next() => {
+                if stop_delay.is_some() || signal != SignalKind::terminate() {
+                    break;
+                }
+                listening.stopping.announce();
+                stop_delay = Some(Duration::from_millis(settings.server.stop_delay_ms.into()));
+            }
+            () = delay => break,
+            ended = &mut server => {
+                ended??;
+                bail!("the server ended by itself");
+            }
+            () = writers.any_ended() => bail!("a writer ended by itself"),
         }
-        ended = &mut server => {
-            ended??;
-            bail!("the server ended by itself");
-        }
-        () = writers.any_ended() => bail!("a writer ended by itself"),
     }
     listening.stopping.announce();
-    if let Some(pruning) = pruning {
-        pruning.abort();
-    }
-    if !stop_delay.is_zero() {
-        say("Stopping soon: not ready any more.");
-        tokio::select! {
-            () = tokio::time::sleep(stop_delay) => {}
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
-    say("Stopping: answering what was accepted.");
+    // Through the log: whoever does not take what is printed must not keep the service.
+    tracing::info!("stopping: what was accepted is answered");
+    let limit = milliseconds(settings.server.shutdown_timeout_ms);
+    let began = Instant::now();
     handle.stop(true).await;
     server.await??;
-    writers.finish(milliseconds(settings.server.shutdown_timeout_ms)).await;
+    writers.finish(limit.saturating_sub(began.elapsed())).await;
     Ok(())
 }
 

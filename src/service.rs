@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod health;
 pub mod history;
 pub mod payments;
 pub mod playground;
@@ -12,18 +13,18 @@ mod reading;
 mod session;
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use time::{Duration as SignedDuration, OffsetDateTime};
 use tokio::task::JoinSet;
 
 use crate::config::{Settings, milliseconds};
-use crate::db;
+use crate::db::{self, Purpose};
 use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
-use crate::telemetry::metrics::{Load, METRICS};
+use crate::telemetry::metrics::Load;
 use accounts::Accounts;
+use health::Health;
 use history::Histories;
 use payments::Payments;
 use playground::Playground;
@@ -107,26 +108,6 @@ impl Limits {
     }
 }
 
-/// How far the clocks of the database and the service may be apart before somebody is told.
-const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::seconds(5);
-
-#[must_use]
-pub fn is_too_far_apart(skew: SignedDuration) -> bool {
-    skew.abs() > CLOCK_SKEW_MAX
-}
-
-/// How far a clock that was read between two moments of ours is certainly off.
-#[expect(clippy::arithmetic_side_effects, reason = "no clock is some 10,000 years off")]
-fn skew(before: OffsetDateTime, read: OffsetDateTime, after: OffsetDateTime) -> SignedDuration {
-    if read < before {
-        read - before
-    } else if read > after {
-        read - after
-    } else {
-        SignedDuration::ZERO
-    }
-}
-
 /// The whole service: what `http` is given.
 pub struct Service {
     pub payments: Payments,
@@ -134,8 +115,8 @@ pub struct Service {
     pub histories: Histories,
     /// Where the database may be played with.
     pub playground: Option<Playground>,
+    pub health: Arc<Health>,
     readers: Readers,
-    is_skewed: AtomicBool,
 }
 
 /// The writers, which end when the [`Service`] is gone and its queues are empty.
@@ -156,15 +137,15 @@ impl Service {
         // Half of a read's time may pass before it has a session: too few sessions are told as
         // overload, not as a database that does not answer.
         let wait_max = limits.read_timeout.div_f32(2.0);
-        let pool = db::pool(target.clone(), limits.readers_max, wait_max)?;
+        let pool = db::pool(target.clone(), Purpose::Read, limits.readers_max, wait_max)?;
         let readers = Readers::new(pool, limits.queue_max, limits.read_timeout);
         let service = Self {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
             playground: may_play.then(|| Playground::new(target, limits, readers.clone())),
             histories: Histories::start(readers.clone(), limits, &mut tasks),
+            health: Arc::new(Health::new(target, limits)?),
             readers,
-            is_skewed: AtomicBool::new(false),
         };
         Ok((service, Writers(tasks)))
     }
@@ -181,40 +162,6 @@ impl Service {
             readers_busy: readers.busy,
             readers_idle: readers.idle,
         }
-    }
-
-    /// Whether the database answers, has the ledger in it, and takes payments. Returns how far its
-    /// clock is ahead of ours.
-    ///
-    /// # Errors
-    /// [`Refusal::DatabaseUnavailable`]; the operator was told why.
-    pub async fn ready(&self) -> Result<SignedDuration, Refusal> {
-        let look = async |conn: &mut db::PgConnection| {
-            let asked_at = OffsetDateTime::now_utc();
-            let health = db::health::look(conn).await?;
-            Ok((asked_at, health, OffsetDateTime::now_utc()))
-        };
-        let looked = self.readers.run(look).await;
-        let (asked_at, health, answered_at) = looked.map_err(|_| Refusal::DatabaseUnavailable)?;
-        if let Some(trouble) = health.trouble() {
-            tracing::warn!("the database is not ready: {trouble}");
-            return Err(Refusal::DatabaseUnavailable);
-        }
-        let skew = skew(asked_at, health.now, answered_at);
-        METRICS.clock_skew(skew);
-        let is_skewed = is_too_far_apart(skew);
-        if is_skewed != self.is_skewed.swap(is_skewed, Ordering::Relaxed) {
-            let skew_seconds = skew.as_seconds_f64();
-            if is_skewed {
-                tracing::warn!(
-                    skew_seconds,
-                    "the database's clock and the service's are far apart"
-                );
-            } else {
-                tracing::info!(skew_seconds, "the database's clock and the service's agree again");
-            }
-        }
-        Ok(skew)
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{BufWriter, IsTerminal, stderr};
 
 use anyhow::{Context, Result};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -34,7 +34,9 @@ pub struct Running {
 /// The filter is malformed, or traces cannot be sent to where they should.
 pub fn start(settings: &Telemetry) -> Result<Running> {
     let filter = EnvFilter::try_new(&settings.filter)
-        .with_context(|| format!("telemetry.filter is wrong: {:?}", settings.filter))?;
+        .with_context(|| format!("telemetry.filter is wrong: {:?}", settings.filter))?
+        // It quotes what it does not know of the database's URL, which may be a password.
+        .add_directive("sqlx_postgres::options=off".parse()?);
     // The thread that writes flushes when nothing more waits: one write for many lines when it is busy.
     let (writer, lines) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_MAX)
@@ -54,7 +56,10 @@ pub fn start(settings: &Telemetry) -> Result<Running> {
         flat.with_filter(filter).boxed()
     };
     let exporter = Exporter::start(settings)?;
-    let own_spans = Targets::new().with_target("payonce", tracing::Level::INFO);
+    let own_spans = Targets::new()
+        .with_target("payonce", tracing::Level::INFO)
+        // The span of a request says the same.
+        .with_target("payonce::requests", LevelFilter::OFF);
     let traces_layer = exporter.as_ref().map(|it| it.layer().with_filter(own_spans));
     tracing_subscriber::registry().with(lines_layer).with(traces_layer).init();
     Ok(Running { _traces: exporter, _lines: lines })

@@ -267,7 +267,7 @@ fn payonce(args: &[&str], database: &Database) -> Result<Command> {
         payonce.display()
     );
     let mut command = command(payonce);
-    command.args(args).env("DATABASE_URL", &database.url).env("PAYONCE_TELEMETRY__FILTER", "warn");
+    command.args(args).env("DATABASE_URL", &database.url);
     Ok(command)
 }
 

@@ -23,6 +23,8 @@ pub enum Purpose {
     Write,
     /// Answers requests; cannot write.
     Read,
+    /// Looks whether the database takes payments, so as the writers would find it.
+    Look,
     /// Removes old keys.
     Prune,
     /// Changes the schema.
@@ -79,6 +81,11 @@ impl Target {
             ("default_transaction_isolation", "read committed"),
             ("statement_timeout", statement_timeout.as_str()),
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
+            // A session whose service has vanished ends within 40 s, and with it what it holds. (On a
+            // Unix socket Postgres ignores these.)
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "10"),
+            ("tcp_keepalives_count", "3"),
         ];
         let options = self.options.clone();
         match purpose {
@@ -92,6 +99,9 @@ impl Target {
                 .options(limits)
                 .options([("default_transaction_read_only", "on")])
                 .options(INDEX_PLANS),
+            Purpose::Look => {
+                options.application_name("payonce health").options(limits).options(INDEX_PLANS)
+            }
             Purpose::Prune => {
                 options.application_name("payonce pruner").options(limits).options(INDEX_PLANS)
             }
@@ -123,8 +133,13 @@ pub type Pool = managed::Pool<Manager>;
 
 /// # Errors
 /// The pool cannot be built.
-pub fn pool(target: Target, connections_max: usize, wait_max: Duration) -> anyhow::Result<Pool> {
-    Ok(Pool::builder(Manager { target })
+pub fn pool(
+    target: Target,
+    purpose: Purpose,
+    connections_max: usize,
+    wait_max: Duration,
+) -> anyhow::Result<Pool> {
+    Ok(Pool::builder(Manager { target, purpose })
         .max_size(connections_max)
         .wait_timeout(Some(wait_max))
         .runtime(deadpool::Runtime::Tokio1)
@@ -136,6 +151,7 @@ pub fn pool(target: Target, connections_max: usize, wait_max: Duration) -> anyho
 #[derive(Debug)]
 pub struct Manager {
     target: Target,
+    purpose: Purpose,
 }
 
 impl managed::Manager for Manager {
@@ -143,7 +159,7 @@ impl managed::Manager for Manager {
     type Error = Error;
 
     async fn create(&self) -> Result<PgConnection, Error> {
-        connect(&self.target, Purpose::Read).await
+        connect(&self.target, self.purpose).await
     }
 
     async fn recycle(&self, _: &mut PgConnection, metrics: &Metrics) -> RecycleResult<Error> {

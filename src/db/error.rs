@@ -57,6 +57,12 @@ impl Error {
 }
 
 impl Kind {
+    /// Whether it was about what others have locked, and may be tried again.
+    #[must_use]
+    pub fn is_about_locks(self) -> bool {
+        matches!(self, Self::LockNotAvailable | Self::Conflict)
+    }
+
     pub(super) fn of(error: &sqlx::Error) -> Self {
         use sqlx::Error as Sqlx;
         match error {

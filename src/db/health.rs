@@ -7,7 +7,7 @@ use super::Error;
 pub struct Health {
     pub now: OffsetDateTime,
     has_bank: bool,
-    is_standby: bool,
+    is_read_only: bool,
 }
 
 impl Health {
@@ -17,7 +17,7 @@ impl Health {
         if !self.has_bank {
             return Some("it has no ledger");
         }
-        self.is_standby.then_some("it is a standby, which takes no payments before it is promoted")
+        self.is_read_only.then_some("it is read-only: a standby, or told to be")
     }
 }
 
@@ -29,7 +29,7 @@ pub async fn look(conn: &mut PgConnection) -> Result<Health, Error> {
         r#"
         SELECT clock_timestamp() AS "now!",
                EXISTS (SELECT FROM accounts WHERE id = 0) AS "has_bank!",
-               pg_is_in_recovery() AS "is_standby!"
+               current_setting('transaction_read_only') = 'on' AS "is_read_only!"
         "#
     );
     Ok(health.fetch_one(conn).await?)

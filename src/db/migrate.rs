@@ -25,7 +25,7 @@ pub async fn run(conn: &mut PgConnection) -> Result<(), MigrateError> {
 pub fn met_a_lock(error: &MigrateError) -> bool {
     match error {
         MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
-            Kind::of(cause) == Kind::LockNotAvailable
+            Kind::of(cause).is_about_locks()
         }
         _ => false,
     }

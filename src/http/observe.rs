@@ -24,6 +24,9 @@ use crate::telemetry::traces;
 /// A longer id is not taken over: it would be repeated in every line.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// What is told of a path. Lines and spans wait in queues whose places are counted, not their bytes.
+const PATH_BYTES_MAX: usize = 256;
+
 /// The request's name in the log and in the answer: the client's `X-Request-Id`, or a new one.
 #[derive(Clone)]
 struct Name(HeaderValue);
@@ -79,16 +82,80 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Tells of a request when its answer begins.
+/// A request that is not answered. Where it is dropped as that, its client has gone away, or the
+/// service stops and could not wait any longer.
+struct Unanswered {
+    /// Methods and routes are those that the service knows, so that clients cannot choose how many
+    /// labels there are.
+    method: &'static str,
+    route: Cow<'static, str>,
+    path: String,
+    since: Instant,
+    is_answered: bool,
+}
+
+impl Unanswered {
+    fn of(request: &ServiceRequest) -> Self {
+        let path = request.path();
+        let path = path.get(..path.floor_char_boundary(PATH_BYTES_MAX)).unwrap_or_default();
+        Self {
+            method: method_of(request.method()),
+            route: route_of(request.request()),
+            path: path.to_owned(),
+            since: Instant::now(),
+            is_answered: false,
+        }
+    }
+
+    fn answered<B>(mut self, response: &ServiceResponse<B>) {
+        self.is_answered = true;
+        let Self { method, route, path, since, .. } = &self;
+        let took = since.elapsed();
+        METRICS.request(method, route, response.status().as_str(), took);
+        let (status, took_ms) = (response.status().as_u16(), milliseconds(took));
+        let code = response.response().extensions().get::<Code>().map(|code| code.0);
+        tracing::info!(target: "payonce::requests", method, route = &**route, path, status, code,
+                       took_ms, "answered");
+        if traces::are_exported() {
+            let span = Span::current();
+            traces::describe(&span, "http.request.method", *method);
+            traces::describe(&span, "http.route", route.clone().into_owned());
+            traces::describe(&span, "url.path", path.clone());
+            traces::describe(&span, "http.response.status_code", i64::from(status));
+            if let Some(code) = code {
+                traces::describe(&span, "error.type", code);
+            }
+            if status >= 500 {
+                traces::fail(&span, code.unwrap_or_default());
+            }
+        }
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let Self { method, route, path, since, .. } = self;
+        let took = since.elapsed();
+        METRICS.request(method, route, "none", took);
+        let took_ms = milliseconds(took);
+        tracing::info!(target: "payonce::requests", method, route = &**route, path, took_ms,
+                       "not answered");
+    }
+}
+
+/// Tells of a request when its answer begins, or when there will be none.
 pub(super) async fn observed<B: MessageBody>(
     stopping: web::Data<Stopping>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let started = Instant::now();
+    let unanswered = Unanswered::of(&request);
     let _under_way = METRICS.under_way();
     let mut response = next.call(request).await?;
-    tell(&response, started.elapsed());
+    unanswered.answered(&response);
     let name = response.request().extensions().get::<Name>().cloned();
     if let Some(Name(name)) = name {
         response.headers_mut().insert(X_REQUEST_ID, name);
@@ -98,33 +165,6 @@ pub(super) async fn observed<B: MessageBody>(
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
-}
-
-/// Methods and routes are those that the service knows, so that clients cannot choose how many labels
-/// there are.
-fn tell<B>(response: &ServiceResponse<B>, took: Duration) {
-    let (request, status) = (response.request(), response.status());
-    let (method, route) = (method_of(request.method()), route_of(request));
-    METRICS.request(method, &route, status.as_str(), took);
-
-    let code = response.response().extensions().get::<Code>().map(|code| code.0);
-    let took_ms = milliseconds(took);
-    let (path, status) = (request.path(), status.as_u16());
-    tracing::info!(target: "payonce::requests", method, route = &*route, path, status, code, took_ms,
-                   "answered");
-    if traces::are_exported() {
-        let span = Span::current();
-        traces::describe(&span, "http.request.method", method);
-        traces::describe(&span, "http.route", route.into_owned());
-        traces::describe(&span, "url.path", path.to_owned());
-        traces::describe(&span, "http.response.status_code", i64::from(status));
-        if let Some(code) = code {
-            traces::describe(&span, "error.type", code);
-        }
-        if status >= 500 {
-            traces::fail(&span, code.unwrap_or_default());
-        }
-    }
 }
 
 /// Adds to the request's span where a payment's time went.

@@ -15,6 +15,7 @@ use super::error::ApiError;
 use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
 use super::observe;
 use super::openapi::{Payment, problems};
+use super::problem;
 use super::rate_limit::RateLimits;
 use crate::domain::{AccountId, Amount, Caller, Intent, Note};
 use crate::service::Service;
@@ -68,6 +69,26 @@ problems!(SendProblems:
     [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
 );
 
+/// What a payment that was made is among the metrics; any other is its code.
+const PAID: &str = "paid";
+const REPLAYED: &str = "replayed";
+
+/// Everything that may come of a payment that has reached the writers.
+pub(super) fn outcomes() -> impl Iterator<Item = &'static str> {
+    let refused = [
+        problem::ACCOUNT_NOT_FOUND,
+        problem::KEY_REUSED,
+        problem::INSUFFICIENT_FUNDS,
+        problem::BALANCE_LIMIT,
+        problem::REQUEST_IN_PROGRESS,
+        problem::OVERLOADED,
+        problem::ACCOUNT_BUSY,
+        problem::DATABASE_UNAVAILABLE,
+        problem::INTERNAL,
+    ];
+    [PAID, REPLAYED].into_iter().chain(refused.into_iter().map(|kind| kind.code))
+}
+
 /// Sends money, once for each payer and key.
 #[utoipa::path(
     put,
@@ -103,7 +124,7 @@ pub(super) async fn send(
     let answer = service.payments.send(intent).await;
     let mut response = match answer.result {
         Ok(receipt) => {
-            METRICS.payment(if receipt.replayed { "replayed" } else { "paid" });
+            METRICS.payment(if receipt.replayed { REPLAYED } else { PAID });
             paid(receipt)
         }
         Err(refusal) => {

@@ -16,23 +16,29 @@ pub enum Swept {
     NotOurTurn,
 }
 
-/// Sweeps once over the table, in small steps with pauses, so that payments do not notice.
+/// Sweeps once over the table, in small steps with pauses, so that payments hardly notice. No step may
+/// take longer than `step_timeout`.
 ///
 /// # Errors
 /// The database's. What was removed before stays removed.
-pub async fn sweep(target: &Target, settings: Prune) -> Result<Swept, Error> {
+pub async fn sweep(
+    target: &Target,
+    settings: Prune,
+    step_timeout: Duration,
+) -> Result<Swept, Error> {
     let mut conn = db::connect(target, Purpose::Prune).await?;
-    if !pruning::try_begin(&mut conn).await? {
+    if !within(step_timeout, pruning::try_begin(&mut conn)).await? {
         return Ok(Swept::NotOurTurn);
     }
     let mut removed: u64 = 0;
     let mut page = 0;
     // What is appended meanwhile is young.
-    let end = pruning::pages(&mut conn).await?;
+    let end = within(step_timeout, pruning::pages(&mut conn)).await?;
     while page < end {
         let next = end.min(page.saturating_add(settings.step_pages.get().into()));
         let days = settings.retention_days.get();
-        let count = pruning::remove_old_keys(&mut conn, page..next, days).await?;
+        let step = pruning::remove_old_keys(&mut conn, page..next, days);
+        let count = within(step_timeout, step).await?;
         METRICS.pruned_keys(count);
         removed = removed.saturating_add(count);
         page = next;
@@ -40,14 +46,22 @@ pub async fn sweep(target: &Target, settings: Prune) -> Result<Swept, Error> {
             tokio::time::sleep(Duration::from_millis(settings.pause_ms.into())).await;
         }
     }
-    pruning::end(&mut conn).await?;
+    within(step_timeout, pruning::end(&mut conn)).await?;
     Ok(Swept::Removed(removed))
 }
 
+/// A database that has vanished may not answer at all, and nothing else would end the wait.
+async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(Error::timed_out()))
+}
+
 /// Sweeps again and again.
-pub async fn keep_pruning(target: Target, settings: Prune) {
+pub async fn keep_pruning(target: Target, settings: Prune, step_timeout: Duration) {
     loop {
-        match sweep(&target, settings).await {
+        match sweep(&target, settings, step_timeout).await {
             Ok(Swept::Removed(0)) => tracing::debug!("there are no old idempotency keys"),
             Ok(Swept::Removed(rows)) => tracing::info!(rows, "old idempotency keys were removed"),
             Ok(Swept::NotOurTurn) => tracing::debug!("another process removes old keys"),

@@ -1,7 +1,7 @@
 //! What is counted and timed, for Prometheus, whose conventions the names follow: the unit is in them,
 //! and `_total` is what only grows.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -36,6 +36,9 @@ pub struct Metrics {
     clock_skew: Gauge,
     dropped_lines: IntCounter,
     lines: OnceLock<ErrorCounter>,
+    ready: IntGauge,
+    /// One reader at a time: some values are brought up to date for it.
+    reading: Mutex<()>,
 }
 
 /// How busy the service is at this moment.
@@ -101,13 +104,18 @@ impl Metrics {
             )),
             clock_skew: registered(Gauge::new(
                 "payonce_clock_skew_seconds",
-                "How far the database's clock is ahead of the service's, when last asked if ready.",
+                "How far the database's clock is ahead of the service's, when it was looked at last.",
             )),
             dropped_lines: registered(IntCounter::new(
                 "payonce_log_lines_dropped_total",
                 "Lines of the log that were dropped because nobody took them fast enough.",
             )),
             lines: OnceLock::new(),
+            ready: registered(IntGauge::new(
+                "payonce_ready",
+                "Whether the database answered and took payments when it was looked at last.",
+            )),
+            reading: Mutex::new(()),
         }
     }
 
@@ -115,6 +123,17 @@ impl Metrics {
     pub fn count_dropped_lines(&self, lines: ErrorCounter) {
         // Whoever comes second has no log.
         let _ = self.lines.set(lines);
+    }
+
+    /// Outcomes that a payment may have, so that the first of a kind is seen as one more than none.
+    pub fn payment_outcomes<'a>(&self, outcomes: impl IntoIterator<Item = &'a str>) {
+        for outcome in outcomes {
+            self.payments.with_label_values(&[outcome]);
+        }
+    }
+
+    pub fn ready(&self, is_ready: bool) {
+        self.ready.set(is_ready.into());
     }
 
     pub fn pruned_keys(&self, count: u64) {
@@ -161,6 +180,7 @@ impl Metrics {
     /// # Errors
     /// None that can happen: every metric has a name and a help text.
     pub fn text(&self, load: Load) -> prometheus::Result<String> {
+        let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let set = |gauges: &IntGaugeVec, label: &str, value: usize| {
             gauges.with_label_values(&[label]).set(i64::try_from(value).unwrap_or(i64::MAX));
         };

@@ -12,6 +12,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfi
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use reqwest::redirect::Policy;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -40,11 +41,14 @@ impl Exporter {
         };
         // OTLP specification, "OTLP/HTTP Request": the path of traces below the endpoint.
         let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+        let client = reqwest::blocking::Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(EXPORT_TIMEOUT)
+            .build()?;
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(
-                reqwest::blocking::Client::builder().no_proxy().timeout(EXPORT_TIMEOUT).build()?,
-            )
+            .with_http_client(client)
             .with_endpoint(url)
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(EXPORT_TIMEOUT)

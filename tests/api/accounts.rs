@@ -117,7 +117,7 @@ async fn openings_and_payments_at_once_do_not_deadlock() {
     assert!(opened.iter().all(|answer| answer.status == 201));
     paid.iter().for_each(Answer::assert_paid);
     for app in &apps {
-        assert_eq!(app.log(), "", "nothing was tried again");
+        assert_eq!(app.settled_log().await, "", "nothing was tried again");
     }
     database.assert_sound();
 }

@@ -71,6 +71,14 @@ impl Database {
         self.url.replacen("user=payonce", &format!("user={SERVICE_ROLE}"), 1)
     }
 
+    /// Where its server's Unix socket is.
+    pub fn socket_directory(&self) -> PathBuf {
+        let with_host = self.url.replacen("postgres:///", "postgres://localhost/", 1);
+        let url = reqwest::Url::parse(&with_host).unwrap();
+        let host = url.query_pairs().find(|(name, _)| name == "host").unwrap().1.into_owned();
+        host.into()
+    }
+
     /// A session beside the service's.
     pub async fn session(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
@@ -176,7 +184,9 @@ pub fn command(database: &Database) -> Command {
 pub fn bare_command() -> Command {
     let mut command = Command::new(BINARY);
     for (name, _) in std::env::vars() {
-        if name.starts_with("PAYONCE_") || ["HOST", "PORT", "DATABASE_URL"].contains(&name.as_str())
+        let prefixes = ["PAYONCE_", "OTEL_"];
+        if prefixes.iter().any(|prefix| name.starts_with(prefix))
+            || ["HOST", "PORT", "DATABASE_URL"].contains(&name.as_str())
         {
             command.env_remove(name);
         }
@@ -302,6 +312,16 @@ impl App {
     pub fn log(&self) -> String {
         let is_other = |line: &&str| !line.contains("\"target\":\"payonce::requests\"");
         self.whole_log().split_inclusive('\n').filter(is_other).collect()
+    }
+
+    /// What it has logged until now, but for the lines that tell of requests. Lines are written in their
+    /// order, a little later: so one that comes after all others is awaited.
+    pub async fn settled_log(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("last-line-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        Answer::of(self.request("GET", "/health/live").header("x-request-id", &id)).await;
+        eventually("the log is written", async || self.whole_log().contains(&id)).await;
+        self.log()
     }
 
     pub fn whole_log(&self) -> String {

@@ -1,6 +1,6 @@
 //! What the service says of itself to those who start, watch and replace it.
 
-use crate::harness::{App, Database, command, eventually};
+use crate::harness::{Answer, App, Database, command, eventually};
 
 /// Lets the sessions that begin from now on see another time than that of the machine.
 async fn set_clock(database: &Database, ahead: &str) {
@@ -38,7 +38,8 @@ async fn a_skew_of_more_than_five_seconds_is_reported_and_stops_nothing() {
         assert!(ready.json["warning"].as_str().unwrap().contains("clocks"), "{}", ready.text);
         app.get("/health/ready").await;
         eventually("the operator is told", async || app.log().contains("far apart")).await;
-        assert_eq!(app.log().matches("far apart").count(), 1, "once: {}", app.log());
+        let log = app.settled_log().await;
+        assert_eq!(log.matches("far apart").count(), 1, "once: {log}");
         let metrics = app.get("/metrics").await.text;
         let gauge = metrics.lines().find_map(|it| it.strip_prefix("payonce_clock_skew_seconds "));
         let skew_seconds: f64 = gauge.unwrap().parse().unwrap();
@@ -54,7 +55,60 @@ async fn a_skew_of_less_is_told_without_a_warning() {
     let ready = app.get("/health/ready").await;
     assert!(ready.json["clock_skew_ms"].as_i64().unwrap() > 3_000, "{}", ready.text);
     assert!(ready.json.get("warning").is_none(), "{}", ready.text);
-    assert_eq!(app.log(), "");
+    assert_eq!(app.settled_log().await, "");
+}
+
+#[tokio::test]
+async fn a_database_that_takes_no_payments_is_not_ready() {
+    let database = Database::new().await;
+    let app = App::start_on(&database, &[]);
+    assert_eq!(app.get("/health/ready").await.status, 200);
+    database
+        .execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',
+                                        current_database()); END $$",
+        )
+        .await;
+    let without_migrating = [("PAYONCE_DATABASE__MIGRATE_ON_START", "false")];
+    let app = App::start_on(&database, &without_migrating);
+    app.get("/health/ready").await.assert_problem(503, "database_unavailable");
+    eventually("the operator is told", async || app.log().contains("it is read-only")).await;
+    let metrics = app.get("/metrics").await.text;
+    assert!(metrics.contains("\npayonce_ready 0\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_service_looks_by_itself_whether_it_is_ready() {
+    let app = App::start().await;
+    eventually("it has looked", async || {
+        app.get("/metrics").await.text.contains("\npayonce_ready 1\n")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_reads_do_not_make_it_unready() {
+    let app = App::start_with(&[
+        ("PAYONCE_DATABASE__READERS_MAX", "1"),
+        ("PAYONCE_DATABASE__READ_TIMEOUT_MS", "600000"),
+        ("PAYONCE_DATABASE__STATEMENT_TIMEOUT_MS", "600000"),
+        ("PAYONCE_DATABASE__TRANSACTION_TIMEOUT_MS", "700000"),
+    ])
+    .await;
+    app.open(1, 0).await;
+    let mut outside = app.database.session().await;
+    let lock = "BEGIN; LOCK TABLE payments IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut outside).await.unwrap();
+    let reading = tokio::spawn(Answer::of(app.request("GET", "/payment_history/1")));
+    app.database
+        .until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+             AND application_name = 'payonce reader' AND wait_event_type = 'Lock')",
+        )
+        .await;
+    assert_eq!(app.get("/health/ready").await.status, 200);
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    assert_eq!(reading.await.unwrap().status, 200);
 }
 
 #[tokio::test]

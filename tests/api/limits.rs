@@ -237,7 +237,7 @@ async fn a_head_that_is_no_http_is_its_senders_mistake_and_not_the_operators() {
     let mut answer = String::new();
     wire.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert_eq!(app.log(), "");
+    assert_eq!(app.settled_log().await, "");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ async fn thousands_of_opposite_payments_neither_deadlock_nor_lose_a_cent() {
     answers.iter().for_each(Answer::assert_paid);
     assert_eq!(apps[0].database.payments().await, 4_000);
     for app in &apps {
-        assert_eq!(app.log(), "", "no batch was posted again");
+        assert_eq!(app.settled_log().await, "", "no batch was posted again");
     }
     apps[0].database.assert_sound();
 }

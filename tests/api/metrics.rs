@@ -43,6 +43,16 @@ async fn payments_are_counted_by_what_came_of_them() {
 }
 
 #[tokio::test]
+async fn outcomes_are_there_before_the_first_payment() {
+    let samples = samples(&App::start().await).await;
+    for outcome in ["paid", "replayed", "insufficient_funds", "overloaded", "database_unavailable"]
+    {
+        let name = format!("payonce_payments_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(samples.get(&name).map(|value| &**value), Some("0"), "{samples:#?}");
+    }
+}
+
+#[tokio::test]
 async fn requests_are_timed_by_route_and_status_whatever_clients_ask_for() {
     let app = App::start().await;
     app.open(1, 0).await;

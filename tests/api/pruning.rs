@@ -1,6 +1,10 @@
 //! The rows of old idempotency keys go, and what the keys promise stays.
 
-use crate::harness::{App, Database, command, payment};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
+
+use crate::harness::{App, Database, command, eventually, payment};
 
 /// Makes keys look as if they were used so many days ago.
 async fn age(database: &Database, keys: &str, days: u32) {
@@ -177,4 +181,78 @@ async fn retries_that_race_with_the_pruner_never_pay_twice() {
     pruning.await.unwrap();
     assert_eq!(app.database.payments().await, 20);
     app.database.assert_sound();
+}
+
+/// A wire to the database that falls silent, without being closed, when something is sent over it.
+struct SilentWire {
+    url: String,
+    is_silent_at: watch::Sender<Option<&'static str>>,
+}
+
+impl SilentWire {
+    async fn to(database: &Database) -> Self {
+        let (parameters, socket) =
+            (database.service_url(), database.socket_directory().join(".s.PGSQL.5432"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (is_silent_at, silent) = watch::channel(None);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = UnixStream::connect(&socket).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                tokio::spawn(async move {
+                    tokio::io::copy(&mut from_server, &mut to_client).await.ok();
+                });
+                let silent = silent.clone();
+                tokio::spawn(async move {
+                    let mut bytes = vec![0; 65_536];
+                    while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+                        let what = *silent.borrow();
+                        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                        if what.is_some_and(|what| text.contains(what)) {
+                            std::future::pending::<()>().await;
+                        }
+                        if to_server.write_all(&bytes[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let role = crate::harness::SERVICE_ROLE;
+        let name = parameters.split(['/', '?']).find(|part| part.starts_with("test_")).unwrap();
+        Self { url: format!("postgres://{role}@127.0.0.1:{port}/{name}"), is_silent_at }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_does_not_end_the_pruning() {
+    let database = Database::new().await;
+    let wire = SilentWire::to(&database).await;
+    wire.is_silent_at.send_replace(Some("remove_old_keys"));
+    let mut serve = command(&database);
+    serve.env("DATABASE_URL", &wire.url).envs([
+        ("PAYONCE_PRUNE__INTERVAL_SECONDS", "1"),
+        ("PAYONCE_DATABASE__STATEMENT_TIMEOUT_MS", "900"),
+        ("PAYONCE_DATABASE__TRANSACTION_TIMEOUT_MS", "1000"),
+    ]);
+    let app = tokio::task::spawn_blocking({
+        let database = database.clone();
+        move || App::spawn(serve, database)
+    });
+    let app = app.await.unwrap();
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 10, "k").await.assert_paid();
+    age(&database, "'k'", 30).await;
+    eventually("the operator is told", async || app.log().contains("were not removed")).await;
+    wire.is_silent_at.send_replace(None);
+    // The server's half of the silent connection still has the pruners' lock, until it ends.
+    database
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'payonce pruner'",
+        )
+        .await;
+    database.until("SELECT NOT EXISTS (SELECT FROM idempotency_keys WHERE key = 'k')").await;
 }

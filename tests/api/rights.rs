@@ -110,6 +110,30 @@ async fn the_service_can_remove_no_key_that_is_younger_than_a_day() {
 }
 
 #[tokio::test]
+async fn nothing_that_the_service_makes_comes_before_what_prunes_with_the_owners_rights() {
+    let database = Database::new().await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 10, "k").await.assert_paid();
+    let role = crate::harness::SERVICE_ROLE;
+    let in_the_old_days = format!(
+        "UPDATE idempotency_keys SET created_at = now() - interval '40 days';
+         GRANT CREATE ON SCHEMA public TO {role}"
+    );
+    database.execute(&in_the_old_days).await;
+    let mut conn = PgConnection::connect(&database.service_url()).await.unwrap();
+    let hostile = "CREATE FUNCTION public.format(text, bigint) RETURNS text LANGUAGE plpgsql AS
+                   $$ BEGIN DELETE FROM payments; RETURN '(0,0)'; END $$";
+    sqlx::raw_sql(hostile).execute(&mut conn).await.unwrap();
+    let remove = sqlx::query_scalar::<_, i64>("SELECT remove_old_keys(0, 1000, 30)");
+    assert_eq!(remove.fetch_one(&mut conn).await.unwrap(), 3, "with those of the openings");
+    assert_eq!(database.payments().await, 1);
+    assert!(command(&database).arg("migrate").status().unwrap().success());
+    sqlx::raw_sql("DROP FUNCTION public.format(text, bigint)").execute(&mut conn).await.unwrap();
+    assert_harmless(&database.service_url()).await;
+}
+
+#[tokio::test]
 async fn a_role_that_is_not_there_stops_the_migration_and_is_named() {
     let database = Database::new().await;
     let mut migrate = command(&database);

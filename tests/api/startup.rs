@@ -4,7 +4,9 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::harness::{A_WRITER_WAITS, Answer, App, Database, Home, bare_command, command, payment};
+use crate::harness::{
+    A_WRITER_WAITS, Answer, App, Database, Home, bare_command, command, eventually, payment,
+};
 
 #[tokio::test]
 async fn without_any_setting_it_brings_a_database_and_accounts_with_money() {
@@ -170,11 +172,15 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
         ("PAYONCE_DATABASE__URL_FILE", "/some/file", "database.url_file"),
         ("PAYONCE_AUTH__JWT_SECRET_FILE", "/no/such/file", "/no/such/file"),
         ("PAYONCE_AUTH__JWT_SECRET_FILE", "/dev/null", "auth.jwt_secret_file"),
+        ("PAYONCE_AUTH__JWT_SECRET_FILE", "/etc", "auth.jwt_secret_file"),
+        ("PAYONCE_AUTH__JWT_SECRET_FILE", "/etc/passwd", "auth.jwt_secret_file"),
         ("PAYONCE_SERVER__STOP_DELAY_MS", "600001", "server.stop_delay_ms"),
         ("PAYONCE_PRUNE__RETENTION_DAYS", "0", "prune.retention_days"),
-        ("PAYONCE_PRUNE__STEP_PAGES", "10001", "prune.step_pages"),
+        ("PAYONCE_PRUNE__STEP_PAGES", "1001", "prune.step_pages"),
         ("PAYONCE_TELEMETRY__OTLP_ENDPOINT", "localhost:4318", "telemetry.otlp_endpoint"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector", "telemetry.otlp_endpoint"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:p@localhost", "telemetry.otlp_endpoint"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost?a=b", "telemetry.otlp_endpoint"),
         ("PAYONCE_TELEMETRY__OTLP_SAMPLE_PERCENT", "101", "telemetry.otlp_sample_percent"),
     ] {
         let database = Database::new().await;
@@ -244,6 +250,45 @@ async fn a_database_that_cannot_be_reached_stops_the_start_without_telling_its_p
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(told.contains("cannot be reached") && !told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_not_known_of_a_databases_url_is_not_logged() {
+    let database = Database::new().await;
+    let mut serve = command(&database);
+    serve.env("DATABASE_URL", format!("{}&sslpassword=hunter2", database.service_url()));
+    serve.env("PAYONCE_TELEMETRY__FILTER", "trace");
+    let app = App::spawn(serve, database);
+    assert!(!app.settled_log().await.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_signal_while_the_private_postgres_starts_stops_it_again() {
+    let home = Home::new();
+    home.start().stop(Signal::TERM);
+    let mut serve = home.command();
+    let mut child = serve.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    // It is under way when somebody holds the door.
+    let door = std::fs::File::open(home.data_dir().join("door.lock")).unwrap();
+    eventually("it starts the server", async || {
+        let is_held = door.try_lock_shared().is_err();
+        let _ = door.unlock();
+        is_held || child.try_wait().unwrap().is_some()
+    })
+    .await;
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(!home.postgres_runs());
+}
+
+#[tokio::test]
+async fn a_report_that_nobody_takes_is_an_error_and_no_panic() {
+    let database = Database::new().await;
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command(&database).arg("audit").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be printed"));
 }
 
 #[tokio::test]

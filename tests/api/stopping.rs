@@ -101,6 +101,10 @@ async fn what_cannot_be_answered_in_time_does_not_keep_it_and_is_not_paid_later(
     assert!(app.stop(Signal::TERM).success());
     let answer = paying.await.unwrap();
     assert!(answer.is_err(), "its connection was closed: {answer:?}");
+    eventually("its line", async || {
+        app.requests().iter().any(|line| line["message"] == "not answered")
+    })
+    .await;
     outside.release().await;
     app.database
         .until(

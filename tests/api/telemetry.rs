@@ -87,16 +87,24 @@ async fn a_clients_id_is_taken_over_unless_it_would_spoil_the_log() {
 }
 
 #[tokio::test]
+async fn a_line_keeps_no_more_of_a_path_than_its_beginning() {
+    let app = App::start().await;
+    let answer = app.get(&format!("/{}", "a".repeat(10_000))).await;
+    let line = line_of(&app, &request_id(&answer)).await;
+    assert_eq!(line["path"], format!("/{}", "a".repeat(255)));
+}
+
+#[tokio::test]
 async fn what_is_logged_during_a_request_has_its_id() {
     let app = App::start().await;
     app.database.execute("ALTER TABLE accounts RENAME TO hidden").await;
     let failed = app.get("/accounts/1").await;
     failed.assert_problem(500, "internal");
     let id = request_id(&failed);
-    eventually("it is logged", async || app.log().contains("a read failed")).await;
-    let log = app.log();
-    let line = log.lines().find(|line| line.contains("a read failed")).unwrap();
+    let log = app.settled_log().await;
+    let line = log.lines().find(|line| line.contains(&id)).unwrap();
     let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["message"], "a read failed");
     assert_eq!(line["span"]["request_id"], id.as_str());
 }
 
@@ -184,7 +192,12 @@ async fn traces_go_to_a_collector_and_continue_those_of_the_callers() {
         .header("x-request-id", "my-own-id")
         .json(&payment(1, 2, 10, "k"));
     Answer::of(request).await.assert_paid();
-    let opened = app.requests();
+    let mut opened = Vec::new();
+    eventually("a line is written", async || {
+        opened = app.requests();
+        !opened.is_empty()
+    })
+    .await;
     let begun_here = opened[0]["span"]["trace_id"].as_str().unwrap().to_owned();
     // What is not sent yet is sent at the end.
     assert!(app.stop(rustix::process::Signal::TERM).success());
@@ -252,21 +265,53 @@ async fn a_person_at_a_terminal_reads_text() {
     assert!(!seen.contains("{\"timestamp\""), "{seen}");
 }
 
+/// Sends many requests on one connection, and reads all answers.
+async fn pipeline(base: &str, count: usize) {
+    let mut wire = TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap();
+    let (mut answers, mut requests) = wire.split();
+    let request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let send = async {
+        for _ in 0..count {
+            requests.write_all(request).await.unwrap();
+        }
+    };
+    let receive = async {
+        let (mut seen, mut bytes) = (0, Vec::new());
+        while seen < count {
+            assert_ne!(answers.read_buf(&mut bytes).await.unwrap(), 0, "after {seen} answers");
+            seen += bytes.windows(12).filter(|start| *start == b"HTTP/1.1 200").count();
+            // What may be the beginning of the next one stays.
+            bytes.drain(..bytes.len().saturating_sub(11));
+        }
+    };
+    tokio::join!(send, receive);
+}
+
 #[tokio::test]
-async fn a_log_that_nobody_reads_keeps_no_request_waiting() {
+async fn a_log_that_nobody_reads_keeps_no_request_waiting_and_no_stop() {
     let database = Database::new().await;
+    let (mut reader, writer) = std::io::pipe().unwrap();
     let mut serve = command(&database);
-    let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    let base = line.trim().strip_prefix("payonce listens on ").unwrap();
-    let client = reqwest::Client::new();
-    // Far more than a pipe holds (64 KiB).
-    for _ in 0..1_000 {
-        let answer = client.get(format!("{base}/health/live")).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+    serve.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut child = serve.spawn().unwrap();
+    drop(serve);
+    let mut said = String::new();
+    while !said.contains('\n') {
+        let mut bytes = [0; 64];
+        let count = reader.read(&mut bytes).unwrap();
+        said.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let base = said.lines().next().unwrap().strip_prefix("payonce listens on ").unwrap();
+    // From here on nobody reads. The pipe has 64 KiB; then the queue fills up.
+    pipeline(base, 20_000).await;
+    let metrics = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
+    let dropped = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("payonce_log_lines_dropped_total "))
+        .unwrap();
+    assert!(dropped.parse::<u32>().unwrap() > 1_000, "{dropped}");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    drop(reader);
 }

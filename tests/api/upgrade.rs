@@ -154,3 +154,21 @@ async fn an_old_process_hands_over_to_a_new_one_without_a_failed_payment() {
     assert_eq!(database.payments().await, sent);
     database.assert_sound();
 }
+
+#[tokio::test]
+async fn rights_that_another_process_is_giving_are_awaited() {
+    let database = Database::new().await;
+    let mut outside = database.session().await;
+    let held = "BEGIN; SELECT pg_advisory_xact_lock(hashtext('grant_rights_of_the_service'))";
+    sqlx::raw_sql(held).execute(&mut outside).await.unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut migrate = command(&database);
+    migrate.arg("migrate").stderr(log.reopen().unwrap());
+    let mut migrating = migrate.spawn().unwrap();
+    eventually("it is tried again", async || {
+        std::fs::read_to_string(log.path()).unwrap().contains("gives way")
+    })
+    .await;
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    assert!(migrating.wait().unwrap().success());
+}
