@@ -116,6 +116,19 @@ async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
     run(restore, &documented("restore"), Some(cluster.server.binaries()));
     cluster.assert_sound();
 
+    // Rights are not in the dump, and are as narrow as before.
+    crate::rights::assert_harmless(&cluster.url("payonce_service")).await;
+    let administrator = Database { url: cluster.url("payonce") };
+    administrator.execute("CREATE ROLE stranger").await;
+    let pruners = |role: &str| {
+        format!(
+            "SELECT count(*) FROM pg_proc WHERE proname = 'remove_old_keys'
+             AND has_function_privilege('{role}', oid, 'EXECUTE')"
+        )
+    };
+    assert_eq!(administrator.count(&pruners("payonce_service")).await, 1);
+    assert_eq!(administrator.count(&pruners("stranger")).await, 0, "a stranger may remove keys");
+
     let app = cluster.serve(false);
     let replayed = app.pay(1, 2, 100, "one").await;
     assert!(replayed.is_replay());
@@ -155,7 +168,14 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     app.open_many(3, 1_000).await;
     let mut earlier = vec![app.pay(1, 2, 100, "before-the-backup").await];
     let binaries = primary.server.binaries().to_owned();
-    run(as_owner(&primary.server), &documented("base-backup"), Some(&binaries));
+    // As on one day and the next.
+    for _ in 0..2 {
+        run(as_owner(&primary.server), &documented("base-backup"), Some(&binaries));
+    }
+    let mut copies: Vec<_> = backup.read_dir().unwrap().map(|it| it.unwrap().path()).collect();
+    copies.retain(|path| !path.ends_with("log"));
+    copies.sort();
+    assert_eq!(copies.len(), 2, "{copies:?}");
     for n in 0..20 {
         earlier.push(app.pay(2, 3, 1, &format!("earlier-{n}")).await);
     }
@@ -179,6 +199,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     let restored_home = primary.server.home().join("restored");
     let mut recover = as_owner(&primary.server);
     recover.env("PGDATA", restored_home.join("cluster")).env("TARGET", &target);
+    recover.env("BASE", copies.last().unwrap());
     run(recover, &documented("point-in-time"), Some(&binaries));
     primary.server.stop().unwrap();
 

@@ -315,6 +315,26 @@ fn containers_and_documents_use_settings_that_exist() {
     }
 }
 
+/// A setting that is given to one command alone is gone with the next one, which makes the container
+/// anew.
+#[test]
+fn settings_of_containers_are_written_down_and_not_given_to_one_command() {
+    for path in ["docker-compose.yml", "README.md", "SECURITY.md", "docs/operating.md"] {
+        for line in text(path).lines() {
+            for (at, _) in line.match_indices("docker compose") {
+                let before = line.split_at(at).0.trim_end().rsplit([' ', '`']).next();
+                assert!(!before.is_some_and(|word| word.contains('=')), "{path}: {line}");
+            }
+        }
+    }
+    let documents = text("docs/operating.md");
+    for (name, value) in compose()["services"]["payonce"]["environment"].as_object().unwrap() {
+        if value.as_str().is_some_and(|value| value.starts_with("${")) {
+            assert!(documents.contains(&format!("{name}=")), "nobody is told of {name}");
+        }
+    }
+}
+
 #[test]
 fn containers_can_do_no_more_than_they_have_to() {
     let compose = compose();
@@ -350,17 +370,65 @@ fn containers_can_do_no_more_than_they_have_to() {
     assert_eq!(with_database.len(), 2, "the service's and Postgres' own");
 }
 
+/// A setting of the systemd unit in `docs/operating.md`.
+fn of_the_unit(name: &str) -> u64 {
+    let documents = text("docs/operating.md");
+    let value = documents.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("the unit has no {name}")).parse().unwrap()
+}
+
+#[test]
+fn the_service_has_the_files_and_threads_that_it_needs_in_a_container_and_without() {
+    let compose = compose();
+    let service = &compose["services"]["payonce"];
+    let limits = &service["deploy"]["resources"]["limits"];
+    let cores: u64 = limits["cpus"].as_str().unwrap().parse().unwrap();
+    let server = payonce::config::Settings::default().server;
+    let connections = u64::try_from(server.connections_max.get()).unwrap() * cores;
+    let files = service["ulimits"]["nofile"].as_u64().unwrap();
+    assert!(files > connections, "{files} files for {connections} connections");
+    assert_eq!(of_the_unit("LimitNOFILE"), files);
+    assert_eq!(Some(of_the_unit("TasksMax")), limits["pids"].as_u64());
+}
+
+/// As in `5s`.
+fn seconds(text: &Value) -> u64 {
+    text.as_str().and_then(|text| text.strip_suffix('s')).unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_container_has_longer_to_stop_than_the_service_takes() {
-    let seconds = |text: &str| text.strip_suffix('s').unwrap().parse::<u64>().unwrap();
+    // To send the last traces, and to write the last lines of the log.
+    const TRACES_AND_LOG_SECONDS: u64 = 3 + 1;
     let compose = compose();
-    let grace = seconds(compose["services"]["payonce"]["stop_grace_period"].as_str().unwrap());
-    let settings = payonce::config::Settings::default();
-    let delay = std::time::Duration::from_millis(settings.server.stop_delay_ms.into());
-    let own = delay
-        + payonce::config::milliseconds(settings.server.shutdown_timeout_ms)
-        + payonce::config::milliseconds(settings.database.transaction_timeout_ms);
-    assert!(grace > own.as_secs(), "{grace} s for {own:?}");
+    let service = &compose["services"]["payonce"];
+    let server = payonce::config::Settings::default().server;
+    let rounded_up = |milliseconds: u32| u64::from(milliseconds.div_ceil(1_000));
+    let (delay, timeout) = (server.stop_delay_ms, server.shutdown_timeout_ms.get());
+    let as_shipped = rounded_up(delay) + rounded_up(timeout) + TRACES_AND_LOG_SECONDS;
+    let documented = format!("| together | {as_shipped} s |");
+    assert!(text("docs/operating.md").contains(&documented), "{documented}");
+    let grace = of_the_unit("TimeoutStopSec");
+    assert!(grace > as_shipped, "{grace} s for {as_shipped} s");
+
+    let set = |setting: &str, default: u32| {
+        let given = service["environment"][format!("PAYONCE_SERVER__{setting}")].as_str();
+        rounded_up(given.map_or(default, |given| given.parse().unwrap()))
+    };
+    let in_compose = set("STOP_DELAY_MS", delay) + set("SHUTDOWN_TIMEOUT_MS", timeout);
+    let in_compose = in_compose + TRACES_AND_LOG_SECONDS;
+    let grace = seconds(&service["stop_grace_period"]);
+    assert!(grace > in_compose, "{grace} s for {in_compose} s");
+}
+
+#[test]
+fn a_health_check_waits_longer_than_the_command_that_it_runs() {
+    // `payonce health` gives up by itself, and says why.
+    const COMMAND_SECONDS: u64 = 3;
+    let check = &compose()["services"]["payonce"]["healthcheck"];
+    assert!(seconds(&check["timeout"]) > COMMAND_SECONDS, "{check}");
+    let same = format!("--timeout={}s ", seconds(&check["timeout"]));
+    assert!(text("Dockerfile").contains(&same), "{same}");
 }
 
 #[test]
@@ -377,6 +445,8 @@ fn images_are_pinned_by_their_version() {
         let numbers = version.split(['.', '-']).take_while(|it| it.parse::<u32>().is_ok());
         assert!(numbers.count() >= 2, "{image} may become another one");
     }
+    let own = concat!("payonce:", env!("CARGO_PKG_VERSION"));
+    assert_eq!(compose["services"]["payonce"]["image"], own);
 }
 
 #[test]
@@ -418,7 +488,10 @@ fn what_compose_mounts_is_there_and_its_secrets_are_made_once() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&secrets.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o700);
     for ignored in [".gitignore", ".dockerignore"] {
-        assert!(text(ignored).lines().any(|line| line.trim_matches('/') == "secrets"), "{ignored}");
+        for name in ["secrets", ".env"] {
+            let is_ignored = text(ignored).lines().any(|line| line.trim_matches('/') == name);
+            assert!(is_ignored, "{ignored} lacks {name}");
+        }
     }
 }
 
