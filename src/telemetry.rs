@@ -5,6 +5,9 @@ pub mod metrics;
 pub mod traces;
 
 use std::io::{BufWriter, IsTerminal, stderr};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -21,11 +24,27 @@ use traces::Exporter;
 /// does not, is nobody whom a payment waits for.
 const LINES_MAX: usize = 16_384;
 
+/// How long the last traces and lines may take at the end.
+const END_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// Ends when it is dropped, with its last lines written and its last traces sent.
 pub struct Running {
-    _traces: Option<Exporter>,
-    // Last: the exporter may have something to tell at its end.
-    _lines: WorkerGuard,
+    /// In this order: the exporter may have something to tell at its end.
+    parts: Option<(Option<Exporter>, WorkerGuard)>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let parts = self.parts.take();
+        let (ending, ended) = mpsc::channel::<()>();
+        // On a thread of its own: where nobody takes the log, its guard says so on standard output,
+        // and waits for whoever does not take that either.
+        thread::spawn(move || {
+            drop(parts);
+            drop(ending);
+        });
+        let _ = ended.recv_timeout(END_TIMEOUT);
+    }
 }
 
 /// Starts logging, and sending traces.
@@ -62,5 +81,5 @@ pub fn start(settings: &Telemetry) -> Result<Running> {
         .with_target("payonce::requests", LevelFilter::OFF);
     let traces_layer = exporter.as_ref().map(|it| it.layer().with_filter(own_spans));
     tracing_subscriber::registry().with(lines_layer).with(traces_layer).init();
-    Ok(Running { _traces: exporter, _lines: lines })
+    Ok(Running { parts: Some((exporter, lines)) })
 }

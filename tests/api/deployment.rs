@@ -2,7 +2,7 @@
 //! what needs a container engine or Grafana itself is left to people: `docs/operating.md` lists it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -496,13 +496,6 @@ fn what_compose_mounts_is_there_and_its_secrets_are_made_once() {
 }
 
 /// Where the tests' Postgres listens: a directory with its socket.
-fn socket_directory(database: &Database) -> PathBuf {
-    let url =
-        reqwest::Url::parse(&database.url.replacen("postgres:///", "postgres://localhost/", 1));
-    let host = url.unwrap().query_pairs().find(|(name, _)| name == "host").unwrap().1.into_owned();
-    host.into()
-}
-
 #[tokio::test]
 async fn the_roles_of_the_containers_are_enough_to_migrate_and_to_pay() {
     let server = Database::new().await;
@@ -513,7 +506,7 @@ async fn the_roles_of_the_containers_are_enough_to_migrate_and_to_pay() {
     std::fs::write(directory.path().join("service_password"), service_password).unwrap();
     let output = Command::new(root().join("deploy/postgres/roles.sh"))
         .env("SECRETS", directory.path())
-        .env("PGHOST", socket_directory(&server))
+        .env("PGHOST", server.socket_directory())
         .env("POSTGRES_USER", "payonce")
         .env("LEDGER_DATABASE", "deployed_ledger")
         .env("OWNER_ROLE", "deployed_owner")
