@@ -5,7 +5,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use tokio::task::JoinSet;
 
-use super::{ACCOUNTS, Plan, layout, note_recovery, wait_for_payment};
+use super::{ACCOUNTS, Plan, claim_recovery, layout, note_recovery, wait_for_payment};
 use crate::client::{ANSWER_MAX, Manner, World};
 use crate::figures::{Figures, percentile};
 use crate::proxy::Fault;
@@ -98,6 +98,7 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
         let lost = 100.0 * (1.0 - speed / usual);
         figures.claim("speed that was lost after it, %", lost, SPEED_LOST_PERCENT_MAX);
     }
+    claim_recovery(plan, &mut figures, Duration::from_secs(5));
     stand.finish(load, &mut figures).await?;
     Ok(figures)
 }
