@@ -11,7 +11,7 @@ use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 use tracing::Span;
-use tracing::field::{Empty, display};
+use tracing::field::{DisplayValue, Empty, display};
 use tracing_actix_web::{RequestId, RootSpanBuilder};
 
 use super::Stopping;
@@ -19,7 +19,7 @@ use super::error::Code;
 use super::headers::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
 use crate::service::payments::Timing;
 use crate::telemetry::metrics::METRICS;
-use crate::telemetry::traces;
+use crate::telemetry::traces::{self, TraceId};
 
 /// A longer id is not taken over: it would be repeated in every line.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -27,23 +27,26 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// What is told of a path. Lines and spans wait in queues whose places are counted, not their bytes.
 const PATH_BYTES_MAX: usize = 256;
 
-/// The request's name in the log and in the answer: the client's `X-Request-Id`, or a new one.
+/// The names of a request in the log.
 #[derive(Clone)]
-struct Name(HeaderValue);
+struct Names {
+    /// Also in the answer: the client's `X-Request-Id`, or a new one.
+    request_id: HeaderValue,
+    trace_id: Option<TraceId>,
+}
 
-impl Name {
-    fn of(request: &ServiceRequest) -> Self {
-        let is_name = |value: &&HeaderValue| {
-            (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
-                && value.as_bytes().iter().all(u8::is_ascii_graphic)
-        };
-        if let Some(given) = request.headers().get(X_REQUEST_ID).filter(is_name) {
-            return Self(given.clone());
-        }
-        let new = request.extensions().get::<RequestId>().map(ToString::to_string);
-        let new = new.and_then(|id| HeaderValue::try_from(id).ok());
-        Self(new.unwrap_or(HeaderValue::from_static("none")))
+/// The client's, or a new one.
+fn request_id_of(request: &ServiceRequest) -> HeaderValue {
+    let is_name = |value: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
+            && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    if let Some(given) = request.headers().get(X_REQUEST_ID).filter(is_name) {
+        return given.clone();
     }
+    let new = request.extensions().get::<RequestId>().map(ToString::to_string);
+    let new = new.and_then(|id| HeaderValue::try_from(id).ok());
+    new.unwrap_or(HeaderValue::from_static("none"))
 }
 
 /// A span for each request. Its level lets it pass every filter: whatever is logged has its names.
@@ -51,8 +54,8 @@ pub(super) struct RequestSpan;
 
 impl RootSpanBuilder for RequestSpan {
     fn on_request_start(request: &ServiceRequest) -> Span {
-        let name = Name::of(request);
-        let request_id = name.0.to_str().unwrap_or_default();
+        let id = request_id_of(request);
+        let request_id = id.to_str().unwrap_or_default();
         let span = if traces::are_exported() {
             let (method, route) = (method_of(request.method()), route_of(request.request()));
             tracing::error_span!(
@@ -66,11 +69,11 @@ impl RootSpanBuilder for RequestSpan {
             tracing::error_span!("request", request_id, trace_id = Empty)
         };
         let headers = request.headers();
-        let trace = traces::join(&span, text(headers, &TRACEPARENT), text(headers, &TRACESTATE));
-        if let Some(trace) = trace {
-            span.record("trace_id", display(trace));
+        let trace_id = traces::join(&span, text(headers, &TRACEPARENT), text(headers, &TRACESTATE));
+        if let Some(trace_id) = trace_id {
+            span.record("trace_id", display(trace_id));
         }
-        request.extensions_mut().insert(name);
+        request.extensions_mut().insert(Names { request_id: id, trace_id });
         span
     }
 
@@ -90,6 +93,7 @@ struct Unanswered {
     method: &'static str,
     route: Cow<'static, str>,
     path: String,
+    names: Option<Names>,
     since: Instant,
     is_answered: bool,
 }
@@ -102,20 +106,29 @@ impl Unanswered {
             method: method_of(request.method()),
             route: route_of(request.request()),
             path: path.to_owned(),
+            names: request.extensions().get().cloned(),
             since: Instant::now(),
             is_answered: false,
         }
     }
 
-    fn answered<B>(mut self, response: &ServiceResponse<B>) {
+    fn names(&self) -> (Option<&str>, Option<DisplayValue<TraceId>>) {
+        let names = self.names.as_ref();
+        let request_id = names.and_then(|names| names.request_id.to_str().ok());
+        (request_id, names.and_then(|names| names.trace_id).map(display))
+    }
+
+    fn answered<B>(&mut self, response: &ServiceResponse<B>) {
         self.is_answered = true;
         let Self { method, route, path, since, .. } = &self;
         let took = since.elapsed();
         METRICS.request(method, route, response.status().as_str(), took);
         let (status, took_ms) = (response.status().as_u16(), milliseconds(took));
         let code = response.response().extensions().get::<Code>().map(|code| code.0);
-        tracing::info!(target: "payonce::requests", method, route = &**route, path, status, code,
-                       took_ms, "answered");
+        let (request_id, trace_id) = self.names();
+        // Its names are its own: reading those of the span for each line takes longer than the rest.
+        tracing::info!(target: "payonce::requests", parent: None, method, route = &**route, path,
+                       status, code, took_ms, request_id, trace_id, "answered");
         if traces::are_exported() {
             let span = Span::current();
             traces::describe(&span, "http.request.method", *method);
@@ -137,12 +150,13 @@ impl Drop for Unanswered {
         if self.is_answered {
             return;
         }
-        let Self { method, route, path, since, .. } = self;
+        let Self { method, route, path, since, .. } = &*self;
         let took = since.elapsed();
         METRICS.request(method, route, "none", took);
         let took_ms = milliseconds(took);
-        tracing::info!(target: "payonce::requests", method, route = &**route, path, took_ms,
-                       "not answered");
+        let (request_id, trace_id) = self.names();
+        tracing::info!(target: "payonce::requests", parent: None, method, route = &**route, path,
+                       took_ms, request_id, trace_id, "not answered");
     }
 }
 
@@ -152,13 +166,12 @@ pub(super) async fn observed<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let unanswered = Unanswered::of(&request);
+    let mut unanswered = Unanswered::of(&request);
     let _under_way = METRICS.under_way();
     let mut response = next.call(request).await?;
     unanswered.answered(&response);
-    let name = response.request().extensions().get::<Name>().cloned();
-    if let Some(Name(name)) = name {
-        response.headers_mut().insert(X_REQUEST_ID, name);
+    if let Some(names) = unanswered.names.take() {
+        response.headers_mut().insert(X_REQUEST_ID, names.request_id);
     }
     if stopping.is_announced() {
         // The client's next request is for another process.

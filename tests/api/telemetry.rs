@@ -19,7 +19,7 @@ async fn line_of(app: &App, request_id: &str) -> Value {
     let mut found = Value::Null;
     eventually("its line", async || {
         let lines = app.requests();
-        let line = lines.into_iter().find(|line| line["span"]["request_id"] == request_id);
+        let line = lines.into_iter().find(|line| line["request_id"] == request_id);
         line.is_some_and(|line| {
             found = line;
             true
@@ -117,11 +117,11 @@ async fn a_requests_line_names_the_trace_that_it_is_a_part_of() {
         .request("GET", "/accounts")
         .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
     let line = line_of(&app, &request_id(&Answer::of(traced).await)).await;
-    assert_eq!(line["span"]["trace_id"], TRACE);
+    assert_eq!(line["trace_id"], TRACE);
     for malformed in ["", "00-xyz", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
         let request = app.request("GET", "/accounts").header("traceparent", malformed);
         let line = line_of(&app, &request_id(&Answer::of(request).await)).await;
-        assert!(line["span"].get("trace_id").is_none(), "{malformed}: {line}");
+        assert!(line.get("trace_id").is_none(), "{malformed}: {line}");
     }
 }
 
@@ -198,7 +198,7 @@ async fn traces_go_to_a_collector_and_continue_those_of_the_callers() {
         !opened.is_empty()
     })
     .await;
-    let begun_here = opened[0]["span"]["trace_id"].as_str().unwrap().to_owned();
+    let begun_here = opened[0]["trace_id"].as_str().unwrap().to_owned();
     // What is not sent yet is sent at the end.
     assert!(app.stop(rustix::process::Signal::TERM).success());
     assert!(collector.has(b"POST /v1/traces HTTP/1.1"));
