@@ -126,7 +126,7 @@ impl Unanswered {
         let (status, took_ms) = (response.status().as_u16(), milliseconds(took));
         let code = response.response().extensions().get::<Code>().map(|code| code.0);
         let (request_id, trace_id) = self.names();
-        // Its names are its own: reading those of the span for each line takes longer than the rest.
+        // Its names are fields of its own, where one looks for them; as text, a parent would repeat them.
         tracing::info!(target: "payonce::requests", parent: None, method, route = &**route, path,
                        status, code, took_ms, request_id, trace_id, "answered");
         if traces::are_exported() {
