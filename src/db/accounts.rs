@@ -46,6 +46,16 @@ pub async fn list_by_id(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Name
     Ok(rows.fetch_all(conn).await?)
 }
 
+/// As `posting::lock_tables`, for an opening.
+pub async fn lock_tables(conn: &mut PgConnection) -> Result<(), Error> {
+    let lock = sqlx::query!(
+        "LOCK TABLE account_idempotency_keys, accounts, payments, idempotency_keys
+         IN ROW EXCLUSIVE MODE"
+    );
+    lock.execute(conn).await?;
+    Ok(())
+}
+
 /// A key that opened an account earlier.
 pub struct Claimed {
     pub fingerprint: Fingerprint,

@@ -54,6 +54,11 @@ pub const SESSION_AGE_MAX: Duration = Duration::from_secs(30);
 /// payments too, however small the change is: so it gives way, and tries again.
 const MIGRATION_LOCK_TIMEOUT_MS: &str = "1000";
 
+impl Purpose {
+    /// What sessions that post batches are called in `pg_stat_activity`.
+    pub(super) const WRITER_NAME: &str = "payonce writer";
+}
+
 impl Target {
     /// # Errors
     /// The URL is not one of Postgres.
@@ -90,7 +95,7 @@ impl Target {
         let options = self.options.clone();
         match purpose {
             Purpose::Write => options
-                .application_name("payonce writer")
+                .application_name(Purpose::WRITER_NAME)
                 .options(limits)
                 .options([("lock_timeout", lock_timeout.as_str())])
                 .options(INDEX_PLANS),

@@ -1,3 +1,5 @@
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 /// A failed statement. The text is for the operator; clients never see it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -9,22 +11,34 @@ pub enum Error {
     /// A payment is there whose key is not, so that what was decided does not hold.
     #[error("a payment is there already, although its key is not")]
     KnownAlready,
+    /// A statement succeeded, and wrote fewer rows than it was given: a trigger, for instance, that
+    /// returns null.
+    #[error("{written} of {given} rows were written to {table}, without an error")]
+    Swallowed { table: &'static str, given: usize, written: i64 },
 }
 
-/// What a failed statement means for whoever ran it (SQLSTATE: Postgres manual, appendix A).
+/// What a failed statement means for its batch (SQLSTATE: Postgres manual, appendix A).
+///
+/// Only [`Kind::Unavailable`] is about the connection, and so about everything in a batch. All the
+/// others are what the server says of a statement, and may be one payment's doing: a trigger can raise
+/// any SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Class 22 or 23: the data is at fault, and will be the next time.
+    /// The data, or code that it set off, is at fault, and will be the next time.
     Refused,
     /// 55P03: somebody else holds a lock for longer than we wait.
     LockNotAvailable,
     /// 40001, 40P01 and [`Error::KnownAlready`]: the transaction can succeed when it is run again.
     Conflict,
-    /// The database cannot be reached, is stopping, starting or short of something; or the
-    /// connection broke, and whether a COMMIT under way arrived is not known.
+    /// The server was short of something, cancelled the statement or is read-only: another moment, or
+    /// another server, may do better.
+    Momentary,
+    /// Nothing of the above. The session may have gone stale, for instance because a table was
+    /// changed under its prepared statements: one more run, on a new session, tells.
+    Unexpected,
+    /// The database cannot be reached, is stopping or starting; or the connection broke, and whether a
+    /// COMMIT under way arrived is not known.
     Unavailable,
-    /// A mistake of ours.
-    Bug,
 }
 
 impl From<sqlx::Error> for Error {
@@ -38,6 +52,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::KnownAlready => Kind::Conflict,
+            Self::Swallowed { .. } => Kind::Refused,
             Self::Connect(_) => Kind::Unavailable,
             Self::Statement(error) => Kind::of(error),
         }
@@ -63,14 +78,29 @@ impl Kind {
         matches!(self, Self::LockNotAvailable | Self::Conflict)
     }
 
+    /// Whether a session that met it is as good as before.
+    #[must_use]
+    pub fn spares_the_session(self) -> bool {
+        matches!(self, Self::Refused | Self::LockNotAvailable | Self::Conflict)
+    }
+
     pub(super) fn of(error: &sqlx::Error) -> Self {
         use sqlx::Error as Sqlx;
         match error {
-            Sqlx::Database(error) => of_sqlstate(error.code().as_deref().unwrap_or_default()),
+            Sqlx::Database(error) => {
+                let ends_the_session = error
+                    .try_downcast_ref::<PgDatabaseError>()
+                    .is_some_and(|error| error.severity() != PgSeverity::Error);
+                if ends_the_session {
+                    Self::Unavailable
+                } else {
+                    of_sqlstate(error.code().as_deref().unwrap_or_default())
+                }
+            }
             Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::WorkerCrashed => {
                 Self::Unavailable
             }
-            _ => Self::Bug,
+            _ => Self::Unexpected,
         }
     }
 }
@@ -78,17 +108,18 @@ impl Kind {
 /// SQLSTATE of a table that is not there.
 const UNDEFINED_TABLE: &str = "42P01";
 
+/// What an error means that leaves the session alive (severity ERROR). Its SQLSTATE alone does not
+/// say that the connection is at fault: a trigger may raise 57P01, too.
 fn of_sqlstate(code: &str) -> Kind {
     match code {
         "55P03" => Kind::LockNotAvailable,
         "40001" | "40P01" => Kind::Conflict,
-        // A read-only server is a standby; a cancelled statement, or a session that was idle in its
-        // transaction, ran out of its time; a commit may have arrived.
-        "25006" | "57014" | "25P03" | "25P04" | "40003" => Kind::Unavailable,
+        // A read-only server is a standby, or told to be.
+        "25006" => Kind::Momentary,
         _ => match code.get(..2) {
-            Some("22" | "23") => Kind::Refused,
-            Some("08" | "53" | "57" | "58") => Kind::Unavailable,
-            _ => Kind::Bug,
+            Some("22" | "23" | "09" | "27" | "2F" | "38" | "39" | "44" | "P0") => Kind::Refused,
+            Some("08" | "53" | "57" | "58") => Kind::Momentary,
+            _ => Kind::Unexpected,
         },
     }
 }
@@ -111,22 +142,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sqlstate_says_whether_the_data_the_moment_or_the_database_is_at_fault() {
+    fn a_sqlstate_says_whether_the_data_the_moment_or_the_session_is_at_fault() {
         for (code, kind) in [
             ("23505", Kind::Refused),
             ("22P02", Kind::Refused),
+            ("P0001", Kind::Refused),
+            ("2F003", Kind::Refused),
             ("40001", Kind::Conflict),
             ("40P01", Kind::Conflict),
             ("55P03", Kind::LockNotAvailable),
-            ("57P01", Kind::Unavailable),
-            ("57014", Kind::Unavailable),
-            ("53100", Kind::Unavailable),
-            ("08006", Kind::Unavailable),
-            ("25006", Kind::Unavailable),
-            ("25P03", Kind::Unavailable),
-            ("40003", Kind::Unavailable),
-            ("42703", Kind::Bug),
-            ("", Kind::Bug),
+            ("57P01", Kind::Momentary),
+            ("57014", Kind::Momentary),
+            ("53100", Kind::Momentary),
+            ("08006", Kind::Momentary),
+            ("25006", Kind::Momentary),
+            ("0A000", Kind::Unexpected),
+            ("26000", Kind::Unexpected),
+            ("42P05", Kind::Unexpected),
+            ("42703", Kind::Unexpected),
+            ("XX001", Kind::Unexpected),
+            ("", Kind::Unexpected),
         ] {
             assert_eq!(of_sqlstate(code), kind, "{code}");
         }

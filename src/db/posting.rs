@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use sqlx::types::Uuid;
 use time::OffsetDateTime;
 
-use super::{Error, history};
+use super::{Error, Purpose, history};
 use crate::domain::ledger::{Decision, Known, Standing};
 use crate::domain::{AccountId, Balance, Fingerprint, Intent, PaymentId, Timestamp};
 
@@ -74,14 +74,56 @@ pub async fn lock_accounts(
     Ok(standings.collect())
 }
 
-/// Which of the accounts exist, locked by anybody or not.
-pub async fn existing_accounts(
+/// Takes the locks on tables that writing takes. While they are held nobody can have taken a stronger
+/// one, so that a later wait is for a key: nothing else tells the two apart.
+pub async fn lock_tables(conn: &mut PgConnection) -> Result<(), Error> {
+    let lock =
+        sqlx::query!("LOCK TABLE accounts, payments, idempotency_keys IN ROW EXCLUSIVE MODE");
+    lock.execute(conn).await?;
+    Ok(())
+}
+
+/// Who has locked an account that we could not lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A writer of payonce, of this process or another, for the rest of its transaction; or nobody any
+    /// more.
+    Writer,
+    /// Somebody else, or a writer that does not go on.
+    Stranger,
+}
+
+/// Who holds the accounts; those that do not exist are left out.
+///
+/// The row's `xmax` is the transaction that locked it, and `pg_locks` has the session of each
+/// transaction that is under way (Postgres manual, "pg_locks"). A writer that has had no statement under
+/// way for a second belongs to a process that hangs.
+pub async fn holders(
     conn: &mut PgConnection,
     ids: &BTreeSet<AccountId>,
-) -> Result<BTreeSet<AccountId>, Error> {
+) -> Result<BTreeMap<AccountId, Holder>, Error> {
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-    let found = sqlx::query_scalar!("SELECT id FROM accounts WHERE id = ANY($1)", &ids);
-    Ok(found.fetch_all(conn).await?.into_iter().map(AccountId::trusted).collect())
+    let rows = sqlx::query!(
+        r#"
+        WITH strangers AS MATERIALIZED (
+            SELECT held.transactionid
+            FROM pg_locks AS held
+            LEFT JOIN LATERAL pg_stat_get_activity(held.pid) AS holder ON true
+            WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
+              AND (holder.application_name = $2
+                   AND (holder.state = 'active'
+                        OR holder.state_change > clock_timestamp() - interval '1 second'))
+                  IS NOT TRUE
+        )
+        SELECT id, EXISTS (SELECT FROM strangers WHERE transactionid = account.xmax) AS "stranger!"
+        FROM accounts AS account WHERE id = ANY($1)
+        "#,
+        &ids,
+        Purpose::WRITER_NAME
+    );
+    let rows = rows.fetch_all(conn).await?;
+    let holder = |stranger| if stranger { Holder::Stranger } else { Holder::Writer };
+    Ok(rows.into_iter().map(|row| (AccountId::trusted(row.id), holder(row.stranger))).collect())
 }
 
 /// What is known under the intents' keys, and the database's clock.
@@ -168,7 +210,8 @@ pub async fn read_payments(
 ///
 /// # Errors
 /// [`Error::KnownAlready`] where a payment was there although its key was not: the transaction is
-/// to be rolled back, and the payments read before it is tried again.
+/// to be rolled back, and the payments read before it is tried again. [`Error::Swallowed`] where a
+/// row is missing afterwards.
 pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), Error> {
     let accounts = AccountColumns::of(decision);
     let payments = PaymentColumns::of(decision);
@@ -187,6 +230,7 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
             SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[],
                                  $8::timestamptz[], $9::bigint[], $10::bigint[],
                                  $11::timestamptz[], $12::text[], $13::text[])
+            RETURNING 1
         ), claimed AS (
             INSERT INTO idempotency_keys (user_id, key, status, fingerprint, response)
             SELECT user_id, key, status, fingerprint, response::json
@@ -199,6 +243,7 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
             RETURNING 1
         )
         SELECT (SELECT count(*) FROM updated) AS "updated!",
+               (SELECT count(*) FROM inserted) AS "inserted!",
                (SELECT count(*) FROM claimed) AS "claimed!"
         "#,
         &accounts.ids,
@@ -223,12 +268,18 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
     .fetch_one(conn)
     .await
     .map_err(known_already)?;
-    let as_decided =
-        [(written.updated, decision.standings.len()), (written.claimed, decision.claims.len())];
-    if as_decided.into_iter().all(|(count, wanted)| usize::try_from(count) == Ok(wanted)) {
+    all_written("accounts", written.updated, decision.standings.len())?;
+    all_written("payments", written.inserted, decision.payments.len())?;
+    // A key that is not ours to write was written by somebody else meanwhile.
+    all_written("idempotency_keys", written.claimed, decision.claims.len())
+        .map_err(|_| Error::KnownAlready)
+}
+
+fn all_written(table: &'static str, written: i64, given: usize) -> Result<(), Error> {
+    if usize::try_from(written) == Ok(given) {
         Ok(())
     } else {
-        Err(Error::KnownAlready)
+        Err(Error::Swallowed { table, given, written })
     }
 }
 

@@ -86,9 +86,21 @@ impl Decision {
         self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Replayed(_)))
     }
 
+    /// The declined ones of the intents that were decided, where nothing is known of their keys: they may
+    /// have been paid all the same, under a key whose row was removed.
     #[must_use]
-    pub fn declines_something(&self) -> bool {
-        self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Declined(_)))
+    #[expect(clippy::implicit_hasher, reason = "one caller, one hasher")]
+    pub fn declined_without_key<'a>(
+        &self,
+        intents: &[&'a Intent],
+        known: &HashMap<PaymentId, Known>,
+    ) -> Vec<&'a Intent> {
+        let decided = intents.iter().copied().zip(&self.outcomes);
+        decided
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Declined(_)))
+            .map(|(intent, _)| intent)
+            .filter(|intent| !known.contains_key(&intent.id()))
+            .collect()
     }
 }
 

@@ -113,16 +113,17 @@ fn sentence(refusal: &Refusal) -> String {
              for its outcome."
         }
         Refusal::Overloaded => {
-            "More is waiting than can be done in time. Nothing was done for this request; send it \
-             again with the same key."
+            "More is waiting than can be done in time. This request was not done; send it again with \
+             the same key, which also tells whether an earlier one was."
         }
         Refusal::AccountBusy => {
-            "An account of this request is locked by somebody else. Nothing was done; send it \
-             again with the same key."
+            "An account of this request, or a table of the ledger, is locked by somebody else. This \
+             request was not done; send it again with the same key, which also tells whether an \
+             earlier one was."
         }
         Refusal::DatabaseUnavailable => {
-            "The database does not answer, so it may not be known whether the request was done. \
-             Sending it again with the same key is safe: nothing is done twice. Without a key, look \
+            "The database does not answer, or did not do it, and it may not be known whether the request \
+             was done. Sending it again with the same key is safe: nothing is done twice. Without a key, look \
              first."
         }
         Refusal::Internal => {

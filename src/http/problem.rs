@@ -90,16 +90,19 @@ catalogue! {
         "The payer or the address has used up what it may ask for. Nothing was done. Retry-After says \
          in how many seconds the next request is due, RateLimit-Policy what is allowed.";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", FINAL, "The service failed",
-        "A fault of the service, which its operator was told. Nothing was done for this request.";
+        "A fault of the service, or a rule of its database's that it does not know; its operator was \
+         told. Nothing was done for this request, nor for an earlier one with the same key: that was \
+         looked up under the locks.";
     OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", RETRYABLE, "The service takes no more now",
         "More is waiting than can be done in time, or this process is about to stop (only /health/ready \
-         says that). Nothing was done for this request.";
+         says that). This request was not done; an earlier one with the same key may have been.";
     ACCOUNT_BUSY: SERVICE_UNAVAILABLE, "account_busy", RETRYABLE, "The account is busy",
-        "Somebody else has held the account for as long as the request could wait. Nothing was done.";
+        "Somebody else has held an account, or a table, for as long as the request could wait. This \
+         request was not done; an earlier one with the same key may have been.";
     DATABASE_UNAVAILABLE: SERVICE_UNAVAILABLE, "database_unavailable", RETRYABLE,
         "The database is not available",
-        "The database does not answer, so it may not be known whether the request was done. Sending \
-         it again with the same idempotency key is safe: nothing is done twice.";
+        "The database does not answer, or did not do it, and it may not be known whether the request \
+         was done. Sending it again with the same idempotency key is safe: nothing is done twice.";
 }
 
 /// What every request with a caller can meet.

@@ -111,6 +111,24 @@ struct Opener {
 struct Pending {
     ticket: OpenTicket,
     attempt: u32,
+    /// After it has waited for its key, or for a table: the tables are locked first, to tell which.
+    locks_tables: bool,
+}
+
+impl Pending {
+    fn new(ticket: OpenTicket) -> Self {
+        Self { ticket, attempt: 1, locks_tables: false }
+    }
+}
+
+/// How far an attempt came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Tables,
+    /// Claiming the key.
+    Claiming,
+    /// The key is ours, so nothing was done under it before.
+    Opening,
 }
 
 impl Opener {
@@ -120,14 +138,14 @@ impl Opener {
         loop {
             if line.is_empty() {
                 match inbox.recv().await {
-                    Some(ticket) => line.push_back(Pending { ticket, attempt: 1 }),
+                    Some(ticket) => line.push_back(Pending::new(ticket)),
                     None => return,
                 }
             }
             while line.len() < self.limits.queue_max
                 && let Ok(ticket) = inbox.try_recv()
             {
-                line.push_back(Pending { ticket, attempt: 1 });
+                line.push_back(Pending::new(ticket));
             }
             if let Some(pending) = line.pop_front()
                 && let Some(again) = self.serve(pending).await
@@ -139,14 +157,14 @@ impl Opener {
 
     /// Tries once. Returns what is to be tried again.
     async fn serve(&mut self, pending: Pending) -> Option<Pending> {
-        let Pending { ticket, attempt } = pending;
+        let Pending { ticket, attempt, locks_tables } = pending;
         if !ticket.take() {
             return None;
         }
-        let mut obstacle = Obstacle::Key;
+        let mut stage = Stage::Tables;
         let opened = self
             .session
-            .transaction(async |conn| open(conn, &ticket.work, &mut obstacle).await)
+            .transaction(async |conn| open(conn, &ticket.work, locks_tables, &mut stage).await)
             .await;
         let error = match opened {
             Ok((result, _)) => {
@@ -158,40 +176,53 @@ impl Opener {
         if error.leaves_doubt() {
             ticket.doubt();
         }
-        match error.kind() {
-            Kind::LockNotAvailable => {
-                // It has waited for its lock as long as a transaction may; no need to pause.
-                ticket.release(obstacle);
-                Some(Pending { ticket, attempt })
+        let kind = error.kind();
+        let may_try = match kind {
+            Kind::LockNotAvailable => true,
+            Kind::Conflict | Kind::Momentary | Kind::Unavailable => {
+                attempt < self.limits.attempts_max
             }
-            Kind::Conflict | Kind::Unavailable if attempt < self.limits.attempts_max => {
-                tracing::warn!(%error, attempt, "an account's opening is tried again");
-                ticket.release(Obstacle::Database);
-                tokio::time::sleep(pause_after(attempt)).await;
-                Some(Pending { ticket, attempt: attempt.saturating_add(1) })
-            }
-            kind => {
-                tracing::error!(%error, "an account's opening failed");
-                let refusal = ticket.refusal(match kind {
-                    Kind::Conflict | Kind::Unavailable => Refusal::DatabaseUnavailable,
-                    _ => Refusal::Internal,
-                });
-                ticket.answer(Err(refusal));
-                None
-            }
+            // The session may have been at fault, and is a new one then.
+            Kind::Unexpected => attempt == 1,
+            Kind::Refused => false,
+        };
+        if kind == Kind::LockNotAvailable {
+            // It has waited for its lock as long as a transaction may; no need to pause.
+            let waited_for_key = stage == Stage::Claiming && locks_tables;
+            ticket.release(if waited_for_key { Obstacle::Key } else { Obstacle::Lock });
+            return Some(Pending { ticket, attempt, locks_tables: stage != Stage::Opening });
         }
+        if may_try {
+            tracing::warn!(%error, attempt, "an account's opening is tried again");
+            ticket.release(Obstacle::Database);
+            if kind == Kind::Unavailable {
+                tokio::time::sleep(pause_after(attempt)).await;
+            }
+            return Some(Pending { ticket, attempt: attempt.saturating_add(1), locks_tables });
+        }
+        tracing::error!(%error, "an account's opening failed");
+        let is_final = matches!(kind, Kind::Refused | Kind::Unexpected) && stage == Stage::Opening;
+        let refusal = if is_final { Refusal::Internal } else { Refusal::DatabaseUnavailable };
+        let refusal = ticket.refusal(refusal);
+        ticket.answer(Err(refusal));
+        None
     }
 }
 
-/// Claims the key, inserts the account, pays the opening balance, stores the answer. `obstacle`
-/// tells what the statement under way may be waiting for.
+/// Claims the key, inserts the account, pays the opening balance, stores the answer. `stage` tells what
+/// the statement under way is about.
 async fn open(
     conn: &mut PgConnection,
     request: &Request,
-    obstacle: &mut Obstacle,
+    locks_tables: bool,
+    stage: &mut Stage,
 ) -> Result<End<Result<Opened, Refusal>>, Error> {
     let Request { opening, key } = request;
     let fingerprint = opening.fingerprint();
+    if locks_tables {
+        db::accounts::lock_tables(conn).await?;
+    }
+    *stage = Stage::Claiming;
     if let Some(claimed) = db::accounts::claim_key(conn, key, &fingerprint).await? {
         return Ok(if claimed.fingerprint == fingerprint {
             // As safe as when it was opened: see `batch::post`.
@@ -200,7 +231,7 @@ async fn open(
             End::RollBack(Err(Refusal::Declined(Declined::KeyReused)))
         });
     }
-    *obstacle = Obstacle::Lock;
+    *stage = Stage::Opening;
     let Some(mut account) = insert(conn, opening).await? else {
         let taken = opening.id.map_or(Refusal::Overloaded, Refusal::AccountExists);
         return Ok(End::RollBack(Err(taken)));

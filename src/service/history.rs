@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::queue::{Inbox, Queue, Ticket};
+use super::queue::{Inbox, Obstacle, Queue, Ticket};
 use super::reading::Readers;
 use super::{Limits, Refusal};
 use crate::db::history::{self, PageOf};
@@ -25,6 +25,8 @@ pub struct Page {
 
 /// What was found of a page; `None` where the account does not exist.
 type Found = Result<Option<Vec<Payment>>, Refusal>;
+
+type PageTicket = Ticket<PageOf, Found>;
 
 /// Everything that reads payments.
 pub struct Histories {
@@ -87,18 +89,37 @@ async fn read_pages(
         if inbox.lock().await.recv_many(&mut tickets, page_batch_max).await == 0 {
             return;
         }
-        tickets.retain(Ticket::take);
-        let asked: Vec<PageOf> = tickets.iter().map(|ticket| ticket.work).collect();
+        read_together(tickets, &readers).await;
+    }
+}
+
+/// Reads pages with one statement; in parts where the server refuses it, until the page that cannot be
+/// read is alone.
+async fn read_together(tickets: Vec<PageTicket>, readers: &Readers) {
+    let mut groups = vec![tickets];
+    while let Some(mut group) = groups.pop() {
+        group.retain(Ticket::take);
+        let asked: Vec<PageOf> = group.iter().map(|ticket| ticket.work).collect();
         if asked.is_empty() {
             continue;
         }
-        match readers.run(async move |conn| history::pages(conn, &asked).await).await {
+        match readers.try_run(async move |conn| history::pages(conn, &asked).await).await {
             Ok(pages) => {
-                for (ticket, page) in tickets.into_iter().zip(pages) {
+                for (ticket, page) in group.into_iter().zip(pages) {
                     ticket.answer(Ok(page));
                 }
             }
-            Err(refusal) => tickets.into_iter().for_each(|ticket| ticket.answer(Err(refusal))),
+            Err(failed) if group.len() > 1 && failed.is_about_the_statement() => {
+                let half = group.split_off(group.len().div_euclid(2));
+                for half in [half, group] {
+                    half.iter().for_each(|ticket| ticket.release(Obstacle::Database));
+                    groups.push(half);
+                }
+            }
+            Err(failed) => {
+                let refusal = failed.told_to_operator();
+                group.into_iter().for_each(|ticket| ticket.answer(Err(refusal)));
+            }
         }
     }
 }

@@ -106,7 +106,7 @@ fn refusal(error: &Error) -> Refusal {
     tracing::error!(%error, "an experiment failed");
     match error.kind() {
         Kind::LockNotAvailable => Refusal::AccountBusy,
-        Kind::Conflict | Kind::Unavailable => Refusal::DatabaseUnavailable,
-        Kind::Refused | Kind::Bug => Refusal::Internal,
+        Kind::Conflict | Kind::Momentary | Kind::Unavailable => Refusal::DatabaseUnavailable,
+        Kind::Refused | Kind::Unexpected => Refusal::Internal,
     }
 }

@@ -36,15 +36,23 @@ impl Readers {
         }
     }
 
-    /// Runs `read`, and once more on a new session where the first turns out to be dead: reading
+    /// Runs `read`, and once more on a new session where the first turns out to be dead or stale: reading
     /// twice changes nothing.
     pub async fn run<T>(
         &self,
         read: impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Refusal> {
+        self.try_run(read).await.map_err(Failed::told_to_operator)
+    }
+
+    /// As [`Readers::run`], for a caller that may read in parts what cannot be read as a whole.
+    pub async fn try_run<T>(
+        &self,
+        read: impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Failed> {
         let twice = async {
             match self.once(&read).await {
-                Err(Failed::Statement(error)) if error.kind() == Kind::Unavailable => {
+                Err(Failed::Statement(error)) if may_be_the_session(error.kind()) => {
                     self.pool.retain(|_, _| false);
                     self.once(&read).await
                 }
@@ -52,9 +60,8 @@ impl Readers {
             }
         };
         match tokio::time::timeout(self.timeout, twice).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(failed)) => Err(failed.told_to_operator()),
-            Err(_) => Err(Failed::Statement(Error::timed_out()).told_to_operator()),
+            Ok(result) => result,
+            Err(_) => Err(Failed::Statement(Error::timed_out())),
         }
     }
 
@@ -68,11 +75,17 @@ impl Readers {
         let mut session = Lease(Some(self.pool.get().await.map_err(Failed::from)?));
         let conn = session.0.as_deref_mut().ok_or(Failed::NoSession)?;
         let result = read(conn).await;
-        if result.as_ref().is_err_and(|error| error.kind() != Kind::Unavailable) || result.is_ok() {
+        if result.as_ref().map_or_else(|error| error.kind().spares_the_session(), |_| true) {
             session.give_back();
         }
         Ok(result?)
     }
+}
+
+/// Whether another session may succeed: the server is another one by now, or tables were changed under
+/// prepared statements; a standby that cancels a read for the sake of its recovery calls it a conflict.
+fn may_be_the_session(kind: Kind) -> bool {
+    matches!(kind, Kind::Unavailable | Kind::Unexpected | Kind::Conflict)
 }
 
 /// A session that goes back to the pool only when its statement has ended: one that was cut off
@@ -93,7 +106,8 @@ impl Drop for Lease {
     }
 }
 
-enum Failed {
+/// Why a read has no result; to be told to the operator where it is not tried again.
+pub(super) enum Failed {
     Statement(Error),
     /// All sessions were in use for as long as a read may wait, or too many reads wait already.
     NoSession,
@@ -118,16 +132,22 @@ impl From<PoolError<Error>> for Failed {
 }
 
 impl Failed {
-    fn told_to_operator(self) -> Refusal {
+    /// Whether the server refused the statement: of several reads in it, one may be at fault.
+    pub fn is_about_the_statement(&self) -> bool {
+        matches!(self, Self::Statement(error) if error.kind() != Kind::Unavailable)
+    }
+
+    pub fn told_to_operator(self) -> Refusal {
         match self {
             Self::NoSession => Refusal::Overloaded,
-            Self::Statement(error) if error.kind() == Kind::Unavailable => {
-                tracing::warn!(%error, "the database cannot be read");
-                Refusal::DatabaseUnavailable
-            }
             Self::Statement(error) => {
-                tracing::error!(%error, "a read failed");
-                Refusal::Internal
+                if matches!(error.kind(), Kind::Refused | Kind::Unexpected) {
+                    tracing::error!(%error, "a read failed");
+                    Refusal::Internal
+                } else {
+                    tracing::warn!(%error, "the database cannot be read");
+                    Refusal::DatabaseUnavailable
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 
-use crate::db::{self, Error, Kind, PgConnection, Purpose, SESSION_AGE_MAX, Target};
+use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
 
 /// How the work in a transaction wants it to end.
 pub(super) enum End<T> {
@@ -28,7 +28,7 @@ impl Session {
     /// Runs `work` in a transaction. Returns what it returned, and how long the end took.
     ///
     /// # Errors
-    /// The transaction was rolled back; or, where the kind is [`Kind::Unavailable`], its outcome
+    /// The transaction was rolled back; or, where the kind is [`db::Kind::Unavailable`], its outcome
     /// may be unknown. The connection is then given up, and with it every lock.
     pub async fn transaction<T>(
         &mut self,
@@ -40,7 +40,7 @@ impl Session {
             Err(_) => Err(Error::timed_out()),
         };
         if let Err(error) = &result
-            && matches!(error.kind(), Kind::Unavailable | Kind::Bug)
+            && !error.kind().spares_the_session()
         {
             self.conn = None;
         }

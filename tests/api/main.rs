@@ -26,6 +26,7 @@ mod accounts;
 mod audit;
 mod auth;
 mod backup;
+mod certainty;
 mod deployment;
 mod errors;
 mod health;

@@ -1,12 +1,12 @@
 //! One batch: lock, read, decide, write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::db::posting::{self, Locking};
+use crate::db::posting::{self, Holder, Locking};
 use crate::db::{Error, PgConnection};
-use crate::domain::ledger::{self, Decision, Outcome};
-use crate::domain::{AccountId, Intent};
+use crate::domain::ledger::{self, Decision, Known, Outcome};
+use crate::domain::{AccountId, Intent, PaymentId};
 use crate::service::session::{End, Session};
 
 /// A batch whose transaction has ended.
@@ -14,44 +14,81 @@ pub(super) struct Posted {
     /// One for each intent; `None` where an account was locked by somebody else.
     pub outcomes: Vec<Option<Outcome>>,
     /// The accounts that were.
-    pub blocked: BTreeSet<AccountId>,
+    pub blocked: BTreeMap<AccountId, Holder>,
     pub lock: Duration,
     pub commit: Duration,
 }
 
-/// Which of an intent's traces are read.
+/// How a batch is posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
-    /// Its key, and its payment where it would be declined.
-    Keys,
-    /// Its key and its payment: after a first attempt met a payment whose key's row is gone.
-    KeysAndPayments,
+pub(super) struct Manner {
+    pub locking: Locking,
+    /// Read all payments, and not only those that would be declined: after an attempt that met a payment
+    /// whose key's row is gone, or that may end with a final refusal.
+    pub reads_payments: bool,
+    /// Lock the tables before the rows, to find out which of the two a write has waited for.
+    pub locks_tables: bool,
+}
+
+/// How far an attempt came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Before it had the rows of its accounts.
+    Locking,
+    Reading,
+    /// It has read all that it was to read, under the locks.
+    Writing,
+}
+
+/// An attempt that left nothing behind, unless its error leaves a doubt.
+pub(super) struct Failed {
+    pub error: Error,
+    pub stage: Stage,
 }
 
 /// Posts a batch in a transaction of its own. `written` is called when only its end is missing.
 pub(super) async fn post(
     session: &mut Session,
     intents: &[&Intent],
-    locking: Locking,
-    reading: Reading,
+    manner: Manner,
+    written: impl FnOnce(),
+) -> Result<Posted, Failed> {
+    let mut stage = Stage::Locking;
+    match attempt(session, intents, manner, &mut stage, written).await {
+        Ok(posted) => Ok(posted),
+        Err(error) => Err(Failed { error, stage }),
+    }
+}
+
+async fn attempt(
+    session: &mut Session,
+    intents: &[&Intent],
+    manner: Manner,
+    stage: &mut Stage,
     written: impl FnOnce(),
 ) -> Result<Posted, Error> {
+    let Manner { locking, reads_payments, locks_tables } = manner;
     let ids: BTreeSet<AccountId> =
         intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
     let started = Instant::now();
     let ((outcomes, blocked, lock), commit) = session
         .transaction(async |conn| {
+            if locks_tables {
+                posting::lock_tables(conn).await?;
+            }
             let accounts = posting::lock_accounts(conn, &ids, locking).await?;
             let lock = started.elapsed();
+            *stage = Stage::Reading;
             let blocked = match locking {
                 Locking::WaitFor(_) | Locking::Skip if accounts.len() < ids.len() => {
-                    let existing = posting::existing_accounts(conn, &ids).await?;
-                    existing.into_iter().filter(|id| !accounts.contains_key(id)).collect()
+                    let missing =
+                        ids.iter().filter(|id| !accounts.contains_key(id)).copied().collect();
+                    posting::holders(conn, &missing).await?
                 }
-                _ => BTreeSet::new(),
+                _ => BTreeMap::new(),
             };
             let is_free = |intent: &Intent| {
-                !blocked.contains(&intent.from()) && !blocked.contains(&intent.to())
+                !blocked.contains_key(&intent.from()) && !blocked.contains_key(&intent.to())
             };
             let free: Vec<&Intent> =
                 intents.iter().copied().filter(|intent| is_free(intent)).collect();
@@ -59,15 +96,17 @@ pub(super) async fn post(
             // A statement of its own, begun when the rows are locked: its snapshot shows the keys
             // that were committed while we waited for them.
             let (now, mut known) = posting::read_keys(conn, &free).await?;
-            if reading == Reading::KeysAndPayments {
-                known.extend(posting::read_payments(conn, &free).await?);
+            if reads_payments {
+                add_payments(conn, &free, &mut known).await?;
             }
             let mut decision = ledger::decide(now, &accounts, &known, free.iter().copied());
-            if reading == Reading::Keys && decision.declines_something() {
-                // Whoever is declined may have been paid already, under a key whose row is gone.
-                known.extend(posting::read_payments(conn, &free).await?);
+            // A payment that would be declined may have been made already, under a key whose row is gone.
+            let doubtful = decision.declined_without_key(&free, &known);
+            if !reads_payments && !doubtful.is_empty() {
+                add_payments(conn, &doubtful, &mut known).await?;
                 decision = ledger::decide(now, &accounts, &known, free.iter().copied());
             }
+            *stage = Stage::Writing;
             if !decision.changes_nothing() {
                 posting::write(conn, &decision).await?;
             }
@@ -85,6 +124,21 @@ pub(super) async fn post(
         })
         .await?;
     Ok(Posted { outcomes, blocked, lock, commit })
+}
+
+/// Adds to what is known of the intents the payments that they became. An answer that was stored with a
+/// key stays as it is.
+async fn add_payments(
+    conn: &mut PgConnection,
+    intents: &[&Intent],
+    known: &mut HashMap<PaymentId, Known>,
+) -> Result<(), Error> {
+    for (id, payment) in posting::read_payments(conn, intents).await? {
+        if !matches!(known.get(&id), Some(Known::Success { .. })) {
+            known.insert(id, payment);
+        }
+    }
+    Ok(())
 }
 
 /// Posts one intent in a transaction that the caller ends, by the same three steps.

@@ -1,0 +1,329 @@
+//! No false certainty: "nothing was done" is said only of a payment whose own rows were read under their
+//! locks, and nobody answers for those that are in a batch with him.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{A_WRITER_WAITS, Answer, App, eventually, payment};
+
+/// SQLSTATEs of all classes: what a trigger may raise, and what Postgres itself may say of one payment.
+const SQLSTATES: [&str; 18] = [
+    "P0001", "P0002", "22012", "23514", "42501", "0A000", "2F003", "38000", "55000", "55006",
+    "XX001", "57014", "57P01", "53100", "58030", "40001", "25006", "08006",
+];
+
+/// Makes the database refuse every new payment of account 1 with a SQLSTATE.
+async fn refuse_payer_1(app: &App, sqlstate: &str) {
+    app.database
+        .execute(&format!(
+            "CREATE OR REPLACE FUNCTION refuse_payer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.from_id = 1 THEN
+                     RAISE EXCEPTION 'unlucky' USING ERRCODE = '{sqlstate}';
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE OR REPLACE TRIGGER refuse_payer BEFORE INSERT ON payments
+                 FOR EACH ROW EXECUTE FUNCTION refuse_payer()"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn batch_mates_of_a_payment_that_the_database_refuses_are_paid_whatever_it_says() {
+    let app = App::start_with(&[("PAYONCE_WRITER__COUNT", "1")]).await;
+    app.open_many(6, 100_000).await;
+    for i in 0..20 {
+        app.pay(2, 3, 1, &format!("paid-{i}")).await.assert_paid();
+    }
+    for sqlstate in SQLSTATES {
+        refuse_payer_1(&app, sqlstate).await;
+        let bodies: Vec<_> = (0..60)
+            .map(|i| match i % 3 {
+                0 => payment(2, 3, 1, &format!("paid-{}", i / 3)),
+                1 => payment(4 + i % 2, 6, 1, &format!("{sqlstate}-{i}")),
+                _ if i < 12 => payment(1, 2, 1, &format!("{sqlstate}-{i}")),
+                _ => payment(3, 1, 1, &format!("{sqlstate}-{i}")),
+            })
+            .collect();
+        let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+        for (body, answer) in bodies.iter().zip(&answers) {
+            if body["from"] != 1 {
+                answer.assert_paid();
+            } else if answer.status == 500 {
+                answer.assert_problem(500, "internal");
+                assert_eq!(answer.json["retryable"], false);
+            } else {
+                answer.assert_problem(503, "database_unavailable");
+            }
+        }
+    }
+    assert_eq!(app.database.count("SELECT count(*) FROM payments WHERE from_id = 1").await, 0);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_paid_key_whose_row_was_removed_is_answered_with_its_payment_also_when_the_database_refuses()
+ {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let first = app.pay(1, 2, 10, "k").await;
+    first.assert_paid();
+    app.database.execute("DELETE FROM idempotency_keys").await;
+    for sqlstate in ["P0001", "42501", "57014"] {
+        refuse_payer_1(&app, sqlstate).await;
+        let again = app.pay(1, 2, 10, "k").await;
+        again.assert_paid();
+        assert_eq!((again.is_replay(), &again.text), (true, &first.text));
+    }
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_payment_whose_rows_could_not_be_read_is_not_told_that_nothing_was_done() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 10, "k").await.assert_paid();
+    let role = crate::harness::SERVICE_ROLE;
+    app.database
+        .execute(&format!("REVOKE UPDATE (balance, last_payment_at) ON accounts FROM {role}"))
+        .await;
+    let unread = app.pay(1, 2, 10, "k").await;
+    unread.assert_problem(503, "database_unavailable");
+    assert!(unread.text.contains("may not be known"), "{}", unread.text);
+    app.database
+        .execute(&format!("GRANT UPDATE (balance, last_payment_at) ON accounts TO {role}"))
+        .await;
+    let again = app.pay(1, 2, 10, "k").await;
+    again.assert_paid();
+    assert!(again.is_replay());
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn while_a_table_is_locked_nobody_is_told_that_a_key_is_in_use() {
+    for table in ["accounts", "payments", "idempotency_keys"] {
+        let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1500")]).await;
+        app.open_many(8, 1_000).await;
+        let mut session = app.database.session().await;
+        // What CREATE INDEX takes.
+        let lock = format!("BEGIN; LOCK TABLE {table} IN SHARE MODE");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut session).await.unwrap();
+        let bodies: Vec<_> =
+            (0..40).map(|i| payment(1 + i % 4, 5 + i % 4, 1, &format!("k{i}"))).collect();
+        let opening = json!({"id": 9, "opening_balance": 1});
+        let opening = app.post("/accounts", &opening);
+        let (answers, opened) =
+            tokio::join!(join_all(bodies.iter().map(|body| app.send_payment(body))), opening);
+        answers.iter().for_each(|answer| answer.assert_problem(503, "account_busy"));
+        opened.assert_problem(503, "account_busy");
+        sqlx::raw_sql("COMMIT").execute(&mut session).await.unwrap();
+        for body in &bodies {
+            app.send_payment(body).await.assert_paid();
+        }
+        assert_eq!(app.database.payments().await, 40);
+        app.database.assert_sound();
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_else_holds_is_told_as_such() {
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1500")]).await;
+    app.open_many(2, 1_000).await;
+    let mut session = app.database.session().await;
+    let hold = "BEGIN; INSERT INTO idempotency_keys (user_id, key, status)
+                VALUES (1, 'k', 'in_progress')";
+    sqlx::raw_sql(hold).execute(&mut session).await.unwrap();
+    let (held, free) = tokio::join!(app.pay(1, 2, 1, "k"), app.pay(1, 2, 1, "other"));
+    held.assert_problem(409, "request_in_progress");
+    free.assert_paid();
+    sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
+    app.pay(1, 2, 1, "k").await.assert_paid();
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_row_that_a_trigger_swallows_is_no_payment() {
+    let app = App::start().await;
+    app.open_many(3, 1_000).await;
+    app.database
+        .execute(
+            "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RETURN CASE WHEN NEW.from_id = 1 THEN NULL ELSE NEW END; END $$;
+             CREATE TRIGGER swallow BEFORE INSERT ON payments
+                 FOR EACH ROW EXECUTE FUNCTION swallow()",
+        )
+        .await;
+    let bodies: Vec<_> = (0..20).map(|i| payment(1 + i % 2, 3, 1, &format!("k{i}"))).collect();
+    let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+    for (i, answer) in answers.iter().enumerate() {
+        if i % 2 == 0 {
+            answer.assert_problem(500, "internal");
+        } else {
+            answer.assert_paid();
+        }
+    }
+    assert_eq!((app.balance(1).await, app.balance(3).await), (1_000, 1_010));
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_change_of_a_table_is_noticed_by_nobody() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for round in 0..3 {
+        let key = format!("before-{round}");
+        let paid = app.pay(1, 2, 1, &key).await;
+        paid.assert_paid();
+        let payment = format!("/payments/{}", paid.json["id"].as_str().unwrap());
+        let reads =
+            ["/payment_history/1", "/accounts/1", "/accounts", "/accounts?ids=1,2", &payment];
+        for path in reads {
+            assert_eq!(app.get(path).await.status, 200, "{path}");
+        }
+        let (length, precision) = (500 + round, if round % 2 == 0 { "(6)" } else { "" });
+        app.database
+            .execute(&format!(
+                "ALTER TABLE payments ALTER note TYPE varchar({length});
+                 ALTER TABLE accounts ALTER name TYPE varchar({length});
+                 ALTER TABLE accounts ALTER last_payment_at TYPE timestamptz{precision};
+                 ALTER TABLE idempotency_keys ALTER key TYPE varchar({length});
+                 ALTER TABLE account_idempotency_keys ALTER key TYPE varchar({length})"
+            ))
+            .await;
+        for path in reads {
+            let read = app.get(path).await;
+            assert_eq!(read.status, 200, "{path}: {}", read.text);
+        }
+        assert!(app.pay(1, 2, 1, &key).await.is_replay());
+        app.open(10 + round, 5).await;
+        app.pay(1, 2, 1, &format!("after-{round}")).await.assert_paid();
+    }
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_read_is_nobody_elses_trouble() {
+    let app = App::start().await;
+    app.open_many(6, 1_000).await;
+    app.pay(1, 2, 1, "k").await.assert_paid();
+    // Reading a payment of account 1's fails, as on a page that is broken.
+    app.database
+        .execute(
+            "CREATE FUNCTION fails(amount bigint) RETURNS boolean LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'unlucky' USING ERRCODE = 'XX001'; END $$;
+             ALTER TABLE payments ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY read ON payments FOR SELECT USING
+                 (CASE WHEN 1 IN (from_id, to_id) THEN fails(amount) ELSE true END)",
+        )
+        .await;
+    let asked: Vec<i64> = (0..90).map(|i| 1 + i % 6).collect();
+    let pages = asked.iter().map(|id| (id, format!("/payment_history/{id}")));
+    let answers = join_all(pages.map(async |(id, path)| (*id, app.get(&path).await))).await;
+    for (id, answer) in answers {
+        // The payment is in the histories of both.
+        if id <= 2 {
+            answer.assert_problem(500, "internal");
+        } else {
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_opening_is_told_that_nothing_was_done_only_after_its_key_was_read() {
+    let app = App::start().await;
+    let named = |name: &str| json!({"name": name, "opening_balance": 5});
+    app.database
+        .execute(
+            "CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.name = 'bad' THEN RAISE EXCEPTION 'unlucky'; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER refuse_bad BEFORE INSERT ON accounts
+                 FOR EACH ROW EXECUTE FUNCTION refuse_bad()",
+        )
+        .await;
+    app.post("/accounts", &named("bad")).await.assert_problem(500, "internal");
+    let keyed = |name: &str| {
+        app.request("POST", "/accounts").header("idempotency-key", "k").json(&named(name))
+    };
+    let first = Answer::of(keyed("good")).await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    let role = crate::harness::SERVICE_ROLE;
+    let rights = "INSERT ON account_idempotency_keys";
+    app.database.execute(&format!("REVOKE {rights} FROM {role}")).await;
+    Answer::of(keyed("good")).await.assert_problem(503, "database_unavailable");
+    app.database.execute(&format!("GRANT {rights} TO {role}")).await;
+    assert_eq!(Answer::of(keyed("good")).await.text, first.text);
+    app.database.assert_sound();
+}
+
+/// HTTP lets a client close its sending half and go on reading (RFC 9112, section 9.6), so that is not
+/// taken for a farewell.
+#[tokio::test]
+async fn a_client_that_only_stops_sending_is_paid_and_answered() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let outside = app.database.lock_accounts("2").await;
+    let body = payment(1, 2, 1, "half").to_string();
+    let head = format!(
+        "PUT /send_payment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut wire =
+        tokio::net::TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
+    wire.write_all(head.as_bytes()).await.unwrap();
+    wire.shutdown().await.unwrap();
+    app.database.until(A_WRITER_WAITS).await;
+    outside.release().await;
+    let mut answer = String::new();
+    wire.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(app.pay(1, 2, 1, "half").await.is_replay());
+    app.database.assert_sound();
+}
+
+/// A deferred trigger runs inside COMMIT, and waits there for as long as the test wants.
+const SLOW_COMMITS_OF_PAYER_1: &str = "
+    CREATE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
+        $$ BEGIN
+            IF NEW.from_id = 1 THEN PERFORM pg_advisory_xact_lock(4711); END IF; RETURN NULL;
+        END $$;
+    CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON payments
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly()";
+
+#[tokio::test]
+async fn an_account_in_the_commit_of_another_process_is_waited_for_and_not_set_aside() {
+    let [app, other] = App::start_two().await;
+    app.open_many(3, 1_000).await;
+    app.database.execute(SLOW_COMMITS_OF_PAYER_1).await;
+    let mut holder = app.database.session().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(4711)").execute(&mut holder).await.unwrap();
+    let committing = app.pay(1, 2, 1, "slow");
+    let waiting = async {
+        app.database
+            .until(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                 AND query = 'COMMIT' AND wait_event = 'advisory')",
+            )
+            .await;
+        let paying = other.pay(3, 2, 1, "behind");
+        let freeing = async {
+            let waited = "payonce_reposts_total{cause=\"writer_awaited\"} ";
+            eventually("it waited for the other's commit twice", async || {
+                let metrics = other.get("/metrics").await.text;
+                let count = metrics.lines().find_map(|line| line.strip_prefix(waited));
+                count.is_some_and(|count| count.parse::<f64>().unwrap() >= 2.0)
+            })
+            .await;
+            sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
+        };
+        let (paid, ()) = tokio::join!(paying, freeing);
+        paid.assert_paid();
+        let metrics = other.get("/metrics").await.text;
+        assert!(!metrics.contains("account_locked"), "nobody else had locked it: {metrics}");
+    };
+    let (paid, ()) = tokio::join!(committing, waiting);
+    paid.assert_paid();
+    app.database.assert_sound();
+}
