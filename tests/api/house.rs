@@ -65,7 +65,7 @@ fn http_never_names_the_database() {
 
 #[test]
 fn only_http_names_actix() {
-    assert_absent(&["auth", "config", "telemetry", "local_postgres", "main"], &["actix_web"]);
+    assert_absent(&["auth", "config", "telemetry", "process", "commands", "main"], &["actix"]);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn only_a_writers_session_begins_and_commits() {
     let begins = |text: &str| {
         text.contains(".begin(") || text.contains("begin_with") || text.contains(".commit(")
     };
-    let all: Vec<_> = ["main", "http", "service", "db", "local_postgres"]
+    let all: Vec<_> = ["main", "process", "commands", "http", "service", "db"]
         .iter()
         .flat_map(|name| module(name))
         .collect();
