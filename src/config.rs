@@ -24,7 +24,7 @@ const SECRET_BYTES_MIN: usize = 32;
 const SECRET_FILE_BYTES_MAX: u64 = 65_536;
 
 /// Every setting. In the environment `writer.batch_max` is `PAYONCE_WRITER__BATCH_MAX`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     pub server: Server,
@@ -231,22 +231,6 @@ pub enum Format {
     Auto,
     Text,
     Json,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            server: Server::default(),
-            auth: Auth::default(),
-            rate_limit: RateLimit::default(),
-            database: Database::default(),
-            writer: Writer::default(),
-            history: History::default(),
-            prune: Prune::default(),
-            page: Page::default(),
-            telemetry: Telemetry::default(),
-        }
-    }
 }
 
 impl Default for Server {
