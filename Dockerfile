@@ -27,6 +27,6 @@ ENV HOST=0.0.0.0 PORT=4000 PAYONCE_PAGE__DIR=/usr/share/payonce/page
 USER 10001:10001
 EXPOSE 4000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["payonce", "health"]
-# Without database.url it would look for a Postgres of its own, which this image does not have.
+# Without a database that is named (DATABASE_URL, database.url_file) it ends, and says so.
 ENTRYPOINT ["payonce"]
 CMD ["serve"]

@@ -12,10 +12,10 @@ help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: run
-run: ## Builds and serves on http://localhost:4000, with a private Postgres unless DATABASE_URL is set.
+run: ## Builds and runs the playground on http://localhost:4000: the service, with a private Postgres unless DATABASE_URL is set.
 	scripts/page
 	if [ -e web/out/index.html ]; then export PAYONCE_PAGE__DIR="$${PAYONCE_PAGE__DIR:-web/out}"; fi; \
-	    exec cargo run --release --locked --bin payonce
+	    exec cargo run --release --locked --package payonce-playground
 
 .PHONY: test
 test: ## Runs all tests on a Postgres of their own. TEST=name runs those of Rust whose name contains it.
@@ -56,8 +56,8 @@ sqlx: ## Brings sqlx-data.json up to date after a query or a migration has chang
 
 .PHONY: openapi
 openapi: ## Brings web/openapi.json up to date after a route or a shape has changed.
-	cargo build --quiet --locked --bin payonce
-	cargo run --quiet --locked --bin payonce -- openapi > web/openapi.json
+	cargo build --quiet --locked --package payonce-playground
+	cargo run --quiet --locked --package payonce-playground -- openapi > web/openapi.json
 
 # Its own step, because the benchmark is to find the service of the same checkout beside it.
 .PHONY: build-bench
@@ -77,5 +77,5 @@ load: build-bench ## Requests at fixed rates, with k6. SCRIPT=steady runs one of
 	cargo run --release --locked --quiet --package payonce-bench -- load
 
 .PHONY: audit
-audit: ## Checks the ledger's invariants over the whole database.
-	cargo run --release --locked --bin payonce -- audit
+audit: ## Checks the invariants of the ledger that `make run` serves, beside it or without it.
+	cargo run --release --locked --package payonce-playground -- audit

@@ -1,5 +1,5 @@
-//! Settings: defaults here, then `payonce.toml`, then the environment. A wrong or unknown setting
-//! stops the start, and is named.
+//! Settings: defaults here, then `payonce.toml`, then the environment. A setting that is wrong, unknown, or
+//! there but empty stops the start, and is named.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use config::{Config, ConfigError, Environment};
+use config::{Config, ConfigError, Environment, Map, Source, Value, ValueKind};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::IntoDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
+
+/// The file, in the directory that the process is started in.
+const FILE: &str = "payonce.toml";
 
 /// What HS256 needs at least.
 const SECRET_BYTES_MIN: usize = 32;
@@ -21,11 +24,9 @@ const SECRET_BYTES_MIN: usize = 32;
 const SECRET_FILE_BYTES_MAX: u64 = 65_536;
 
 /// Every setting. In the environment `writer.batch_max` is `PAYONCE_WRITER__BATCH_MAX`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the private Postgres lives (`PAYONCE_DATA_DIR`).
-    pub data_dir: PathBuf,
     pub server: Server,
     pub auth: Auth,
     pub rate_limit: RateLimit,
@@ -140,7 +141,7 @@ pub struct RateLimit {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// Absent: a private Postgres is started (also `DATABASE_URL`).
+    /// Which database holds the ledger (also `DATABASE_URL`).
     pub url: Option<SecretString>,
     /// A file that holds it, in its place.
     pub url_file: Option<PathBuf>,
@@ -160,9 +161,6 @@ pub struct Database {
     pub readers_max: NonZeroU16,
     /// How long a read may take, the wait for a connection included.
     pub read_timeout_ms: NonZeroU32,
-    /// Where the private Postgres' programs come from: `auto` (the system, else a pinned package),
-    /// `package`, or a directory.
-    pub local_binaries: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -235,23 +233,6 @@ pub enum Format {
     Json,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            data_dir: ".payonce".into(),
-            server: Server::default(),
-            auth: Auth::default(),
-            rate_limit: RateLimit::default(),
-            database: Database::default(),
-            writer: Writer::default(),
-            history: History::default(),
-            prune: Prune::default(),
-            page: Page::default(),
-            telemetry: Telemetry::default(),
-        }
-    }
-}
-
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -307,7 +288,6 @@ impl Default for Database {
             transaction_timeout_ms: nonzero_u32(5_000),
             readers_max: NonZeroU16::MIN.saturating_add(7),
             read_timeout_ms: nonzero_u32(5_000),
-            local_binaries: "auto".to_owned(),
         }
     }
 }
@@ -363,25 +343,44 @@ impl Settings {
     /// Reads the settings of this process.
     ///
     /// # Errors
-    /// Names the setting that is wrong or unknown.
+    /// Names the setting that is wrong, empty or unknown.
     pub fn load() -> Result<Self> {
-        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (settings, NoneOfItsOwn {}) = Self::load_beside(&[])?;
+        Ok(settings)
+    }
+
+    /// The same for a program that has settings beside these, which are named.
+    ///
+    /// # Errors
+    /// Names the setting that is wrong, empty or unknown.
+    pub fn load_beside<Own: DeserializeOwned>(own: &[&str]) -> Result<(Self, Own)> {
+        check_variables()?;
+        // A file that is there and cannot be read is not taken for absent.
+        let is_there = Path::new(FILE).symlink_metadata().is_ok();
+        let file = config::File::with_name(FILE).required(is_there);
+        let in_file = file.collect().map_err(|error| wrong(&error))?;
+        check_values(&Value::new(None, in_file), "")?;
+        let var = |name: &str| std::env::var(name).ok();
+        let otlp_endpoint = var("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|value| !value.is_empty());
         let usual = Config::builder()
             .set_override_option("server.host", var("HOST"))?
             .set_override_option("server.port", var("PORT"))?
             .set_override_option("database.url", var("DATABASE_URL"))?
-            .set_override_option("telemetry.otlp_endpoint", var("OTEL_EXPORTER_OTLP_ENDPOINT"))?
+            .set_override_option("telemetry.otlp_endpoint", otlp_endpoint)?
             .build()?;
         // Values stay the text that they are until their type is known: a secret may look like a
         // number.
         let environment = Environment::with_prefix("PAYONCE").prefix_separator("_").separator("__");
-        let mut settings: Self = Config::builder()
-            .add_source(config::File::with_name("payonce.toml").required(false))
+        let all = Config::builder()
+            .add_source(file)
             .add_source(usual)
             .add_source(environment)
             .build()
-            .and_then(Config::try_deserialize)
-            .map_err(|error| anyhow!("the settings are wrong: {}", unquoted(&error)))?;
+            .and_then(|all| all.collect())
+            .map_err(|error| wrong(&error))?;
+        let (own, all) = all.into_iter().partition(|(name, _)| own.contains(&&**name));
+        let mut settings: Self = deserialized(all)?;
+        let own: Own = deserialized(own)?;
         let Self { auth, database, .. } = &mut settings;
         for (name, secret, file) in [
             ("auth.jwt_secret", &mut auth.jwt_secret, &auth.jwt_secret_file),
@@ -391,7 +390,7 @@ impl Settings {
             read_secret(name, secret, file.as_deref())?;
         }
         settings.check()?;
-        Ok(settings)
+        Ok((settings, own))
     }
 
     /// Limits that would contradict each other or the wire.
@@ -535,6 +534,64 @@ fn is_base(url: &Url) -> bool {
     ["http", "https"].contains(&url.scheme()) && !has_more && url.username().is_empty()
 }
 
+/// The settings that a program has beside these, where it has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoneOfItsOwn {}
+
+/// What everybody else calls some of the settings.
+const USUAL_VARIABLES: [&str; 3] = ["HOST", "PORT", "DATABASE_URL"];
+
+/// Refuses variables that are there and say nothing: a deployment that was to fill them in has failed, and
+/// a default in their place would be something else than was meant. (`OTEL_EXPORTER_OTLP_ENDPOINT` is not
+/// ours: OpenTelemetry wants it taken for absent when it is empty.)
+fn check_variables() -> Result<()> {
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str() else {
+            continue;
+        };
+        if !USUAL_VARIABLES.contains(&name) && !name.to_uppercase().starts_with("PAYONCE_") {
+            continue;
+        }
+        // As the file would name it, too.
+        let setting = match name.to_lowercase().strip_prefix("payonce_") {
+            Some(setting) => format!(" ({})", setting.replace("__", ".")),
+            None => String::new(),
+        };
+        match value.to_str() {
+            None => bail!("the settings are wrong: {name}{setting} is not text in UTF-8"),
+            Some(value) if value.trim().is_empty() => {
+                bail!("the settings are wrong: {name}{setting} is there, but empty");
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The same for the file; the empty list says something.
+fn check_values(value: &Value, path: &str) -> Result<()> {
+    match &value.kind {
+        ValueKind::Table(table) => table.iter().try_for_each(|(name, value)| {
+            let dot = if path.is_empty() { "" } else { "." };
+            check_values(value, &format!("{path}{dot}{name}"))
+        }),
+        ValueKind::Array(items) => items.iter().try_for_each(|item| check_values(item, path)),
+        ValueKind::String(text) if text.trim().is_empty() => {
+            bail!("the settings are wrong: {path} is there, but empty, in {FILE}");
+        }
+        _ => Ok(()),
+    }
+}
+
+fn deserialized<T: DeserializeOwned>(table: Map<String, Value>) -> Result<T> {
+    Value::new(None, table).try_deserialize().map_err(|error| wrong(&error))
+}
+
+fn wrong(error: &ConfigError) -> anyhow::Error {
+    anyhow!("the settings are wrong: {}", unquoted(error))
+}
+
 /// Reads a secret that is kept in a file: containers are given theirs so.
 fn read_secret(name: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<()> {
     let Some(file) = file else {
@@ -571,7 +628,6 @@ fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<Vec
         List(Vec<String>),
     }
     let items = match TextOrList::deserialize(source)? {
-        TextOrList::Text(text) if text.is_empty() => Vec::new(),
         TextOrList::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
         TextOrList::List(items) => items,
     };

@@ -14,7 +14,6 @@ mod error;
 pub mod health;
 pub mod history;
 pub mod migrate;
-pub mod playground;
 pub mod posting;
 pub mod pruning;
 

@@ -1,6 +1,7 @@
 //! HTTP: routes, what bodies and queries may look like, and which status an error has.
 
 mod accounts;
+mod added;
 mod auth;
 mod body;
 mod error;
@@ -12,7 +13,6 @@ mod observe;
 mod openapi;
 mod page;
 mod payments;
-mod playground;
 mod problem;
 mod query;
 mod rate_limit;
@@ -39,13 +39,16 @@ use crate::auth::Auth;
 use crate::config::{AuthMode, Settings, milliseconds};
 use crate::service::Service;
 use crate::telemetry::metrics::METRICS;
+pub use added::AddedRoute;
 use error::ApiError;
 use observe::RequestSpan;
+use openapi::DocumentText;
 pub use openapi::openapi;
+pub use payments::{SendPayment, SendProblems};
 use rate_limit::RateLimits;
 
-/// Every route of the service.
-fn routes(app: &mut ServiceConfig) {
+/// Every route of the service, and the one that the program adds, if any.
+fn routes(app: &mut ServiceConfig, added: Option<&AddedRoute>) {
     app.service(at("/send_payment", "PUT").route(web::put().to(payments::send)))
         .service(at("/payment_history/{user}", "GET, HEAD").route(get().to(history::page)))
         .service(at("/payments/{id}", "GET, HEAD").route(get().to(history::payment)))
@@ -62,8 +65,10 @@ fn routes(app: &mut ServiceConfig) {
         .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
         .service(at("/docs", "GET, HEAD").route(get().to(openapi::docs)))
         .service(at("/docs/{file:.*}", "GET, HEAD").route(get().to(openapi::docs_part)))
-        .service(at("/playground/crash", "POST").route(web::post().to(playground::crash)))
         .default_service(web::to(async || Err::<HttpResponse, _>(ApiError::NotFound)));
+    if let Some(added) = added {
+        app.service(at(added.path, "POST").route(web::post().to(added.handler())));
+    }
 }
 
 fn at(path: &str, allow: &'static str) -> Resource {
@@ -141,7 +146,12 @@ pub fn check(settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 /// An address is not ours or is in use.
-pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<Listening> {
+pub fn listen(
+    service: Arc<Service>,
+    auth: Auth,
+    settings: &Settings,
+    added: Option<AddedRoute>,
+) -> Result<Listening> {
     let server = settings.server.clone();
     let limits = HttpLimits {
         body_bytes_max: server.body_bytes_max.get(),
@@ -151,6 +161,8 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
     let service = web::Data::from(service);
     let auth = web::Data::new(auth);
     let rate_limits = web::Data::new(RateLimits::of(settings));
+    let document = openapi(added.as_ref().map(|added| added.document.clone()))?;
+    let document = web::Data::new(DocumentText(document.into()));
     let page = settings.page.dir.clone();
     let origins = server.cors_origins.clone();
     let write_timeout_ms = server.write_timeout_ms.get();
@@ -162,6 +174,7 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
             .app_data(service.clone())
             .app_data(auth.clone())
             .app_data(rate_limits.clone())
+            .app_data(document.clone())
             .app_data(stopping_data.clone())
             .app_data(ThinData(limits))
             .app_data(PayloadConfig::new(limits.body_bytes_max))
@@ -171,7 +184,7 @@ pub fn listen(service: Arc<Service>, auth: Auth, settings: &Settings) -> Result<
             .wrap(from_fn(observe::observed))
             .wrap(TracingLogger::<RequestSpan>::new())
             .wrap(from_fn(unread_body::closed))
-            .configure(routes)
+            .configure(|app| routes(app, added.as_ref()))
             .configure(|app| page::serve(app, page.as_deref()))
     })
     .on_connect(move |connection, _| give_up_on_slow_readers(connection, write_timeout_ms))

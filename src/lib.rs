@@ -2,7 +2,10 @@
 //!
 //! The modules in reading order. Each uses those below it, never those above:
 //! `http -> {service, auth}`, `service -> {db, domain}`, `db -> domain`, `auth -> domain`, `domain ->`
-//! nothing.
+//! nothing. Around them is what makes a program of them.
+
+pub mod commands;
+pub mod process;
 
 pub mod http;
 pub mod service;
@@ -12,5 +15,4 @@ pub mod db;
 pub mod domain;
 
 pub mod config;
-pub mod local_postgres;
 pub mod telemetry;

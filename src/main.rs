@@ -1,22 +1,15 @@
 //! The commands.
 
-use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use payonce::auth::{self, Auth};
-use payonce::config::{AuthMode, Server, Settings, milliseconds};
-use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
-use payonce::local_postgres::Ledger;
-use payonce::service::health::keep_looking;
-use payonce::service::pruning::{self, Swept, keep_pruning};
-use payonce::service::{Limits, Refusal, Service, Writers, audit};
+use payonce::commands::{self, AuditOptions, TokenOptions, say};
+use payonce::config::{Server, Settings, milliseconds};
+use payonce::process::{self, Ledger, Prepared, Signals};
+use payonce::service::pruning::{self, Swept};
 use payonce::{db, http, telemetry};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
 
 /// Moves money between accounts in Postgres, and never twice.
 #[derive(Parser)]
@@ -33,11 +26,7 @@ enum Command {
     /// Brings the schema up to date.
     Migrate,
     /// Checks the ledger's invariants over the whole database; exit status 1 on a violation.
-    Audit {
-        /// Prints the report as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Audit(AuditOptions),
     /// Removes the rows of idempotency keys that are past their retention.
     Prune,
     /// Asks the service of these settings, on this machine, whether it is ready; exit status 1 if not.
@@ -45,36 +34,11 @@ enum Command {
     /// Prints the API document (`OpenAPI` 3.1).
     Openapi,
     /// Prints a token for local use, signed with `auth.jwt_secret`.
-    Token {
-        /// The account whose owner it is for.
-        #[arg(long, required_unless_present = "operator")]
-        account: Option<i64>,
-        /// It may do everything.
-        #[arg(long)]
-        operator: bool,
-        /// How long it is valid.
-        #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
-        expires_in_seconds: u32,
-    },
+    Token(TokenOptions),
 }
-
-/// The oldest Postgres that is supported, as it counts its versions.
-const POSTGRES_VERSION_MIN: i32 = 150_000;
-
-/// How often a migration gives way to payments before the start is given up, and for how long.
-const MIGRATION_ATTEMPTS_MAX: u32 = 60;
-const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the service may take to say whether it is ready.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long threads that cannot be interrupted may take when everything else has ended.
-const SHUTDOWN_REST: Duration = Duration::from_millis(200);
-
-/// The people of a private, empty ledger: accounts 1 to 10.
-const PLAYGROUND_NAMES: [&str; 10] =
-    ["Ada", "Ben", "Chloe", "Dan", "Eva", "Finn", "Grace", "Hugo", "Iris", "Jack"];
-const PLAYGROUND_CENTS: i64 = 100_000;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -87,105 +51,44 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    if matches!(cli.command, Some(Command::Openapi)) {
-        writeln!(std::io::stdout(), "{}", http::openapi()?)?;
-        return Ok(ExitCode::SUCCESS);
+    let command = cli.command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Openapi) {
+        return commands::openapi(None).map(|()| ExitCode::SUCCESS);
     }
     let settings = Settings::load()?;
-    let command = cli.command.unwrap_or(Command::Serve);
-    if let Command::Token { account, operator, expires_in_seconds } = command {
-        let account = account.map(AccountId::new).transpose()?;
-        let lifetime = Duration::from_secs(expires_in_seconds.into());
-        let token = auth::mint(&settings.auth, account, operator, lifetime)?;
-        writeln!(std::io::stdout(), "{token}")?;
-        return Ok(ExitCode::SUCCESS);
+    match command {
+        Command::Token(options) => {
+            return commands::token(&settings, &options).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Health => return health(&settings.server),
+        Command::Serve => http::check(&settings)?,
+        _ => {}
     }
-    if matches!(command, Command::Health) {
-        return health(&settings.server);
-    }
-    if matches!(command, Command::Serve) {
-        http::check(&settings)?;
-    }
+    let ledger = Ledger::of(&settings)?;
     let _telemetry = telemetry::start(&settings.telemetry)?;
-    // Writers and readers wait for the database most of the time; the other half of the cores is
-    // for HTTP, whose workers have threads of their own. With fewer threads a batch's answers wake
-    // fewer sleepers: measured, up to an eighth more histories per second on two cores.
-    let cores = std::thread::available_parallelism()?.get();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.div_ceil(2))
-        .enable_all()
-        .build()?;
-    // Before anything is started, so that a signal from now on ends it in order.
-    let signals = match command {
-        Command::Serve => Some(runtime.block_on(async { Signals::new() })?),
-        _ => None,
+    let runtime = process::runtime()?;
+    let code = match command {
+        Command::Serve => {
+            let signals = Signals::new(&runtime)?;
+            runtime.block_on(serve(&settings, &ledger, signals)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Migrate => runtime.block_on(process::migrate(&ledger)).map(|()| ExitCode::SUCCESS),
+        Command::Audit(options) => runtime.block_on(commands::audit(&ledger.owner, &options)),
+        Command::Prune => runtime.block_on(prune(&ledger.target, &settings)),
+        // What needs no database was done above.
+        Command::Openapi | Command::Token(_) | Command::Health => Ok(ExitCode::SUCCESS),
     };
-    let ledger = Ledger::open(&settings)?;
-    let code = runtime.block_on(async {
-        if let Some(signals) = signals {
-            return serve(&settings, &ledger, signals).await.map(|()| ExitCode::SUCCESS);
-        }
-        match command {
-            Command::Migrate => migrate(&ledger).await.map(|()| ExitCode::SUCCESS),
-            Command::Audit { json } => audit(&ledger.owner, json).await,
-            Command::Prune => prune(&ledger.target, &settings).await,
-            // What needs no database was done above.
-            Command::Serve | Command::Openapi | Command::Token { .. } | Command::Health => {
-                Ok(ExitCode::SUCCESS)
-            }
-        }
-    });
-    // Whatever still reads a file or resolves a name is not waited for.
-    runtime.shutdown_timeout(SHUTDOWN_REST);
-    let code = code?;
-    ledger.close()?;
-    Ok(code)
+    process::shut_down(runtime);
+    code
 }
 
-/// Brings the schema up to date.
-async fn migrate(ledger: &Ledger) -> Result<()> {
-    let mut attempt: u32 = 1;
-    loop {
-        // A new session each time: one whose migration failed still holds the migrations' lock.
-        let mut conn = connect(&ledger.owner).await?;
-        let met_a_lock = match db::migrate::run(&mut conn).await {
-            Ok(()) => match grant(&mut conn, ledger).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind().is_about_locks() => anyhow::Error::from(error),
-                Err(error) => {
-                    let role = ledger.target.role();
-                    let what = format!("the role {role} cannot be given its rights");
-                    return Err(error).context(what);
-                }
-            },
-            Err(error) if db::migrate::met_a_lock(&error) => error.into(),
-            Err(error) => return Err(error).context("the schema cannot be migrated"),
-        };
-        if attempt >= MIGRATION_ATTEMPTS_MAX {
-            return Err(met_a_lock).context("the schema cannot be migrated");
-        }
-        tracing::warn!(error = %met_a_lock, attempt, "a migration gives way, and is tried again");
-        tokio::time::sleep(MIGRATION_PAUSE).await;
-        attempt = attempt.saturating_add(1);
-    }
-}
-
-/// Gives the service's role, where it is another one than the owner's, what it needs.
-async fn grant(conn: &mut db::PgConnection, ledger: &Ledger) -> Result<(), db::Error> {
-    if ledger.server.is_some() {
-        db::migrate::make_private_role(conn).await?;
-    }
-    let role = ledger.target.role();
-    if role == ledger.owner.role() { Ok(()) } else { db::migrate::grant(conn, role).await }
-}
-
-async fn connect(target: &db::Target) -> Result<db::PgConnection> {
-    let mut conn = db::connect(target, db::Purpose::Migrate).await?;
-    let version = db::migrate::server_version(&mut conn).await?;
-    if version < POSTGRES_VERSION_MIN {
-        bail!("Postgres 15 or newer is needed; this one says it is {version}");
-    }
-    Ok(conn)
+async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Result<()> {
+    let Some(prepared) = signals.unless_asked(Prepared::new(settings, ledger)).await else {
+        return Ok(());
+    };
+    let serving = prepared?.listen(settings, None)?;
+    commands::say_addresses(serving.addresses());
+    serving.until_asked_to_stop(signals).await
 }
 
 async fn prune(target: &db::Target, settings: &Settings) -> Result<ExitCode> {
@@ -215,152 +118,4 @@ fn health(server: &Server) -> Result<ExitCode> {
     let is_ready = answer.status().is_success();
     say(&answer.text()?);
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn audit(target: &db::Target, json: bool) -> Result<ExitCode> {
-    let report = audit::run(target).await.context("the audit could not be made")?;
-    let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
-    writeln!(std::io::stdout(), "{text}").context("the report cannot be printed")?;
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// What asks the service to stop.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let (interrupt, terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate })
-    }
-
-    /// The next one.
-    async fn next(&mut self) -> SignalKind {
-        tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-        }
-    }
-}
-
-async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Result<()> {
-    let (auth, service, mut writers) = tokio::select! {
-        started = start(settings, ledger) => started?,
-        _ = signals.next() => return Ok(()),
-    };
-    let health = Arc::clone(&service.health);
-    let listening = http::listen(Arc::clone(&service), auth, settings)?;
-    drop(service);
-    let mut upkeep = JoinSet::new();
-    upkeep.spawn(keep_looking(health));
-    if settings.prune.in_background {
-        let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
-        upkeep.spawn(keep_pruning(ledger.target.clone(), settings.prune, step_timeout));
-    }
-    greet(&listening, ledger, settings.auth.mode);
-    let handle = listening.server.handle();
-    let mut server = tokio::spawn(listening.server);
-    let mut stop_delay = None;
-    loop {
-        let delay = async {
-            match stop_delay {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            signal = signals.next() => {
-                if stop_delay.is_some() || signal != SignalKind::terminate() {
-                    break;
-                }
-                listening.stopping.announce();
-                stop_delay = Some(Duration::from_millis(settings.server.stop_delay_ms.into()));
-            }
-            () = delay => break,
-            ended = &mut server => {
-                ended??;
-                bail!("the server ended by itself");
-            }
-            () = writers.any_ended() => bail!("a writer ended by itself"),
-        }
-    }
-    listening.stopping.announce();
-    // Through the log: whoever does not take what is printed must not keep the service.
-    tracing::info!("stopping: what was accepted is answered");
-    let limit = milliseconds(settings.server.shutdown_timeout_ms);
-    let began = Instant::now();
-    handle.stop(true).await;
-    server.await??;
-    writers.finish(limit.saturating_sub(began.elapsed())).await;
-    Ok(())
-}
-
-/// Everything that may take a while before there is something to serve.
-async fn start(settings: &Settings, ledger: &Ledger) -> Result<(Auth, Arc<Service>, Writers)> {
-    let auth = Auth::start(&settings.auth).await?;
-    if settings.database.migrate_on_start {
-        migrate(ledger).await?;
-    } else {
-        connect(&ledger.target).await?;
-    }
-    // A private database is a playground, and nobody else's.
-    let may_play = ledger.server.is_some();
-    let (service, writers) = Service::start(&ledger.target, Limits::of(settings), may_play)?;
-    if may_play {
-        fill_playground(&service).await?;
-    }
-    Ok((auth, Arc::new(service), writers))
-}
-
-/// Opens accounts 1 to 10 with money, so that the first request works at once.
-async fn fill_playground(service: &Service) -> Result<()> {
-    for (id, name) in (1..).zip(PLAYGROUND_NAMES) {
-        let opening = Opening {
-            id: Some(AccountId::new(id)?),
-            name: Some(Name::new("name", name.to_owned())?),
-            balance: Some(Amount::from_cents(PLAYGROUND_CENTS)?),
-        };
-        // With a key, so that an interrupted or simultaneous start fills what is missing.
-        let key = IdempotencyKey::internal(&format!("playground account {id}"));
-        match service.accounts.open(opening, Some(key)).await {
-            Ok(_) | Err(Refusal::AccountExists(_)) => {}
-            Err(refusal) => {
-                bail!("the playground's account {id} cannot be opened: {refusal:?}")
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Tells the person at the terminal, if there still is one: a pipe that was closed must not end the
-/// service.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-fn greet(listening: &http::Listening, ledger: &Ledger, auth: AuthMode) {
-    for address in &listening.addresses {
-        say(&format!("payonce listens on http://{address}"));
-    }
-    let Some(server) = &ledger.server else {
-        return;
-    };
-    if auth == AuthMode::Jwt {
-        say("Authorization is on: `payonce token --account 1` prints a token for the header of \
-             `curl -H 'authorization: Bearer ...'`.");
-    }
-    let port = listening.addresses.first().map_or(0, std::net::SocketAddr::port);
-    say(&format!(
-        "Its private {} is in {}
-Accounts 1 to 10 have money. Try:
-  curl -X PUT http://localhost:{port}/send_payment -H 'content-type: application/json' \\
-    -d '{{\"from\":1,\"to\":2,\"amount\":500,\"idempotency_key\":\"my-first\"}}'
-  curl http://localhost:{port}/payment_history/1
-Ctrl-C stops both.",
-        server.version(),
-        server.home().display()
-    ));
 }

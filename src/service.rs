@@ -6,11 +6,10 @@ pub mod audit;
 pub mod health;
 pub mod history;
 pub mod payments;
-pub mod playground;
 pub mod pruning;
 mod queue;
 mod reading;
-mod session;
+pub mod session;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -27,7 +26,6 @@ use accounts::Accounts;
 use health::Health;
 use history::Histories;
 use payments::Payments;
-use playground::Playground;
 use queue::Obstacle;
 use reading::Readers;
 
@@ -113,8 +111,6 @@ pub struct Service {
     pub payments: Payments,
     pub accounts: Accounts,
     pub histories: Histories,
-    /// Where the database may be played with.
-    pub playground: Option<Playground>,
     pub health: Arc<Health>,
     readers: Readers,
 }
@@ -123,16 +119,11 @@ pub struct Service {
 pub struct Writers(JoinSet<()>);
 
 impl Service {
-    /// Starts the writers. They connect when they have something to do. `may_play`: nobody else
-    /// depends on the database, so that faults can be had on demand.
+    /// Starts the writers. They connect when they have something to do.
     ///
     /// # Errors
     /// The pool cannot be built.
-    pub fn start(
-        target: &db::Target,
-        limits: Limits,
-        may_play: bool,
-    ) -> anyhow::Result<(Self, Writers)> {
+    pub fn start(target: &db::Target, limits: Limits) -> anyhow::Result<(Self, Writers)> {
         let mut tasks = JoinSet::new();
         // Half of a read's time may pass before it has a session: too few sessions are told as
         // overload, not as a database that does not answer.
@@ -142,7 +133,6 @@ impl Service {
         let service = Self {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
-            playground: may_play.then(|| Playground::new(target, limits, readers.clone())),
             histories: Histories::start(readers.clone(), limits, &mut tasks),
             health: Arc::new(Health::new(target, limits)?),
             readers,

@@ -31,25 +31,6 @@ pub fn met_a_lock(error: &MigrateError) -> bool {
     }
 }
 
-/// The role that the service has on its private Postgres.
-pub const PRIVATE_ROLE: &str = "payonce_service";
-
-/// Makes [`PRIVATE_ROLE`] where it is not there. It has no password: a private Postgres is reached
-/// through a socket that nobody else can open.
-///
-/// # Errors
-/// The database's.
-pub async fn make_private_role(conn: &mut PgConnection) -> Result<(), Error> {
-    let make = sqlx::query!(
-        "DO $$ BEGIN
-             CREATE ROLE payonce_service LOGIN;
-         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
-         END $$"
-    );
-    make.execute(conn).await?;
-    Ok(())
-}
-
 /// Gives a role what the service needs, and nothing else.
 ///
 /// # Errors

@@ -40,9 +40,9 @@ impl Caller {
         self.may_read(payment.from) || self.may_read(payment.to)
     }
 
-    /// Whether he may have a payment's session killed, which shows him both balances.
+    /// Whether he may do with a payment what a program adds to the service, and see both accounts.
     #[must_use]
-    pub fn may_crash_payments(self) -> bool {
+    pub fn may_use_added_routes(self) -> bool {
         self == Self::Operator
     }
 

@@ -17,7 +17,7 @@ use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
 use super::problem::{self, Kind, Problem};
-use super::{accounts, health, history, metrics, payments, playground};
+use super::{accounts, health, history, metrics, payments};
 use crate::service::Refusal;
 
 #[derive(OpenApi)]
@@ -44,7 +44,6 @@ use crate::service::Refusal;
         health::ready,
         metrics::text,
         problem::explain,
-        playground::crash,
         document,
         docs
     ),
@@ -65,8 +64,9 @@ impl Modify for Bearer {
 
 /// Declares a type that stands for some problems among an operation's responses.
 macro_rules! problems {
-    ($name:ident: $($kinds:expr),+ $(,)?) => {
-        pub(super) struct $name;
+    ($vis:vis $name:ident: $($kinds:expr),+ $(,)?) => {
+        /// Some of the problems.
+        $vis struct $name;
 
         impl utoipa::IntoResponses for $name {
             fn responses() -> std::collections::BTreeMap<
@@ -120,13 +120,17 @@ fn response(kinds: &[Kind]) -> RefOr<Response> {
     response.build().into()
 }
 
-/// The document as JSON.
+/// The document as JSON, with what a program adds to it.
 ///
 /// # Errors
 /// None that can happen: it has nothing that JSON lacks.
-pub fn openapi() -> serde_json::Result<String> {
-    Document::openapi().to_pretty_json()
+pub fn openapi(added: Option<utoipa::openapi::OpenApi>) -> serde_json::Result<String> {
+    let document = Document::openapi();
+    added.into_iter().fold(document, utoipa::openapi::OpenApi::merge_from).to_pretty_json()
 }
+
+/// The document that is served.
+pub(super) struct DocumentText(pub web::Bytes);
 
 problems!(DocumentProblems: [RATE_LIMITED]);
 
@@ -140,10 +144,8 @@ problems!(DocumentProblems: [RATE_LIMITED]);
         DocumentProblems,
     )
 )]
-pub(super) async fn document() -> Result<HttpResponse, ApiError> {
-    static TEXT: LazyLock<Option<String>> = LazyLock::new(|| openapi().ok());
-    let text = TEXT.as_deref().ok_or(Refusal::Internal)?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(text))
+pub(super) async fn document(text: web::Data<DocumentText>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(text.0.clone())
 }
 
 /// What the page that shows the document may do: nothing but load its own files and call the service.

@@ -25,7 +25,7 @@ use crate::telemetry::metrics::METRICS;
 /// The brief's request.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SendPayment {
+pub struct SendPayment {
     #[schema(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     from: Integer,
     #[schema(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
@@ -63,7 +63,7 @@ fn client_time() -> Schema {
         .into()
 }
 
-problems!(SendProblems:
+problems!(pub SendProblems:
     WITH_CALLER, WITH_BODY,
     [KEY_MISSING, ACCOUNT_NOT_FOUND, REQUEST_IN_PROGRESS, ACCOUNT_BUSY],
     [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(super) use batch::post_one;
+pub use batch::post_one;
 use intake::Intake;
 pub(super) use writer::pause_after;
 use writer::{Blocked, Writer};

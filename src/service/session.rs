@@ -8,19 +8,20 @@ use sqlx::Connection;
 use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
 
 /// How the work in a transaction wants it to end.
-pub(super) enum End<T> {
+pub enum End<T> {
     Commit(T),
     RollBack(T),
 }
 
 /// Connects when it is needed, and again when the connection was lost.
-pub(super) struct Session {
+pub struct Session {
     target: Target,
     transaction_timeout: Duration,
     conn: Option<(PgConnection, Instant)>,
 }
 
 impl Session {
+    #[must_use]
     pub fn new(target: Target, transaction_timeout: Duration) -> Self {
         Self { target, transaction_timeout, conn: None }
     }

@@ -271,7 +271,7 @@ fn the_dashboard_reads_from_what_grafana_is_given() {
 }
 
 /// Every setting of `src/config.rs`, as `writer.batch_max`.
-fn settings() -> BTreeSet<String> {
+pub fn settings() -> BTreeSet<String> {
     let mut structs: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut current = None;
     for line in text("src/config.rs").lines() {

@@ -182,7 +182,18 @@ pub fn command(database: &Database) -> Command {
 
 /// The program, with no setting.
 pub fn bare_command() -> Command {
-    let mut command = Command::new(BINARY);
+    bare(Path::new(BINARY))
+}
+
+/// The program of the playground, which is built beside it.
+pub fn playground() -> PathBuf {
+    let program = Path::new(BINARY).with_file_name("payonce-playground");
+    assert!(program.exists(), "build the whole workspace first: cargo build --workspace --bins");
+    program
+}
+
+fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars() {
         let prefixes = ["PAYONCE_", "OTEL_"];
         if prefixes.iter().any(|prefix| name.starts_with(prefix))
@@ -195,7 +206,7 @@ pub fn bare_command() -> Command {
     command
 }
 
-/// A directory for a private Postgres; whatever still runs there is stopped at the end.
+/// A directory for the playground's private Postgres; whatever still runs there is stopped at the end.
 pub struct Home(tempfile::TempDir);
 
 impl Home {
@@ -209,7 +220,7 @@ impl Home {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = bare_command();
+        let mut command = bare(&playground());
         command.env("PAYONCE_DATA_DIR", self.data_dir());
         command
     }

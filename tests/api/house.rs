@@ -65,7 +65,18 @@ fn http_never_names_the_database() {
 
 #[test]
 fn only_http_names_actix() {
-    assert_absent(&["auth", "config", "telemetry", "local_postgres", "main"], &["actix_web"]);
+    assert_absent(&["auth", "config", "telemetry", "process", "commands", "main"], &["actix_web"]);
+}
+
+#[test]
+fn the_playground_adds_to_the_service_through_its_http_alone() {
+    let playground = Path::new(env!("CARGO_MANIFEST_DIR")).join("playground");
+    let files = files_under(&playground.join("src"));
+    assert!(files.len() > 3, "{files:?}");
+    for path in files.iter().chain([&playground.join("Cargo.toml")]) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(!text.contains("actix"), "{} names actix", path.display());
+    }
 }
 
 #[test]
@@ -73,7 +84,7 @@ fn only_a_writers_session_begins_and_commits() {
     let begins = |text: &str| {
         text.contains(".begin(") || text.contains("begin_with") || text.contains(".commit(")
     };
-    let all: Vec<_> = ["main", "http", "service", "db", "local_postgres"]
+    let all: Vec<_> = ["main", "process", "commands", "http", "service", "db"]
         .iter()
         .flat_map(|name| module(name))
         .collect();

@@ -2,31 +2,70 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, App, Home, bare_command};
 
+/// The service's own.
 fn printed() -> Value {
-    let output = bare_command().arg("openapi").output().unwrap();
+    document_of(bare_command())
+}
+
+/// The playground's, which has more.
+fn printed_by_the_playground() -> Value {
+    document_of(Home::new().command())
+}
+
+fn document_of(mut program: Command) -> Value {
+    let output = program.arg("openapi").output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test]
-async fn the_document_is_served_printed_and_kept_for_the_page() {
+async fn the_document_is_served_and_printed() {
     let app = App::start().await;
     let served = app.get("/openapi.json").await;
     assert_eq!(served.json["openapi"], "3.1.0");
     assert_eq!(served.json, printed());
+}
+
+#[tokio::test]
+async fn the_playground_serves_its_own_document_which_is_kept_for_the_page() {
+    let home = Home::new();
+    let app = home.start();
+    let printed = printed_by_the_playground();
+    assert_eq!(app.get("/openapi.json").await.json, printed);
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/openapi.json");
     let kept: Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
-    assert_eq!(kept, printed(), "web/openapi.json is out of date: run `make openapi`");
+    assert_eq!(kept, printed, "web/openapi.json is out of date: run `make openapi`");
 }
 
 #[tokio::test]
 async fn every_path_of_the_document_exists_and_refuses_what_it_does_not_list() {
-    let app = App::start().await;
-    let document = printed();
+    assert_paths_exist(&App::start().await, &printed()).await;
+}
+
+#[tokio::test]
+async fn so_does_every_path_of_the_playgrounds_document() {
+    let home = Home::new();
+    assert_paths_exist(&home.start(), &printed_by_the_playground()).await;
+}
+
+#[tokio::test]
+async fn the_playgrounds_document_has_the_faults_besides_and_the_services_has_not() {
+    let (service, playground) = (printed(), printed_by_the_playground());
+    let paths = |document: &Value| -> BTreeSet<String> {
+        document["paths"].as_object().unwrap().keys().cloned().collect()
+    };
+    let more: Vec<String> = paths(&playground).difference(&paths(&service)).cloned().collect();
+    assert_eq!(more, ["/playground/crash"]);
+    assert!(paths(&service).is_subset(&paths(&playground)));
+    assert!(!service.to_string().contains("crash"));
+}
+
+async fn assert_paths_exist(app: &App, document: &Value) {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let path = path.replace("{user}", "1").replace("{id}", "1").replace("{code}", "internal");
         let answer = Answer::of(app.request("DELETE", &path)).await;
@@ -65,7 +104,7 @@ async fn answers_have_the_members_that_their_schemas_list() {
 async fn the_examples_can_be_sent_as_they_are() {
     let home = Home::new();
     let app = home.start();
-    let document = printed();
+    let document = printed_by_the_playground();
     let paths = document["paths"].as_object().unwrap();
     let mut operations: Vec<(&String, &String, &Value)> = paths
         .iter()

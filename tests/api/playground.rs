@@ -1,4 +1,4 @@
-//! Faults on demand: only where nobody else depends on the database.
+//! Faults on demand: the playground's alone.
 
 use serde_json::json;
 
@@ -37,10 +37,11 @@ async fn what_would_not_be_written_is_refused_and_not_crashed() {
 }
 
 #[tokio::test]
-async fn a_database_that_was_given_is_not_played_with() {
+async fn the_service_that_is_deployed_knows_no_such_route() {
     let app = App::start().await;
     app.open_many(2, 1_000).await;
     let crash = app.post("/playground/crash", &payment(1, 2, 500, "k")).await;
     crash.assert_problem(404, "not_found");
     assert_eq!(app.balance(1).await, 1_000);
+    assert!(app.get("/openapi.json").await.json["paths"]["/playground/crash"].is_null());
 }

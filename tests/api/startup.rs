@@ -1,15 +1,32 @@
 //! One command starts everything, and whatever ended it, the next start works.
 
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::harness::{
-    A_WRITER_WAITS, Answer, App, Database, Home, bare_command, command, eventually, payment,
+    A_WRITER_WAITS, Answer, App, BINARY, Database, Home, bare_command, command, eventually, payment,
 };
 
+/// Asserts that a program ends at once, and says why in one line that names something.
+#[track_caller]
+fn assert_refused(program: &mut Command, named: &str) {
+    let output = program.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{program:?}: {told}");
+    assert!(told.contains(named), "{program:?}: {told}");
+    assert_eq!(told.trim().lines().count(), 1, "{program:?}: {told}");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// As in the environment.
+fn variable(setting: &str) -> String {
+    format!("PAYONCE_{}", setting.to_uppercase().replace('.', "__"))
+}
+
 #[tokio::test]
-async fn without_any_setting_it_brings_a_database_and_accounts_with_money() {
+async fn without_any_setting_the_playground_brings_a_database_and_accounts_with_money() {
     let home = Home::new();
     let app = home.start();
     let paid = app.pay(1, 2, 500, "abc123").await;
@@ -19,6 +36,32 @@ async fn without_any_setting_it_brings_a_database_and_accounts_with_money() {
     assert_eq!(app.get("/accounts/11").await.status, 404);
     assert!(home.audit(), "the audit works while the service runs");
     assert!(home.postgres_runs(), "and leaves the database to the service");
+}
+
+#[tokio::test]
+async fn with_a_database_the_playground_serves_that_one_and_neither_fills_nor_breaks_it() {
+    let database = Database::new().await;
+    let home = Home::new();
+    let mut command = home.command();
+    command.env("DATABASE_URL", database.service_url());
+    command.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url);
+    let app = App::spawn(command, database);
+    assert_eq!(app.get("/health/ready").await.status, 200);
+    app.get("/accounts/1").await.assert_problem(404, "account_not_found");
+    app.open_many(2, 1_000).await;
+    let crash = app.post("/playground/crash", &payment(1, 2, 500, "k")).await;
+    crash.assert_problem(404, "not_found");
+    let document = app.get("/openapi.json").await;
+    assert!(document.json["paths"]["/playground/crash"].is_null());
+    app.database.assert_sound();
+    assert!(!home.data_dir().exists());
+}
+
+#[test]
+fn an_audit_makes_no_private_ledger_to_find_it_sound() {
+    let home = Home::new();
+    assert_refused(home.command().arg("audit"), "there is no private ledger");
+    assert!(!home.data_dir().join("cluster").exists());
 }
 
 #[tokio::test]
@@ -79,7 +122,7 @@ async fn a_checkout_that_only_root_may_enter_has_its_database_elsewhere() {
         .tempdir()
         .unwrap();
     let wanted = closed.path().join("data");
-    let mut command = bare_command();
+    let mut command = Home::new().command();
     command.env("PAYONCE_DATA_DIR", &wanted);
     let mut app = App::spawn(command, Database { url: String::new() });
     app.pay(1, 2, 500, "k").await.assert_paid();
@@ -102,7 +145,7 @@ async fn a_checkout_that_only_root_may_enter_has_its_database_elsewhere() {
 async fn without_postgres_on_the_system_a_pinned_package_serves() {
     let home = Home::new();
     let mut command = home.command();
-    command.env("PAYONCE_DATABASE__LOCAL_BINARIES", "package");
+    command.env("PAYONCE_LOCAL_BINARIES", "package");
     let mut app = App::spawn(command, Database { url: String::new() });
     assert!(app.log().contains("installing"), "{}", app.log());
     app.pay(1, 2, 500, "k").await.assert_paid();
@@ -184,12 +227,156 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
         ("PAYONCE_TELEMETRY__OTLP_SAMPLE_PERCENT", "101", "telemetry.otlp_sample_percent"),
     ] {
         let database = Database::new().await;
-        let output = command(&database).env(name, value).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{name}={value}");
-        assert!(told.contains(named), "{name}={value}: {told}");
-        assert_eq!(told.trim().lines().count(), 1, "{name}={value}: {told}");
+        assert_refused(command(&database).env(name, value), named);
     }
+}
+
+/// What needs a ledger.
+const COMMANDS: [&[&str]; 5] = [&[], &["serve"], &["migrate"], &["audit"], &["prune"]];
+
+#[test]
+fn without_a_database_every_command_that_needs_one_ends_and_says_which_setting_names_it() {
+    for args in COMMANDS {
+        assert_refused(bare_command().args(args), "DATABASE_URL");
+    }
+}
+
+#[test]
+fn with_tokens_it_needs_a_database_just_as_well() {
+    let mut serve = bare_command();
+    serve.env("PAYONCE_AUTH__MODE", "jwt").env("PAYONCE_AUTH__JWT_SECRET", "s".repeat(32));
+    assert_refused(serve.arg("serve"), "DATABASE_URL");
+}
+
+#[tokio::test]
+async fn a_database_for_migrations_alone_is_none() {
+    let database = Database::new().await;
+    for args in COMMANDS {
+        let mut command = bare_command();
+        command.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url);
+        assert_refused(command.args(args), "DATABASE_URL");
+    }
+    let home = Home::new();
+    for args in [&["serve"], &["audit"]] {
+        let mut command = home.command();
+        command.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url);
+        assert_refused(command.args(args), "DATABASE_URL");
+    }
+    assert!(!home.data_dir().exists(), "no private ledger is made in its place");
+}
+
+#[test]
+fn a_database_that_is_there_but_empty_stops_every_command_of_both_programs() {
+    for empty in ["", " ", "\n"] {
+        for args in COMMANDS {
+            assert_refused(bare_command().env("DATABASE_URL", empty).args(args), "DATABASE_URL");
+        }
+        let home = Home::new();
+        for args in [&["serve"], &["audit"]] {
+            assert_refused(home.command().env("DATABASE_URL", empty).args(args), "DATABASE_URL");
+        }
+        assert!(!home.data_dir().exists(), "no private ledger is made in its place");
+    }
+}
+
+#[test]
+fn each_setting_that_is_there_but_empty_stops_the_start_and_is_named() {
+    let settings = crate::deployment::settings();
+    assert!(settings.len() > 40, "{settings:?}");
+    for setting in &settings {
+        let name = variable(setting);
+        let mut serve = bare_command();
+        serve.env("DATABASE_URL", "postgres://u@127.0.0.1:1/none").env(&name, "");
+        assert_refused(&mut serve, &name);
+
+        let directory = tempfile::tempdir().unwrap();
+        let (section, key) = setting.split_once('.').unwrap();
+        let file = format!("[{section}]\n{key} = \" \"\n");
+        std::fs::write(directory.path().join("payonce.toml"), file).unwrap();
+        let mut serve = bare_command();
+        serve.env("DATABASE_URL", "postgres://u@127.0.0.1:1/none").current_dir(&directory);
+        assert_refused(&mut serve, &format!("{setting} is there, but empty, in payonce.toml"));
+    }
+    for name in ["HOST", "PORT"] {
+        assert_refused(bare_command().env(name, ""), name);
+    }
+    for name in ["PAYONCE_DATA_DIR", "PAYONCE_LOCAL_BINARIES", "HOST", "PORT"] {
+        let home = Home::new();
+        assert_refused(home.command().env(name, ""), name);
+        assert!(!home.data_dir().exists());
+    }
+}
+
+#[test]
+fn an_empty_text_in_a_list_is_no_item_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = "[server]\ncors_origins = [\"https://a.example\", \"\"]\n";
+    std::fs::write(directory.path().join("payonce.toml"), file).unwrap();
+    assert_refused(bare_command().current_dir(&directory), "server.cors_origins");
+}
+
+#[test]
+fn a_file_of_a_secret_that_is_empty_stops_the_start_and_is_named() {
+    let secrets = tempfile::tempdir().unwrap();
+    let file = secrets.path().join("secret");
+    std::fs::write(&file, "\n").unwrap();
+    for setting in ["database.url_file", "database.migrate_url_file", "auth.jwt_secret_file"] {
+        let mut serve = bare_command();
+        assert_refused(serve.env(variable(setting), &file), setting);
+    }
+}
+
+#[test]
+fn a_setting_that_is_no_text_stops_the_start_and_its_value_is_not_told() {
+    let bytes = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"hunter2\xff");
+    for name in ["DATABASE_URL", "HOST", "PAYONCE_DATABASE__URL", "PAYONCE_AUTH__JWT_SECRET"] {
+        let mut serve = bare_command();
+        assert_refused(serve.env(name, bytes), name);
+        let told = serve.output().unwrap().stderr;
+        assert!(!String::from_utf8_lossy(&told).contains("hunter2"), "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_settings_that_cannot_be_read_is_not_taken_for_absent() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("payonce.toml")).unwrap();
+    assert_refused(bare_command().current_dir(&directory), "payonce.toml");
+    std::fs::remove_dir(directory.path().join("payonce.toml")).unwrap();
+    std::os::unix::fs::symlink("/no/such/file", directory.path().join("payonce.toml")).unwrap();
+    assert_refused(bare_command().current_dir(&directory), "payonce.toml");
+}
+
+#[test]
+fn the_settings_of_the_playground_are_none_of_the_service() {
+    for (name, value) in [("PAYONCE_DATA_DIR", "/tmp/data"), ("PAYONCE_LOCAL_BINARIES", "auto")] {
+        let setting = name.to_lowercase().replacen("payonce_", "", 1);
+        assert_refused(bare_command().env(name, value), &setting);
+    }
+}
+
+#[test]
+fn a_setting_of_opentelemetry_that_is_empty_is_absent_as_its_specification_says() {
+    let mut serve = bare_command();
+    serve.env("OTEL_EXPORTER_OTLP_ENDPOINT", "");
+    assert_refused(&mut serve, "DATABASE_URL");
+}
+
+#[test]
+fn the_program_that_is_deployed_has_no_private_postgres_and_no_faults() {
+    let program = std::fs::read(BINARY).unwrap();
+    let has = |word: &str| program.windows(word.len()).any(|it| it == word.as_bytes());
+    assert!(has("/send_payment"), "words of routes can be found");
+    for word in ["initdb", "pg_ctl", "pixeltable", "/playground/", "playground account"] {
+        assert!(!has(word), "{word}");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let (_, after) = manifest.split_once("[dependencies]").unwrap();
+    let (needed, for_tests) = after.split_once("[dev-dependencies]").unwrap();
+    assert!(!needed.contains("local-postgres") && for_tests.contains("local-postgres"));
+    let image = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
+    assert!(image.contains("--bin payonce \\") && !image.contains("payonce-playground"));
 }
 
 #[tokio::test]
@@ -317,9 +504,13 @@ async fn the_audit_of_a_database_without_a_ledger_says_what_to_do() {
 
 #[test]
 fn the_help_names_every_command() {
-    let output = bare_command().arg("--help").output().unwrap();
-    let help = String::from_utf8_lossy(&output.stdout);
-    for word in ["serve", "migrate", "audit", "prune", "health", "openapi", "token"] {
-        assert!(help.contains(word), "{help}");
+    let all: &[_] = &["serve", "migrate", "audit", "prune", "health", "openapi", "token"];
+    let playgrounds: &[_] = &["serve", "audit", "openapi", "token"];
+    for (mut program, words) in [(bare_command(), all), (Home::new().command(), playgrounds)] {
+        let output = program.arg("--help").output().unwrap();
+        let help = String::from_utf8_lossy(&output.stdout);
+        for word in words {
+            assert!(help.contains(word), "{help}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 /**
  * The real service, a real browser, and a wire between them that can be cut.
  *
- * The service is the program named by PAYONCE_BIN, on a port and a private Postgres of its own; it
- * serves the page that `npm run build` made.
+ * The service is the playground's program, named by PAYONCE_BIN, on a port and a private Postgres of its
+ * own; it serves the page that `npm run build` made.
  */
 
 import assert from 'node:assert/strict';

@@ -94,6 +94,15 @@ impl LocalPostgres {
         Ok(server)
     }
 
+    /// Whether there is a cluster in `home` already, running or not.
+    ///
+    /// # Errors
+    /// `home` cannot be looked into.
+    pub fn is_made(home: &Path) -> Result<bool> {
+        let (home, _) = owner::settle(&std::path::absolute(home)?)?;
+        Ok(home.join("cluster").try_exists()?)
+    }
+
     /// Where the server keeps its files.
     #[must_use]
     pub fn home(&self) -> &Path {

@@ -142,10 +142,10 @@ async fn add_payments(
 }
 
 /// Posts one intent in a transaction that the caller ends, by the same three steps.
-pub(in crate::service) async fn post_one(
-    conn: &mut PgConnection,
-    intent: &Intent,
-) -> Result<Decision, Error> {
+///
+/// # Errors
+/// The database's.
+pub async fn post_one(conn: &mut PgConnection, intent: &Intent) -> Result<Decision, Error> {
     let ids = BTreeSet::from([intent.from(), intent.to()]);
     let accounts = posting::lock_accounts(conn, &ids, Locking::Wait).await?;
     let (now, known) = posting::read_keys(conn, &[intent]).await?;

@@ -1,0 +1,171 @@
+//! `payonce-playground`: the service on a private ledger, with people who have money, and with faults on
+//! demand. It is what `make run` starts; what is deployed has none of it.
+//!
+//! With `DATABASE_URL` it serves that database, as the service's own program does: nothing is filled
+//! in, and nothing is broken.
+
+mod crash;
+mod people;
+mod private;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use local_postgres::LocalPostgres;
+use payonce::commands::{self, AuditOptions, TokenOptions, say};
+use payonce::config::{AuthMode, Settings};
+use payonce::process::{self, Ledger, Prepared, Signals};
+use payonce::{http, telemetry};
+use serde::Deserialize;
+
+/// payonce on a private ledger to play with, or on that of `DATABASE_URL`.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves HTTP (the default).
+    Serve,
+    /// Checks the ledger's invariants; exit status 1 on a violation.
+    Audit(AuditOptions),
+    /// Prints the API document (`OpenAPI` 3.1), with the faults on demand.
+    Openapi,
+    /// Prints a token, signed with `auth.jwt_secret`.
+    Token(TokenOptions),
+}
+
+/// What can be set beside the settings of the service.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PlaygroundSettings {
+    /// Where the private Postgres lives.
+    data_dir: PathBuf,
+    /// Where its programs come from: `auto` (the system, else a pinned package), `package`, or a
+    /// directory.
+    local_binaries: String,
+}
+
+/// Their names.
+const SETTINGS: [&str; 2] = ["data_dir", "local_binaries"];
+
+impl Default for PlaygroundSettings {
+    fn default() -> Self {
+        Self { data_dir: ".payonce".into(), local_binaries: "auto".to_owned() }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("payonce-playground: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let command = cli.command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Openapi) {
+        return commands::openapi(Some(crash::document())).map(|()| ExitCode::SUCCESS);
+    }
+    let (mut settings, own): (_, PlaygroundSettings) = Settings::load_beside(&SETTINGS)?;
+    if let Command::Token(options) = &command {
+        return commands::token(&settings, options).map(|()| ExitCode::SUCCESS);
+    }
+    let is_serve = matches!(command, Command::Serve);
+    if is_serve {
+        http::check(&settings)?;
+    }
+    let _telemetry = telemetry::start(&settings.telemetry)?;
+    let runtime = process::runtime()?;
+    // Before the server is started, which a signal from then on is to stop again.
+    let signals = if is_serve { Some(Signals::new(&runtime)?) } else { None };
+    let server = match is_private(&settings) {
+        true if is_serve => Some(private::start(&own)?),
+        true => Some(private::join(&own)?),
+        false => None,
+    };
+    if let Some(server) = &server {
+        private::point(&mut settings, server);
+    }
+    let ledger = Ledger::of(&settings)?;
+    let code = runtime.block_on(async {
+        match (signals, command) {
+            (Some(signals), _) => serve(&settings, &ledger, server.as_ref(), signals).await,
+            (None, Command::Audit(options)) => commands::audit(&ledger.owner, &options).await,
+            // What needs no database was done above.
+            (None, _) => Ok(ExitCode::SUCCESS),
+        }
+    });
+    process::shut_down(runtime);
+    let code = code?;
+    if let Some(server) = server {
+        server.stop()?;
+    }
+    Ok(code)
+}
+
+/// Whether the settings leave the ledger to the playground. A URL for migrations alone names no
+/// database, but whoever has set it means one.
+fn is_private(settings: &Settings) -> bool {
+    settings.database.url.is_none() && settings.database.migrate_url.is_none()
+}
+
+async fn serve(
+    settings: &Settings,
+    ledger: &Ledger,
+    server: Option<&LocalPostgres>,
+    mut signals: Signals,
+) -> Result<ExitCode> {
+    let prepared = signals.unless_asked(prepare(settings, ledger, server.is_some())).await;
+    let Some(prepared) = prepared else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let added = server.map(|_| crash::route(&ledger.target, settings));
+    let serving = prepared?.listen(settings, added)?;
+    commands::say_addresses(serving.addresses());
+    if let Some(server) = server {
+        greet(serving.addresses(), server, settings.auth.mode);
+    }
+    serving.until_asked_to_stop(signals).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn prepare(settings: &Settings, ledger: &Ledger, is_private: bool) -> Result<Prepared> {
+    if is_private {
+        private::make_role(&ledger.owner).await?;
+    }
+    let prepared = Prepared::new(settings, ledger).await?;
+    if is_private {
+        people::open_accounts(&prepared.service).await?;
+    }
+    Ok(prepared)
+}
+
+fn greet(addresses: &[SocketAddr], server: &LocalPostgres, auth: AuthMode) {
+    if auth == AuthMode::Jwt {
+        say(
+            "Authorization is on: `payonce-playground token --account 1` prints a token for the header \
+             of `curl -H 'authorization: Bearer ...'`.",
+        );
+    }
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    say(&format!(
+        "Its private {} is in {}
+Accounts 1 to 10 have money. Try:
+  curl -X PUT http://localhost:{port}/send_payment -H 'content-type: application/json' \\
+    -d '{{\"from\":1,\"to\":2,\"amount\":500,\"idempotency_key\":\"my-first\"}}'
+  curl http://localhost:{port}/payment_history/1
+Ctrl-C stops both.",
+        server.version(),
+        server.home().display()
+    ));
+}

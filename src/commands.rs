@@ -1,0 +1,83 @@
+//! The commands that the service's own program and the playground's have in common, and how they talk
+//! to the person at the terminal.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use utoipa::openapi::OpenApi;
+
+use crate::config::Settings;
+use crate::db::Target;
+use crate::domain::AccountId;
+use crate::service::audit;
+use crate::{auth, http};
+
+#[derive(Args)]
+pub struct AuditOptions {
+    /// Prints the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct TokenOptions {
+    /// The account whose owner it is for.
+    #[arg(long, required_unless_present = "operator")]
+    account: Option<i64>,
+    /// It may do everything.
+    #[arg(long)]
+    operator: bool,
+    /// How long it is valid.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
+    expires_in_seconds: u32,
+}
+
+/// Checks the ledger's invariants over the whole database, and prints the report; failure on a violation.
+///
+/// # Errors
+/// The database does not answer, or the report cannot be printed.
+pub async fn audit(target: &Target, options: &AuditOptions) -> Result<ExitCode> {
+    let report = audit::run(target).await.context("the audit could not be made")?;
+    let text =
+        if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
+    writeln!(std::io::stdout(), "{text}").context("the report cannot be printed")?;
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a token for local use.
+///
+/// # Errors
+/// There is no secret to sign it with, or no such account can be.
+pub fn token(settings: &Settings, options: &TokenOptions) -> Result<()> {
+    let account = options.account.map(AccountId::new).transpose()?;
+    let lifetime = Duration::from_secs(options.expires_in_seconds.into());
+    let token = auth::mint(&settings.auth, account, options.operator, lifetime)?;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+/// Prints the API document, with what the program adds to it.
+///
+/// # Errors
+/// It cannot be printed.
+pub fn openapi(added: Option<OpenApi>) -> Result<()> {
+    writeln!(std::io::stdout(), "{}", http::openapi(added)?)?;
+    Ok(())
+}
+
+/// Tells the person at the terminal, if there still is one: a pipe that was closed must not end the
+/// service.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Says where the service can be reached. Scripts wait for these lines.
+pub fn say_addresses(addresses: &[SocketAddr]) {
+    for address in addresses {
+        say(&format!("payonce listens on http://{address}"));
+    }
+}
