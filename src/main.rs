@@ -209,7 +209,8 @@ fn health(server: &Server) -> Result<ExitCode> {
         host if host.contains(':') => format!("[{host}]"),
         host => host.to_owned(),
     };
-    let url = format!("http://{host}:{}/health/ready", server.port);
+    let port = server.admin_port.unwrap_or(server.port);
+    let url = format!("http://{host}:{port}/health/ready");
     let client = reqwest::blocking::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT).build()?;
     let answer = client.get(url).send()?;
     let is_ready = answer.status().is_success();
@@ -252,7 +253,7 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
         _ = signals.next() => return Ok(()),
     };
     let health = Arc::clone(&service.health);
-    let listening = http::listen(Arc::clone(&service), auth, settings)?;
+    let mut listening = http::listen(Arc::clone(&service), auth, settings)?;
     drop(service);
     let mut upkeep = JoinSet::new();
     upkeep.spawn(keep_looking(health));
@@ -261,8 +262,6 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
         upkeep.spawn(keep_pruning(ledger.target.clone(), settings.prune, step_timeout));
     }
     greet(&listening, ledger, settings.auth.mode);
-    let handle = listening.server.handle();
-    let mut server = tokio::spawn(listening.server);
     let mut stop_delay = None;
     loop {
         let delay = async {
@@ -280,8 +279,8 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
                 stop_delay = Some(Duration::from_millis(settings.server.stop_delay_ms.into()));
             }
             () = delay => break,
-            ended = &mut server => {
-                ended??;
+            ended = listening.servers.any_ended() => {
+                ended?;
                 bail!("the server ended by itself");
             }
             () = writers.any_ended() => bail!("a writer ended by itself"),
@@ -292,8 +291,7 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
     tracing::info!("stopping: what was accepted is answered");
     let limit = milliseconds(settings.server.shutdown_timeout_ms);
     let began = Instant::now();
-    handle.stop(true).await;
-    server.await??;
+    listening.servers.stop().await?;
     writers.finish(limit.saturating_sub(began.elapsed())).await;
     Ok(())
 }
@@ -342,6 +340,9 @@ fn say(line: &str) {
 }
 
 fn greet(listening: &http::Listening, ledger: &Ledger, auth: AuthMode) {
+    for address in &listening.admin_addresses {
+        say(&format!("payonce is watched at http://{address}"));
+    }
     for address in &listening.addresses {
         say(&format!("payonce listens on http://{address}"));
     }

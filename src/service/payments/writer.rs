@@ -1,7 +1,7 @@
 //! The writers: who is in a batch, and what is done when a batch fails.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -107,7 +107,11 @@ impl Writer {
     }
 
     /// Posts what was set aside, again and again, until it is posted or withdrawn.
-    pub async fn run_waiting(mut self, mut set_aside: mpsc::Receiver<PayTicket>) {
+    pub async fn run_waiting(
+        mut self,
+        mut set_aside: mpsc::Receiver<PayTicket>,
+        held: Arc<AtomicUsize>,
+    ) {
         let mut waiting: VecDeque<PayTicket> = VecDeque::new();
         loop {
             if waiting.is_empty() {
@@ -122,6 +126,7 @@ impl Writer {
                 waiting.push_back(ticket);
             }
             waiting.retain(|ticket| !ticket.is_withdrawn());
+            held.store(waiting.len(), Ordering::Relaxed);
 
             let tickets = self.next_round(&mut waiting);
             let tried =
@@ -135,6 +140,7 @@ impl Writer {
                 ticket.release(obstacle);
                 waiting.push_back(ticket);
             }
+            held.store(waiting.len(), Ordering::Relaxed);
             if !left.posted_any {
                 tokio::time::sleep(WAITING_PAUSE).await;
             }
