@@ -37,13 +37,16 @@ pub enum Unauthenticated {
     NoToken,
     /// Why the token is refused, for its owner.
     Refused(&'static str),
+    /// There are no public keys yet: whether the token is good is not known.
+    NoKeys,
 }
 
 impl Auth {
-    /// Reads the keys.
+    /// Reads the keys. Where somebody else publishes them and does not answer, they are fetched as soon
+    /// as he does.
     ///
     /// # Errors
-    /// They cannot be had, or there is none that can be used.
+    /// The settings are wrong, or a file has no key that can be used.
     pub async fn start(settings: &config::Auth) -> Result<Self> {
         let keys = match (settings.mode, &settings.jwt_secret, &settings.jwks_url) {
             (AuthMode::Off, ..) => Keys::Off { on_public: settings.allow_off_on_public },
@@ -65,6 +68,15 @@ impl Auth {
         matches!(self.0, Keys::Off { on_public: false })
     }
 
+    /// Whether there are keys to tell callers by.
+    #[must_use]
+    pub fn can_tell_callers(&self) -> bool {
+        match &self.0 {
+            Keys::Off { .. } | Keys::Secret(_) => true,
+            Keys::Public(keys) => keys.are_there(),
+        }
+    }
+
     /// Who asks with this `Authorization` header.
     ///
     /// # Errors
@@ -77,6 +89,9 @@ impl Auth {
             Keys::Public(keys) => {
                 let token = token()?;
                 let header = jsonwebtoken::decode_header(token).map_err(|it| refused(&it))?;
+                if !keys.are_there() {
+                    return Err(Unauthenticated::NoKeys);
+                }
                 let key = keys.find(header.kid.as_deref()).await;
                 key.ok_or(Unauthenticated::Refused("It names a key that is not known."))?
                     .verify(token)?
@@ -107,6 +122,8 @@ impl Key {
     fn new(decoding: DecodingKey, algorithm: Algorithm, settings: &config::Auth) -> Self {
         let mut validation = Validation::new(algorithm);
         validation.leeway = settings.clock_skew_seconds.into();
+        // "On or after" that second it is expired (RFC 7519, section 4.1.4); the library says "after".
+        validation.reject_tokens_expiring_in_less_than = 1;
         validation.validate_nbf = true;
         let mut required = vec!["exp"];
         if let Some(issuer) = &settings.issuer {

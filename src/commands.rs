@@ -2,7 +2,6 @@
 //! to the person at the terminal.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use utoipa::openapi::OpenApi;
 use crate::config::Settings;
 use crate::db::Target;
 use crate::domain::AccountId;
+use crate::process::Serving;
 use crate::service::audit;
 use crate::{auth, http};
 
@@ -76,8 +76,11 @@ pub fn say(line: &str) {
 }
 
 /// Says where the service can be reached. Scripts wait for these lines.
-pub fn say_addresses(addresses: &[SocketAddr]) {
-    for address in addresses {
+pub fn say_addresses(serving: &Serving) {
+    for address in serving.admin_addresses() {
+        say(&format!("payonce is watched at http://{address}"));
+    }
+    for address in serving.addresses() {
         say(&format!("payonce listens on http://{address}"));
     }
 }

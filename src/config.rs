@@ -45,6 +45,9 @@ pub struct Server {
     pub host: String,
     /// 0 takes any free port (also `PORT`).
     pub port: u16,
+    /// Where metrics and health are served, and nowhere else; absent: beside everything else. 0 takes any
+    /// free port.
+    pub admin_port: Option<u16>,
     /// Threads that serve HTTP; 0: one for each core.
     pub workers: usize,
     /// For each worker.
@@ -88,7 +91,7 @@ pub struct Auth {
     pub algorithms: Vec<SignatureAlgorithm>,
     /// What `iss` must be.
     pub issuer: Option<String>,
-    /// What `aud` must be, or contain.
+    /// What `aud` must be, or contain. With `jwks_url` it must be set.
     pub audience: Option<String>,
     /// How far apart the clocks of the issuer and the service may be.
     pub clock_skew_seconds: u32,
@@ -238,6 +241,7 @@ impl Default for Server {
         Self {
             host: "localhost".to_owned(),
             port: 4000,
+            admin_port: None,
             workers: 0,
             connections_max: nonzero_usize(10_000),
             body_bytes_max: nonzero_usize(16_384),
@@ -417,6 +421,10 @@ impl Settings {
         at_most("prune.pause_ms", usize::try_from(self.prune.pause_ms)?, 60_000)?;
         at_most("telemetry.otlp_sample_percent", self.telemetry.otlp_sample_percent.into(), 100)?;
 
+        if self.server.admin_port == Some(self.server.port) && self.server.port != 0 {
+            bail!("the settings are wrong: server.admin_port is server.port, and is to be another");
+        }
+
         // The web framework's clock moves twice a second: with less, a good request can be late.
         for (name, value) in [
             ("server.read_timeout_ms", self.server.read_timeout_ms),
@@ -494,6 +502,12 @@ impl Auth {
             (None, Some(_)) => {
                 if self.algorithms.iter().any(is_symmetric) {
                     bail!("the settings are wrong: auth.algorithms: HS256 needs auth.jwt_secret");
+                }
+                if self.audience.as_ref().is_none_or(String::is_empty) {
+                    bail!(
+                        "the settings are wrong: auth.audience is not set, and with auth.jwks_url it \
+                         must be: the issuer signs tokens for others, too, and they would be taken"
+                    );
                 }
             }
             _ => bail!(

@@ -38,4 +38,14 @@ impl Invalid {
     pub(crate) fn value(text: impl Into<String>) -> Self {
         Self::Value(text.into())
     }
+
+    /// The same, with the name of the field or parameter that the value is of.
+    #[must_use]
+    pub fn of(self, field: &str) -> Self {
+        match self {
+            Self::Value(text) => Self::Value(format!("{field}: {text}")),
+            // Its text names what it is about.
+            Self::Amount | Self::SameAccount => self,
+        }
+    }
 }

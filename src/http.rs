@@ -19,20 +19,23 @@ mod rate_limit;
 mod unread_body;
 
 use std::any::Any;
+use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_web::dev::Server;
+use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, header};
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{self, PayloadConfig, ServiceConfig, ThinData};
+use actix_web::web::{self, PathConfig, PayloadConfig, ServiceConfig, ThinData};
 use actix_web::{App, HttpResponse, HttpServer, Resource, Route, guard};
 use anyhow::{Context, Result, bail};
 use rustix::net::sockopt;
+use tokio::task::JoinHandle;
 use tracing_actix_web::TracingLogger;
 
 use crate::auth::Auth;
@@ -41,13 +44,16 @@ use crate::service::Service;
 use crate::telemetry::metrics::METRICS;
 pub use added::AddedRoute;
 use error::ApiError;
+use metrics::Rendering;
 use observe::RequestSpan;
 use openapi::DocumentText;
 pub use openapi::openapi;
 pub use payments::{SendPayment, SendProblems};
 use rate_limit::RateLimits;
 
-/// Every route of the service, and the one that the program adds, if any.
+/// Every route of the service, and the one that the program adds, if any; but for those of
+/// [`watching`]. The API document lists each with its
+/// parameters, and [`query::strict`] refuses any other.
 fn routes(app: &mut ServiceConfig, added: Option<&AddedRoute>) {
     app.service(at("/send_payment", "PUT").route(web::put().to(payments::send)))
         .service(at("/payment_history/{user}", "GET, HEAD").route(get().to(history::page)))
@@ -58,17 +64,25 @@ fn routes(app: &mut ServiceConfig, added: Option<&AddedRoute>) {
                 .route(web::post().to(accounts::open)),
         )
         .service(at("/accounts/{id}", "GET, HEAD").route(get().to(accounts::get)))
-        .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
-        .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
-        .service(at("/metrics", "GET, HEAD").route(get().to(metrics::text)))
         .service(at("/problems/{code}", "GET, HEAD").route(get().to(problem::explain)))
         .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
         .service(at("/docs", "GET, HEAD").route(get().to(openapi::docs)))
         .service(at("/docs/{file:.*}", "GET, HEAD").route(get().to(openapi::docs_part)))
-        .default_service(web::to(async || Err::<HttpResponse, _>(ApiError::NotFound)));
+        .default_service(nothing());
     if let Some(added) = added {
         app.service(at(added.path, "POST").route(web::post().to(added.handler())));
     }
+}
+
+/// The routes of those who watch the service.
+fn watching(app: &mut ServiceConfig) {
+    app.service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
+        .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
+        .service(at("/metrics", "GET, HEAD").route(get().to(metrics::text)));
+}
+
+fn nothing() -> Route {
+    web::to(async || Err::<HttpResponse, _>(ApiError::NotFound))
 }
 
 fn at(path: &str, allow: &'static str) -> Resource {
@@ -105,11 +119,81 @@ impl Stopping {
     }
 }
 
-/// A server that listens, and where.
+/// What is served at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    Everything,
+    /// Where `server.admin_port` is set: the other ports, and that one.
+    AllButWatching,
+    Watching,
+}
+
+impl Serves {
+    fn routes(self, app: &mut ServiceConfig, added: Option<&AddedRoute>, page: Option<&Path>) {
+        if self != Self::AllButWatching {
+            watching(app);
+        }
+        if self == Self::Watching {
+            app.default_service(nothing());
+        } else {
+            routes(app, added);
+            page::serve(app, page);
+        }
+    }
+}
+
+/// Servers that listen, and where.
 pub struct Listening {
     pub addresses: Vec<SocketAddr>,
-    pub server: Server,
+    /// Where `server.admin_port` is set: where metrics and health are served.
+    pub admin_addresses: Vec<SocketAddr>,
     pub stopping: Stopping,
+    pub servers: Servers,
+}
+
+/// The servers of a process.
+pub struct Servers {
+    public: Running,
+    admin: Option<Running>,
+}
+
+struct Running {
+    handle: ServerHandle,
+    ended: JoinHandle<io::Result<()>>,
+}
+
+impl Servers {
+    /// Waits for one that ends although nobody has told it to: a fault of ours.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn any_ended(&mut self) -> Result<()> {
+        let admin = async {
+            match &mut self.admin {
+                Some(admin) => (&mut admin.ended).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = &mut self.public.ended => ended,
+            ended = admin => ended,
+        };
+        Ok(ended??)
+    }
+
+    /// Stops them: what was accepted is answered, and whoever watches is served until it is.
+    ///
+    /// # Errors
+    /// One ended with an error.
+    pub async fn stop(self) -> Result<()> {
+        self.public.handle.stop(true).await;
+        self.public.ended.await??;
+        if let Some(admin) = self.admin {
+            admin.handle.stop(false).await;
+            admin.ended.await??;
+        }
+        Ok(())
+    }
 }
 
 /// Whether the settings are such that the service may be reached where they say, before anything is
@@ -163,49 +247,71 @@ pub fn listen(
     let rate_limits = web::Data::new(RateLimits::of(settings));
     let document = openapi(added.as_ref().map(|added| added.document.clone()))?;
     let document = web::Data::new(DocumentText(document.into()));
-    let page = settings.page.dir.clone();
-    let origins = server.cors_origins.clone();
-    let write_timeout_ms = server.write_timeout_ms.get();
+    let rendering = web::Data::new(Rendering::default());
     METRICS.payment_outcomes(payments::outcomes());
     let stopping = Stopping::default();
     let stopping_data = web::Data::new(stopping.clone());
-    let mut http = HttpServer::new(move || {
-        App::new()
-            .app_data(service.clone())
-            .app_data(auth.clone())
-            .app_data(rate_limits.clone())
-            .app_data(document.clone())
-            .app_data(stopping_data.clone())
-            .app_data(ThinData(limits))
-            .app_data(PayloadConfig::new(limits.body_bytes_max))
-            .wrap(from_fn(rate_limit::by_address))
-            .wrap(cors(&origins))
-            .wrap(default_headers(&origins))
-            .wrap(from_fn(observe::observed))
-            .wrap(TracingLogger::<RequestSpan>::new())
-            .wrap(from_fn(unread_body::closed))
-            .configure(|app| routes(app, added.as_ref()))
-            .configure(|app| page::serve(app, page.as_deref()))
-    })
-    .on_connect(move |connection, _| give_up_on_slow_readers(connection, write_timeout_ms))
-    .disable_signals()
-    .client_request_timeout(milliseconds(server.read_timeout_ms))
-    .keep_alive(milliseconds(server.keep_alive_ms))
-    .max_connections(server.connections_max.get())
-    .shutdown_timeout(u64::from(server.shutdown_timeout_ms.get()).div_ceil(1_000));
-    if server.workers > 0 {
-        http = http.workers(server.workers);
-    }
+    let write_timeout_ms = server.write_timeout_ms.get();
 
-    let mut port = server.port;
-    for host in hosts(&server.host) {
-        http = http
-            .bind((host, port))
-            .with_context(|| format!("cannot listen on {host}, port {port}"))?;
-        // With port 0 the first address chooses, and the others follow.
-        port = http.addrs().first().map_or(port, SocketAddr::port);
-    }
-    Ok(Listening { addresses: http.addrs(), server: http.run(), stopping })
+    let serve = |serves: Serves, mut port: u16, workers: usize| -> Result<_> {
+        let (service, auth, rate_limits) = (service.clone(), auth.clone(), rate_limits.clone());
+        let (rendering, stopping) = (rendering.clone(), stopping_data.clone());
+        let (origins, page) = (server.cors_origins.clone(), settings.page.dir.clone());
+        let (document, added) = (document.clone(), added.clone());
+        let mut http = HttpServer::new(move || {
+            App::new()
+                .app_data(service.clone())
+                .app_data(auth.clone())
+                .app_data(rate_limits.clone())
+                .app_data(document.clone())
+                .app_data(rendering.clone())
+                .app_data(stopping.clone())
+                .app_data(ThinData(limits))
+                .app_data(PayloadConfig::new(limits.body_bytes_max))
+                .app_data(PathConfig::default().error_handler(|error, _| {
+                    ApiError::InvalidRequest(format!("The path: {error}.")).into()
+                }))
+                .wrap(from_fn(query::strict))
+                .wrap(from_fn(rate_limit::by_address))
+                .wrap(cors(&origins))
+                .wrap(from_fn(error::as_problem))
+                .wrap(default_headers(&origins))
+                .wrap(from_fn(observe::observed))
+                .wrap(TracingLogger::<RequestSpan>::new())
+                .wrap(from_fn(unread_body::closed))
+                .configure(|app| serves.routes(app, added.as_ref(), page.as_deref()))
+        })
+        .on_connect(move |connection, _| give_up_on_slow_readers(connection, write_timeout_ms))
+        .disable_signals()
+        .client_request_timeout(milliseconds(server.read_timeout_ms))
+        .keep_alive(milliseconds(server.keep_alive_ms))
+        .max_connections(server.connections_max.get())
+        .shutdown_timeout(u64::from(server.shutdown_timeout_ms.get()).div_ceil(1_000));
+        if workers > 0 {
+            http = http.workers(workers);
+        }
+        for host in hosts(&server.host) {
+            http = http
+                .bind((host, port))
+                .with_context(|| format!("cannot listen on {host}, port {port}"))?;
+            // With port 0 the first address chooses, and the others follow.
+            port = http.addrs().first().map_or(port, SocketAddr::port);
+        }
+        let (addresses, server) = (http.addrs(), http.run());
+        let handle = server.handle();
+        Ok((addresses, Running { handle, ended: tokio::spawn(server) }))
+    };
+
+    let Some(admin_port) = server.admin_port else {
+        let (addresses, public) = serve(Serves::Everything, server.port, server.workers)?;
+        let servers = Servers { public, admin: None };
+        return Ok(Listening { addresses, admin_addresses: Vec::new(), stopping, servers });
+    };
+    // A thread and connections of its own: it answers, however busy the others are.
+    let (admin_addresses, admin) = serve(Serves::Watching, admin_port, 1)?;
+    let (addresses, public) = serve(Serves::AllButWatching, server.port, server.workers)?;
+    let servers = Servers { public, admin: Some(admin) };
+    Ok(Listening { addresses, admin_addresses, stopping, servers })
 }
 
 /// `localhost` is both loopback addresses, where there is IPv6 (containers are often without).

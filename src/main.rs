@@ -87,7 +87,7 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
         return Ok(());
     };
     let serving = prepared?.listen(settings, None)?;
-    commands::say_addresses(serving.addresses());
+    commands::say_addresses(&serving);
     serving.until_asked_to_stop(signals).await
 }
 
@@ -112,7 +112,8 @@ fn health(server: &Server) -> Result<ExitCode> {
         host if host.contains(':') => format!("[{host}]"),
         host => host.to_owned(),
     };
-    let url = format!("http://{host}:{}/health/ready", server.port);
+    let port = server.admin_port.unwrap_or(server.port);
+    let url = format!("http://{host}:{port}/health/ready");
     let client = reqwest::blocking::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT).build()?;
     let answer = client.get(url).send()?;
     let is_ready = answer.status().is_success();

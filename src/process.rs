@@ -186,14 +186,19 @@ impl Serving {
         &self.listening.addresses
     }
 
+    /// Where `server.admin_port` is set: where it is watched.
+    #[must_use]
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.listening.admin_addresses
+    }
+
     /// Serves until a signal asks it to stop, and answers what was accepted.
     ///
     /// # Errors
     /// The server or a writer ended by itself.
     pub async fn until_asked_to_stop(self, mut signals: Signals) -> Result<()> {
-        let Self { listening, mut writers, upkeep: _upkeep, stop_delay, shutdown_timeout } = self;
-        let handle = listening.server.handle();
-        let mut server = tokio::spawn(listening.server);
+        let Self { mut listening, mut writers, upkeep: _upkeep, stop_delay, shutdown_timeout } =
+            self;
         let mut delay = None;
         loop {
             let delayed = async {
@@ -211,8 +216,8 @@ impl Serving {
                     delay = Some(stop_delay);
                 }
                 () = delayed => break,
-                ended = &mut server => {
-                    ended??;
+                ended = listening.servers.any_ended() => {
+                    ended?;
                     bail!("the server ended by itself");
                 }
                 () = writers.any_ended() => bail!("a writer ended by itself"),
@@ -222,8 +227,7 @@ impl Serving {
         // Through the log: whoever does not take what is printed must not keep the service.
         tracing::info!("stopping: what was accepted is answered");
         let began = Instant::now();
-        handle.stop(true).await;
-        server.await??;
+        listening.servers.stop().await?;
         writers.finish(shutdown_timeout.saturating_sub(began.elapsed())).await;
         Ok(())
     }

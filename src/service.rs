@@ -146,6 +146,7 @@ impl Service {
         let readers = self.readers.standing();
         Load {
             payments_waiting: self.payments.waiting(),
+            payments_set_aside: self.payments.set_aside(),
             openings_waiting: self.accounts.waiting(),
             pages_waiting: self.histories.waiting(),
             reads_waiting: readers.waiting,

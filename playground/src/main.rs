@@ -131,7 +131,7 @@ async fn serve(
     };
     let added = server.map(|_| crash::route(&ledger.target, settings));
     let serving = prepared?.listen(settings, added)?;
-    commands::say_addresses(serving.addresses());
+    commands::say_addresses(&serving);
     if let Some(server) = server {
         greet(serving.addresses(), server, settings.auth.mode);
     }

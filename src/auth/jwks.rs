@@ -14,10 +14,11 @@ use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::Key;
 use crate::config::{self, SignatureAlgorithm, milliseconds};
+use crate::telemetry::metrics::METRICS;
 
 const BYTES_MAX: usize = 1 << 20;
 
@@ -37,13 +38,34 @@ struct Named {
 }
 
 impl Jwks {
-    /// Fetches the keys, and starts to keep them current.
+    /// Fetches the keys, and starts to keep them current. An issuer that does not answer keeps nobody
+    /// from starting: its keys are asked for again, and until they are there nobody is recognized.
+    ///
+    /// # Errors
+    /// The URL is none that keys may come from, or a file's keys cannot be used.
     pub async fn start(url: &str, settings: &config::Auth) -> Result<Self> {
         let source = Source::new(url, settings)?;
-        let (publish, keys) = watch::channel(source.fetch().await?);
+        METRICS.keys_are_fetched_from_now_on();
+        let first = match (source.fetch().await, &source.place) {
+            (Ok(keys), _) => {
+                METRICS.keys_fetched();
+                keys
+            }
+            (Err(error), Place::File(_)) => return Err(error),
+            (Err(error), Place::Url(..)) => {
+                tracing::warn!("auth.jwks_url: {error:#}; nobody is recognized until it has keys");
+                Arc::default()
+            }
+        };
+        let (publish, keys) = watch::channel(first);
         let (wanted, wants) = mpsc::channel(WAITING_MAX);
         let task = tokio::spawn(keep_current(source, publish, wants));
         Ok(Self { keys, wanted, task })
+    }
+
+    /// Whether there are any.
+    pub fn are_there(&self) -> bool {
+        !self.keys.borrow().is_empty()
     }
 
     /// The key of this id, or the only one where a token names none.
@@ -83,24 +105,29 @@ async fn keep_current(
     let mut fetched_at = Instant::now();
     let refresh = seconds(source.settings.jwks_refresh_seconds);
     let pause = seconds(source.settings.jwks_pause_seconds);
-    let mut ticks = tokio::time::interval(refresh);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first is over at once.
-    ticks.tick().await;
+    let mut refreshed_at = fetched_at;
     loop {
+        // Whoever has none asks as often as for one that is missing.
+        let wait = if publish.borrow().is_empty() { refresh.min(pause) } else { refresh };
         let asked = tokio::select! {
-            _ = ticks.tick() => None,
+            () = tokio::time::sleep(wait.saturating_sub(refreshed_at.elapsed())) => None,
             Some(asked) = wants.recv() => Some(asked),
             else => return,
         };
         if asked.is_none() || fetched_at.elapsed() >= pause {
             match source.fetch().await {
-                Ok(keys) => drop(publish.send(keys)),
+                Ok(keys) => {
+                    METRICS.keys_fetched();
+                    drop(publish.send(keys));
+                }
                 Err(error) => {
                     tracing::warn!("auth.jwks_url: {error:#}; the keys from before stay in use");
                 }
             }
             fetched_at = Instant::now();
+        }
+        if asked.is_none() {
+            refreshed_at = Instant::now();
         }
         if let Some(asked) = asked {
             // It may have gone away meanwhile.

@@ -1,9 +1,13 @@
 //! The audit: what must hold in the whole database, one statement for each check. They read
 //! whole tables, and are meant to run in one snapshot.
 
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+
 use sqlx::PgConnection;
 
 use super::Error;
+use super::history::Row;
 use crate::domain::PAYMENT_ID_NAMESPACE;
 
 /// What one check found.
@@ -51,6 +55,8 @@ pub enum Check {
     NothingInProgress,
     /// Each key with status success has its payment, and its response says so.
     SuccessesArePayments,
+    /// What is stored for a retry is what the payment alone would give one whose key's row is gone.
+    ReceiptsAreKept,
     /// No key with status failed has a payment.
     FailuresAreNone,
     /// No account has two payments at one time, and each knows the time of its newest.
@@ -62,7 +68,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Conservation,
         Self::Floors,
         Self::AccountsExist,
@@ -70,6 +76,7 @@ impl Check {
         Self::IdsAreDerived,
         Self::NothingInProgress,
         Self::SuccessesArePayments,
+        Self::ReceiptsAreKept,
         Self::FailuresAreNone,
         Self::TimesIncrease,
         Self::BalancesFollow,
@@ -94,6 +101,9 @@ impl Check {
             Self::SuccessesArePayments => {
                 (3, "Each key with status success has its payment, and its response says so.")
             }
+            Self::ReceiptsAreKept => {
+                (2, "Each stored receipt is, byte for byte, what its payment's would be today.")
+            }
             Self::FailuresAreNone => (3, "No key with status failed has a payment."),
             Self::TimesIncrease => (
                 5,
@@ -117,6 +127,7 @@ pub async fn run(conn: &mut PgConnection, check: Check) -> Result<Finding, Error
         Check::IdsAreDerived => ids_are_derived(conn).await,
         Check::NothingInProgress => nothing_in_progress(conn).await,
         Check::SuccessesArePayments => successes_are_payments(conn).await,
+        Check::ReceiptsAreKept => receipts_are_kept(conn).await,
         Check::FailuresAreNone => failures_are_none(conn).await,
         Check::TimesIncrease => times_increase(conn).await,
         Check::BalancesFollow => balances_follow(conn).await,
@@ -259,6 +270,53 @@ async fn successes_are_payments(conn: &mut PgConnection) -> Result<Finding, Erro
         "#
     );
     Ok(finding.fetch_one(conn).await?)
+}
+
+/// Row by row, as they come: their number is that of the keys.
+async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error> {
+    const EXAMPLES_MAX: usize = 10;
+    let mut rows = sqlx::query!(
+        r#"/* audit */
+        SELECT k.response::text AS "response!", p.id, p.from_id, p.to_id, p.amount, p.created_at,
+               p.from_balance_after, p.to_balance_after, p.requested_at, p.idempotency_key, p.note
+        FROM idempotency_keys k
+        JOIN payments p ON p.from_id = k.user_id AND p.idempotency_key = k.key
+        WHERE k.status = 'success'
+        "#
+    )
+    .fetch(conn);
+    let mut violations: i64 = 0;
+    let mut examples = BTreeSet::new();
+    while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+        let row = row?;
+        let payment = Row {
+            id: Some(row.id),
+            from_id: Some(row.from_id),
+            to_id: Some(row.to_id),
+            amount: Some(row.amount),
+            created_at: Some(row.created_at),
+            from_balance_after: Some(row.from_balance_after),
+            to_balance_after: Some(row.to_balance_after),
+            requested_at: row.requested_at,
+            idempotency_key: Some(row.idempotency_key),
+            note: row.note,
+        };
+        let Some(payment) = payment.payment() else {
+            continue;
+        };
+        if payment.receipt() == row.response {
+            continue;
+        }
+        violations = violations.saturating_add(1);
+        let (key, payer) = (payment.key.as_str(), payment.from);
+        examples.insert(format!(
+            "key '{key}' of payer {payer} stores another receipt than its payment's"
+        ));
+        if examples.len() > EXAMPLES_MAX {
+            examples.pop_last();
+        }
+    }
+    Ok(Finding { violations, examples: examples.into_iter().collect() })
 }
 
 async fn failures_are_none(conn: &mut PgConnection) -> Result<Finding, Error> {

@@ -10,21 +10,21 @@ use crate::domain::{
 };
 
 /// A payment, or all columns null where an outer join found none.
-struct Row {
-    id: Option<Uuid>,
-    from_id: Option<i64>,
-    to_id: Option<i64>,
-    amount: Option<i64>,
-    created_at: Option<OffsetDateTime>,
-    from_balance_after: Option<i64>,
-    to_balance_after: Option<i64>,
-    requested_at: Option<OffsetDateTime>,
-    idempotency_key: Option<String>,
-    note: Option<String>,
+pub(super) struct Row {
+    pub id: Option<Uuid>,
+    pub from_id: Option<i64>,
+    pub to_id: Option<i64>,
+    pub amount: Option<i64>,
+    pub created_at: Option<OffsetDateTime>,
+    pub from_balance_after: Option<i64>,
+    pub to_balance_after: Option<i64>,
+    pub requested_at: Option<OffsetDateTime>,
+    pub idempotency_key: Option<String>,
+    pub note: Option<String>,
 }
 
 impl Row {
-    fn payment(self) -> Option<Payment> {
+    pub fn payment(self) -> Option<Payment> {
         Some(Payment {
             id: PaymentId::from_uuid(self.id?),
             from: AccountId::trusted(self.from_id?),

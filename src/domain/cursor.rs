@@ -35,7 +35,7 @@ impl Cursor {
             _ => timestamp.to_owned(),
         };
         let last_seen_timestamp = Timestamp::parse_bound(&timestamp)
-            .map_err(|error| Invalid::value(format!("last_seen_timestamp: {error}")))?;
+            .map_err(|invalid| invalid.of("last_seen_timestamp"))?;
         let last_seen_id = id
             .map(|text| Uuid::parse_str(text).map(PaymentId::from_uuid))
             .transpose()

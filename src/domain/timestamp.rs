@@ -33,15 +33,17 @@ impl Timestamp {
     }
 
     /// Like [`Timestamp::parse`], but a fraction of a microsecond rounds up. As every payment's
-    /// time is whole, "before the given moment" and "before the result" are then the same.
+    /// time is whole, "before the given moment" and "before the result" are then the same. (But for
+    /// the last microsecond of the year 9999, in which no payment is made: both take the same times.)
     ///
     /// # Errors
     /// As [`Timestamp::parse`].
     pub fn parse_bound(text: &str) -> Result<Self, Invalid> {
         let to_next = if is_finer_than_ns(text) { NS_PER_US } else { NS_PER_US.saturating_sub(1) };
-        Self::parse_ns(text)
-            .and_then(|ns| Self::from_unix_us(ns.checked_add(to_next)?.div_euclid(NS_PER_US)))
-            .ok_or_else(Self::invalid)
+        let ns = Self::parse_ns(text).ok_or_else(Self::invalid)?;
+        let down = Self::from_unix_us(ns.div_euclid(NS_PER_US)).ok_or_else(Self::invalid)?;
+        let up = ns.checked_add(to_next).map(|ns| ns.div_euclid(NS_PER_US));
+        Ok(up.and_then(Self::from_unix_us).unwrap_or(down))
     }
 
     /// # Errors

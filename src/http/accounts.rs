@@ -40,7 +40,7 @@ pub(super) async fn get(
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = account_id(&id)?;
+    let id = account_id("id", &id)?;
     require(caller.may_read(id))?;
     let account = service.accounts.get(id).await?;
     Ok(HttpResponse::Ok().json(account))
@@ -95,7 +95,7 @@ pub(super) async fn list(
     let found = match (query.ids, query.after, query.limit) {
         (Some(ids), None, None) => service.accounts.list_by_id(&parse_ids(&ids)?).await?,
         (None, after, asked) => {
-            let after = after.as_deref().map(account_id).transpose()?;
+            let after = after.as_deref().map(|id| account_id("after", id)).transpose()?;
             let limit = limit(asked.as_deref(), LIST_SIZE, LIST_SIZE_MAX)?;
             let mut found = service.accounts.list(after, limit.saturating_add(1)).await?;
             let has_more = found.len() > usize::from(limit);
@@ -113,8 +113,9 @@ pub(super) async fn list(
 
 fn parse_ids(text: &str) -> Result<Vec<i64>, ApiError> {
     let parts = text.split(',').filter(|part| !part.is_empty());
-    let ids: Vec<i64> =
-        parts.map(|part| account_id(part).map(AccountId::get)).collect::<Result<_, Invalid>>()?;
+    let ids: Vec<i64> = parts
+        .map(|id| account_id("ids", id).map(AccountId::get))
+        .collect::<Result<_, Invalid>>()?;
     if ids.len() > usize::from(LIST_SIZE_MAX) {
         return Err(ApiError::InvalidRequest(format!(
             "ids names at most {LIST_SIZE_MAX} accounts."
@@ -129,7 +130,12 @@ pub(super) struct OpenAccount {
     /// Without it, the next free one.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     id: Option<Integer>,
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$")]
+    /// Of its characters one can be seen, and none changes the direction of text or breaks the line.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]+$"
+    )]
     name: Option<String>,
     /// Cents, paid by account 0.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
@@ -182,7 +188,7 @@ pub(super) async fn open(
 fn opening(body: OpenAccount) -> Result<Opening, Invalid> {
     let balance = body.opening_balance.map(|cents| cents.0).filter(|cents| *cents != 0);
     Ok(Opening {
-        id: body.id.map(|id| AccountId::new(id.0)).transpose()?,
+        id: body.id.map(|id| AccountId::new(id.0).map_err(|it| it.of("id"))).transpose()?,
         name: body.name.map(|name| Name::new("name", name)).transpose()?,
         balance: balance.map(Amount::from_cents).transpose()?,
     })

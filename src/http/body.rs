@@ -5,8 +5,9 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, ThinData};
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{FromRequest, HttpRequest};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -25,13 +26,11 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let is_json = matches!(request.mime_type(), Ok(Some(mime)) if mime.essence_str() == "application/json");
+        let declared = declared(request.headers());
         let limits = request.app_data::<ThinData<HttpLimits>>().map(|limits| limits.0);
         let bytes = Bytes::from_request(request, payload);
         Box::pin(async move {
-            if !is_json {
-                return Err(ApiError::UnsupportedMediaType);
-            }
+            declared?;
             let limits = limits.ok_or(Refusal::Internal)?;
             let read = tokio::time::timeout(limits.body_read_timeout, bytes).await;
             let bytes = read.map_err(|_| ApiError::RequestTimeout)?.map_err(|error| match error
@@ -53,6 +52,39 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
                 .map_err(|error| ApiError::InvalidRequest(format!("The body: {error}.")))
         })
     }
+}
+
+/// Whether a body is said to be JSON in UTF-8, as it is: nothing else is read as if it were.
+fn declared(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut codings =
+        headers.get_all(CONTENT_ENCODING).flat_map(|it| it.as_bytes().split(|byte| *byte == b','));
+    let is_none = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    if !codings.all(is_none) {
+        return Err(ApiError::UnsupportedContentEncoding);
+    }
+    let mut types = headers.get_all(CONTENT_TYPE);
+    let is_json = types.next().and_then(|it| it.to_str().ok()).is_some_and(is_json_in_utf8);
+    if is_json && types.next().is_none() { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+}
+
+/// A media type (RFC 9110, section 8.3.1): spaces may stand around a semicolon, what is between two of
+/// them may be missing, and names are of any case. No parameter but the charset means something here.
+fn is_json_in_utf8(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|it| it.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.filter(|part| !part.is_empty()).all(|part| match part.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                let value =
+                    value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value);
+                value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8")
+            }
+            Some((name, value)) => !name.is_empty() && !value.is_empty(),
+            None => false,
+        })
 }
 
 /// An integer literal of any length. One that is longer than 64 bits becomes the nearest that
@@ -83,21 +115,23 @@ fn shown(raw: &RawValue) -> String {
     raw.get().chars().take(40).collect()
 }
 
-/// A client's time: RFC 3339, or a Unix time in milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ClientTime(pub Timestamp);
+/// A client's time as it came: RFC 3339, or a Unix time in milliseconds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ClientTime(Box<RawValue>);
 
-impl<'de> Deserialize<'de> for ClientTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let time = match integer(raw.get()) {
+impl ClientTime {
+    /// # Errors
+    /// It is none; the text names `field`.
+    pub fn read(&self, field: &str) -> Result<Timestamp, Invalid> {
+        let time = match integer(self.0.get()) {
             Some(Integer(ms)) => Timestamp::from_unix_ms(ms),
-            None => match serde_json::from_str::<String>(raw.get()) {
+            None => match serde_json::from_str::<String>(self.0.get()) {
                 Ok(text) => Timestamp::parse(&text),
-                Err(_) => Err(Invalid::Value(format!("{} is not a timestamp", shown(&raw)))),
+                Err(_) => Err(Invalid::Value(format!("{} is not a timestamp", shown(&self.0)))),
             },
         };
-        time.map(Self).map_err(D::Error::custom)
+        time.map_err(|invalid| invalid.of(field))
     }
 }
 

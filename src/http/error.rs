@@ -1,8 +1,11 @@
 //! Every error that a client can get, as one of the problems in [`super::problem`].
 
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpResponse, ResponseError};
 
 use super::problem::{self, Kind};
 use super::rate_limit::Exceeded;
@@ -44,12 +47,22 @@ pub(super) enum ApiError {
     RequestTimeout,
     #[error("The body may have {bytes_max} bytes.")]
     BodyTooLarge { bytes_max: usize },
-    #[error("Send JSON, with the header Content-Type: application/json.")]
+    #[error("Send JSON in UTF-8, with the header Content-Type: application/json.")]
     UnsupportedMediaType,
+    #[error("Send the body as it is, without the header Content-Encoding.")]
+    UnsupportedContentEncoding,
     #[error("{0} Nothing was done; send it again with the same key.")]
     RateLimited(Exceeded),
     #[error("The service is stopping. Ask another process of it, or this one when it is back.")]
     Stopping,
+    #[error(
+        "The public keys of auth.jwks_url could not be fetched yet, so nobody can be recognized. \
+         Nothing was done; ask again."
+    )]
+    NoPublicKeys,
+    /// Refused by the web framework or a part of it, in its words.
+    #[error("{1}")]
+    Framework(Kind, String),
     #[error("{0}")]
     Invalid(Invalid),
     #[error("{}", sentence(.0))]
@@ -64,7 +77,10 @@ impl From<Invalid> for ApiError {
 
 impl From<Unauthenticated> for ApiError {
     fn from(why: Unauthenticated) -> Self {
-        Self::Unauthenticated(why)
+        match why {
+            Unauthenticated::NoKeys => Self::NoPublicKeys,
+            why => Self::Unauthenticated(why),
+        }
     }
 }
 
@@ -86,6 +102,7 @@ fn explained(why: &Unauthenticated) -> String {
             "Send a token, with the header Authorization: Bearer <token>.".to_owned()
         }
         Unauthenticated::Refused(why) => format!("The token is refused. {why}"),
+        Unauthenticated::NoKeys => ApiError::NoPublicKeys.to_string(),
     }
 }
 
@@ -145,8 +162,11 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => problem::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => problem::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => problem::BODY_TOO_LARGE,
-            Self::UnsupportedMediaType => problem::UNSUPPORTED_MEDIA_TYPE,
-            Self::Stopping => problem::OVERLOADED,
+            Self::UnsupportedMediaType | Self::UnsupportedContentEncoding => {
+                problem::UNSUPPORTED_MEDIA_TYPE
+            }
+            Self::Stopping | Self::NoPublicKeys => problem::OVERLOADED,
+            Self::Framework(kind, _) => *kind,
             Self::Invalid(Invalid::Amount) => problem::INVALID_AMOUNT,
             Self::Invalid(Invalid::SameAccount) => problem::SAME_ACCOUNT,
             Self::Refused(refusal) => match refusal {
@@ -187,7 +207,9 @@ impl ApiError {
             Self::Unauthenticated(why) => {
                 // RFC 6750, section 3.
                 let challenge = match why {
-                    Unauthenticated::NoToken => "Bearer realm=\"payonce\"".to_owned(),
+                    Unauthenticated::NoToken | Unauthenticated::NoKeys => {
+                        "Bearer realm=\"payonce\"".to_owned()
+                    }
                     Unauthenticated::Refused(why) => format!(
                         "Bearer realm=\"payonce\", error=\"invalid_token\", \
                          error_description=\"{why}\""
@@ -198,6 +220,10 @@ impl ApiError {
                 }
             }
             Self::RateLimited(exceeded) => exceeded.standing.tell(headers),
+            // RFC 9110, section 15.5.16.
+            Self::UnsupportedContentEncoding => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
             _ => {}
         }
     }
@@ -220,4 +246,30 @@ impl ResponseError for ApiError {
         response.extensions_mut().insert(Code(kind.code));
         response
     }
+}
+
+/// Makes a problem of whatever else refuses a request: CORS, a path that is no text, a file that cannot be
+/// had. (What the web framework refuses before it is a request never comes here: it answers 400, 408
+/// and 431 without a body, and closes the connection.)
+pub(super) async fn as_problem<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let response = next.call(request).await?;
+    let is_told = response.response().extensions().get::<Code>().is_some();
+    let Some(kind) = problem::of_status(response.status()).filter(|_| !is_told) else {
+        return Ok(response.map_into_left_body());
+    };
+    let words = response.response().error().map(ToString::to_string).unwrap_or_default();
+    // What has failed inside is nothing for the client.
+    let is_theirs = response.status().is_client_error() && !words.is_empty();
+    let words = if is_theirs { words } else { kind.meaning.to_owned() };
+    let (request, refused) = response.into_parts();
+    let mut answer = ApiError::Framework(kind, words).error_response();
+    for (name, value) in refused.headers() {
+        if !answer.headers().contains_key(name) {
+            answer.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    Ok(ServiceResponse::new(request, answer).map_into_right_body())
 }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::Stopping;
 use super::error::ApiError;
 use super::openapi::problems;
+use crate::auth::Auth;
 use crate::service::Service;
 use crate::service::health::is_too_far_apart;
 
@@ -16,7 +17,7 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// The process serves HTTP.
+/// The process serves HTTP; where `server.admin_port` is set, asked at that port alone.
 #[utoipa::path(
     get,
     path = "/health/live",
@@ -43,7 +44,8 @@ pub(super) struct Ready {
 
 problems!(ReadyProblems: [DATABASE_UNAVAILABLE, OVERLOADED]);
 
-/// The database answers and takes payments, and the service is not about to stop.
+/// The database answers and takes payments, the service has the keys to tell callers by, and it is
+/// not about to stop; where `server.admin_port` is set, asked at that port alone.
 #[utoipa::path(
     get,
     path = "/health/ready",
@@ -55,12 +57,16 @@ problems!(ReadyProblems: [DATABASE_UNAVAILABLE, OVERLOADED]);
 )]
 pub(super) async fn ready(
     service: web::Data<Service>,
+    auth: web::Data<Auth>,
     stopping: web::Data<Stopping>,
 ) -> Result<HttpResponse, ApiError> {
     if stopping.is_announced() {
         return Err(ApiError::Stopping);
     }
     let skew = service.health.ready().await?;
+    if !auth.can_tell_callers() {
+        return Err(ApiError::NoPublicKeys);
+    }
     let clock_skew_ms = i64::try_from(skew.whole_milliseconds()).unwrap_or(i64::MAX);
     let warning = is_too_far_apart(skew).then(|| {
         format!(

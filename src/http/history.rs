@@ -61,7 +61,7 @@ pub(super) async fn page(
     request: HttpRequest,
     user: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let account = account_id(&user)?;
+    let account = account_id("user", &user)?;
     require(caller.may_read(account))?;
     let query: PageQuery = query(&request)?;
     let limit = limit(query.limit.as_deref(), PAGE_SIZE, limits.page_size_max)?;

@@ -1,12 +1,13 @@
 //! The API document (`OpenAPI` 3.1), generated from the handlers' annotations, the shapes below and the
 //! catalogue of problems; and the page that shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::{HttpResponse, web};
 use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     AllOfBuilder, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response,
@@ -31,7 +32,11 @@ use crate::service::Refusal;
             their order.\n\n\
             With authorization on, a token is a JSON Web Token whose `sub` is the account's id; the \
             scope `operator` may do everything. With authorization off, no token is needed.\n\n\
-            Where requests are limited, answers carry `RateLimit` and `RateLimit-Policy`."
+            Where requests are limited, answers carry `RateLimit` and `RateLimit-Policy`.\n\n\
+            Fields and parameters that are not listed here are refused, and so are parameters that are \
+            there twice. What is not a success is a problem. Only what is no request (a malformed head, \
+            one of more than 128 KiB or 96 lines, or one that does not arrive in time) is answered with \
+            400, 431 or 408 and no body, and its connection is closed."
     ),
     paths(
         payments::send,
@@ -131,6 +136,34 @@ pub fn openapi(added: Option<utoipa::openapi::OpenApi>) -> serde_json::Result<St
 
 /// The document that is served.
 pub(super) struct DocumentText(pub web::Bytes);
+
+/// By path and method, the names of the parameters that a query may have.
+pub(super) type Parameters = BTreeMap<String, BTreeMap<&'static str, BTreeSet<String>>>;
+
+/// What the document lists.
+pub(super) fn parameters() -> Parameters {
+    let paths = Document::openapi().paths.paths.into_iter();
+    let of = |operation: Operation| -> BTreeSet<String> {
+        let all = operation.parameters.unwrap_or_default().into_iter();
+        all.filter_map(|parameter| match parameter {
+            RefOr::T(it) if it.parameter_in == ParameterIn::Query => Some(it.name),
+            _ => None,
+        })
+        .collect()
+    };
+    paths
+        .map(|(path, item)| {
+            let operations = [
+                ("GET", item.get),
+                ("PUT", item.put),
+                ("POST", item.post),
+                ("DELETE", item.delete),
+            ];
+            let operations = operations.into_iter();
+            (path, operations.filter_map(|(method, it)| Some((method, of(it?)))).collect())
+        })
+        .collect()
+}
 
 problems!(DocumentProblems: [RATE_LIMITED]);
 

@@ -151,15 +151,16 @@ pub(super) fn allowed_intent(
     request: &HttpRequest,
     body: SendPayment,
 ) -> Result<Intent, ApiError> {
-    let from = AccountId::new(body.from.0)?;
-    let to = AccountId::new(body.to.0)?;
+    let from = AccountId::new(body.from.0).map_err(|invalid| invalid.of("from"))?;
+    let to = AccountId::new(body.to.0).map_err(|invalid| invalid.of("to"))?;
     require(caller.may_pay(from, to))?;
     // An empty note says as much as none.
     let note = body.note.filter(|note| !note.is_empty());
     let note = note.map(|note| Note::new("note", note)).transpose()?;
     let key = idempotency_key(request, body.idempotency_key)?.ok_or(ApiError::KeyMissing)?;
     let amount = Amount::from_cents(body.amount.0)?;
-    Ok(Intent::new(from, to, amount, note, key, body.created_at.map(|time| time.0))?)
+    let requested_at = body.created_at.map(|time| time.read("created_at")).transpose()?;
+    Ok(Intent::new(from, to, amount, note, key, requested_at)?)
 }
 
 fn paid(receipt: Receipt) -> HttpResponse {

@@ -71,7 +71,8 @@ catalogue! {
         "The body has more bytes than the service takes. Nothing was done.";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", FINAL,
         "The body is not JSON",
-        "Send JSON, with the header Content-Type: application/json.";
+        "Send JSON in UTF-8, with the header Content-Type: application/json and without a \
+         Content-Encoding. Nothing was done.";
     INSUFFICIENT_FUNDS: UNPROCESSABLE_ENTITY, "insufficient_funds", FINAL, "Insufficient funds",
         "The payer has less than the amount. Nothing was paid. The same request, with the same key, \
          runs again when it is sent again, and can succeed once there is money.";
@@ -94,8 +95,9 @@ catalogue! {
          told. Nothing was done for this request, nor for an earlier one with the same key: that was \
          looked up under the locks.";
     OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", RETRYABLE, "The service takes no more now",
-        "More is waiting than can be done in time, or this process is about to stop (only /health/ready \
-         says that). This request was not done; an earlier one with the same key may have been.";
+        "More is waiting than can be done in time; or this process is about to stop (only /health/ready \
+         says that), or has no public keys yet to verify tokens with. This request was not done; an \
+         earlier one with the same key may have been.";
     ACCOUNT_BUSY: SERVICE_UNAVAILABLE, "account_busy", RETRYABLE, "The account is busy",
         "Somebody else has held an account, or a table, for as long as the request could wait. This \
          request was not done; an earlier one with the same key may have been.";
@@ -103,6 +105,23 @@ catalogue! {
         "The database is not available",
         "The database does not answer, or did not do it, and it may not be known whether the request \
          was done. Sending it again with the same idempotency key is safe: nothing is done twice.";
+}
+
+/// What an answer of this status is that nobody has told as a problem; `None` where it is no error.
+pub(super) fn of_status(status: StatusCode) -> Option<Kind> {
+    let told = [
+        NOT_FOUND,
+        METHOD_NOT_ALLOWED,
+        REQUEST_TIMEOUT,
+        BODY_TOO_LARGE,
+        UNSUPPORTED_MEDIA_TYPE,
+        FORBIDDEN,
+    ];
+    match told.into_iter().find(|kind| kind.status == status) {
+        Some(kind) => Some(kind),
+        None if status.is_client_error() => Some(INVALID_REQUEST),
+        None => status.is_server_error().then_some(INTERNAL),
+    }
 }
 
 /// What every request with a caller can meet.

@@ -15,7 +15,7 @@ mod intake;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 pub use batch::post_one;
 use intake::Intake;
 pub(super) use writer::pause_after;
-use writer::{Blocked, Writer};
+use writer::{Aside, Blocked, Writer};
 
 use super::queue::{Obstacle, Queue, Ticket};
 use super::session::Session;
@@ -67,6 +67,9 @@ type PayTicket = Ticket<Intent, Answer>;
 /// The way in to the writers.
 pub struct Payments {
     queue: Queue<Intent, Answer>,
+    aside: mpsc::WeakSender<Aside>,
+    /// What the waiting writer has taken of that.
+    held_aside: Arc<AtomicUsize>,
     database_down: Arc<AtomicBool>,
 }
 
@@ -84,13 +87,24 @@ impl Payments {
         for _ in 0..limits.writers.get() {
             tasks.spawn(writer().run(Arc::clone(&intake), aside.clone()));
         }
-        tasks.spawn(writer().run_waiting(set_aside));
-        Self { queue, database_down }
+        let held_aside = Arc::new(AtomicUsize::new(0));
+        tasks.spawn(writer().run_waiting(set_aside, Arc::clone(&held_aside)));
+        // The waiting writer ends with the others, which have the strong ones.
+        Self { queue, aside: aside.downgrade(), held_aside, database_down }
     }
 
     /// How many wait to be put into a batch.
     pub(super) fn waiting(&self) -> usize {
         self.queue.waiting()
+    }
+
+    /// How many wait for an account that somebody else has locked, or for a key.
+    pub(super) fn set_aside(&self) -> usize {
+        let on_the_way = self
+            .aside
+            .upgrade()
+            .map_or(0, |aside| aside.max_capacity().saturating_sub(aside.capacity()));
+        on_the_way.saturating_add(self.held_aside.load(Ordering::Relaxed))
     }
 
     /// Sends a payment, and waits until it is made, found to be made already, or refused.

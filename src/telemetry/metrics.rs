@@ -1,8 +1,9 @@
 //! What is counted and timed, for Prometheus, whose conventions the names follow: the unit is in them,
 //! and `_total` is what only grows.
 
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -37,14 +38,29 @@ pub struct Metrics {
     dropped_lines: IntCounter,
     lines: OnceLock<ErrorCounter>,
     ready: IntGauge,
+    is_database_ready: AtomicBool,
+    keys_age: Gauge,
+    keys: Mutex<PublicKeys>,
+    rendered: IntCounter,
     /// One reader at a time: some values are brought up to date for it.
     reading: Mutex<()>,
+}
+
+/// The public keys that tokens are verified with.
+#[derive(Debug, Clone, Copy)]
+enum PublicKeys {
+    /// The settings name none.
+    NotNeeded,
+    MissingSince(Instant),
+    FetchedAt(Instant),
 }
 
 /// How busy the service is at this moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub payments_waiting: usize,
+    /// Payments for an account that somebody else has locked.
+    pub payments_set_aside: usize,
     pub openings_waiting: usize,
     pub pages_waiting: usize,
     pub reads_waiting: usize,
@@ -113,8 +129,19 @@ impl Metrics {
             lines: OnceLock::new(),
             ready: registered(IntGauge::new(
                 "payonce_ready",
-                "Whether the database answered and took payments when it was looked at last.",
+                "Whether the database answered and took payments when it was looked at last, and there \
+                 are keys to verify tokens with.",
             )),
+            rendered: registered(IntCounter::new(
+                "payonce_metrics_rendered_total",
+                "Texts of these metrics; all who ask at a time share one.",
+            )),
+            is_database_ready: AtomicBool::new(false),
+            keys_age: registered(Gauge::new(
+                "payonce_jwks_age_seconds",
+                "Since public keys were fetched last, or wanted first; 0 without auth.jwks_url.",
+            )),
+            keys: Mutex::new(PublicKeys::NotNeeded),
             reading: Mutex::new(()),
         }
     }
@@ -132,8 +159,23 @@ impl Metrics {
         }
     }
 
+    /// Whether the database is.
     pub fn ready(&self, is_ready: bool) {
-        self.ready.set(is_ready.into());
+        self.is_database_ready.store(is_ready, Ordering::Relaxed);
+    }
+
+    /// Tokens are verified with public keys, which are not there yet.
+    pub fn keys_are_fetched_from_now_on(&self) {
+        *self.keys() = PublicKeys::MissingSince(Instant::now());
+    }
+
+    pub fn keys_fetched(&self) {
+        *self.keys() = PublicKeys::FetchedAt(Instant::now());
+    }
+
+    /// No code can panic while it holds this lock, so a poisoned one is as good as any.
+    fn keys(&self) -> MutexGuard<'_, PublicKeys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn pruned_keys(&self, count: u64) {
@@ -185,11 +227,20 @@ impl Metrics {
             gauges.with_label_values(&[label]).set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         set(&self.waiting, "payments", load.payments_waiting);
+        set(&self.waiting, "set_aside", load.payments_set_aside);
         set(&self.waiting, "openings", load.openings_waiting);
         set(&self.waiting, "pages", load.pages_waiting);
         set(&self.waiting, "reads", load.reads_waiting);
         set(&self.readers, "busy", load.readers_busy);
         set(&self.readers, "idle", load.readers_idle);
+        self.rendered.inc();
+        let (has_keys, keys_age) = match *self.keys() {
+            PublicKeys::NotNeeded => (true, Duration::ZERO),
+            PublicKeys::MissingSince(since) => (false, since.elapsed()),
+            PublicKeys::FetchedAt(at) => (true, at.elapsed()),
+        };
+        self.ready.set((has_keys && self.is_database_ready.load(Ordering::Relaxed)).into());
+        self.keys_age.set(keys_age.as_secs_f64());
         let dropped = self.lines.get().map_or(0, ErrorCounter::dropped_lines);
         let dropped = u64::try_from(dropped).unwrap_or(u64::MAX);
         self.dropped_lines.inc_by(dropped.saturating_sub(self.dropped_lines.get()));

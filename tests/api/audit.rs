@@ -93,6 +93,37 @@ async fn it_finds_a_stored_response_that_says_something_else() {
 }
 
 #[tokio::test]
+async fn it_finds_a_stored_receipt_that_its_payment_would_not_give_today() {
+    for (was, is) in [(r#","note":null"#, ""), (r#","note""#, r#", "note""#)] {
+        let plant = format!(
+            "UPDATE idempotency_keys SET response = replace(response::text, '{was}', '{is}')::json
+             WHERE key = 'one'"
+        );
+        assert_found(&plant, 2, "key 'one' of payer 1 stores another receipt").await;
+    }
+}
+
+#[tokio::test]
+async fn it_names_ten_receipts_and_counts_them_all() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for n in 0..12 {
+        app.pay(1, 2, 1, &format!("k{n:02}")).await.assert_paid();
+    }
+    let plant = "UPDATE idempotency_keys SET response = replace(response::text, ',', ' ,')::json";
+    app.database.execute(plant).await;
+    let (_, report) = app.database.audit();
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| {
+        check["examples"].to_string().contains("key 'k00' of payer 1 stores another receipt")
+    });
+    let check = check.unwrap();
+    assert_eq!(check["examples"].as_array().unwrap().len(), 10);
+    // Two openings were paid by the bank.
+    assert_eq!(check["violations"], 14, "{check:#}");
+}
+
+#[tokio::test]
 async fn it_finds_a_failure_that_has_a_payment() {
     assert_found(
         "UPDATE idempotency_keys SET status = 'failed' WHERE key = 'one'",

@@ -186,6 +186,8 @@ async fn a_token_that_is_not_to_be_trusted_opens_nothing() {
     critical.crit = Some(vec!["exp".to_owned()]);
     let bad = [
         ("expired", hs256(&claims(json!({"exp": now() - 1})))),
+        ("expired this second", hs256(&claims(json!({"exp": now()})))),
+        ("expired at the beginning", hs256(&claims(json!({"exp": 0})))),
         ("without end", hs256(&claims(json!({"exp": null})))),
         ("with an end in words", hs256(&claims(json!({"exp": "tomorrow"})))),
         ("not yet valid", hs256(&claims(json!({"nbf": now() + 600})))),
@@ -301,8 +303,12 @@ impl Signer {
     }
 
     fn sign(&self, header: &Header) -> String {
-        let claims = json!({"sub": "1", "exp": now() + 600});
-        jsonwebtoken::encode(header, &claims, &self.key).unwrap()
+        let claims = json!({"sub": "1", "exp": now() + 600, "aud": "payonce"});
+        self.sign_claims(header, &claims)
+    }
+
+    fn sign_claims(&self, header: &Header, claims: &Value) -> String {
+        jsonwebtoken::encode(header, claims, &self.key).unwrap()
     }
 }
 
@@ -352,7 +358,11 @@ impl Publisher {
 }
 
 async fn start_with_keys(url: &str, env: &[(&str, &str)]) -> App {
-    let mut all = vec![("PAYONCE_AUTH__MODE", "jwt"), ("PAYONCE_AUTH__JWKS_URL", url)];
+    let mut all = vec![
+        ("PAYONCE_AUTH__MODE", "jwt"),
+        ("PAYONCE_AUTH__JWKS_URL", url),
+        ("PAYONCE_AUTH__AUDIENCE", "payonce"),
+    ];
     all.extend(env);
     App::start_with(&all).await
 }
@@ -403,7 +413,7 @@ async fn only_the_algorithms_of_the_settings_are_taken() {
     let public = serde_json::to_string(&rsa.jwk()).unwrap();
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("r".to_owned());
-    let claims = json!({"sub": "1", "scope": "operator", "exp": now() + 600});
+    let claims = json!({"sub": "1", "scope": "operator", "exp": now() + 600, "aud": "payonce"});
     assert!(!is_accepted(&app, &sign(&header, &claims, &public)).await);
 }
 
@@ -455,6 +465,90 @@ async fn keys_stay_in_use_while_they_cannot_be_fetched_and_go_when_they_are_with
     })
     .await;
     assert!(is_accepted(&app, &new.token()).await);
+}
+
+#[tokio::test]
+async fn a_token_of_the_same_issuer_for_somebody_else_opens_nothing() {
+    let signer = Signer::es256("k");
+    let publisher = Publisher::start(key_set(&[&signer]));
+    let app = start_with_keys(&publisher.url, &[]).await;
+    let mut header = Header::new(signer.algorithm);
+    header.kid = Some("k".to_owned());
+    let claims = |aud: Value| {
+        let mut claims = json!({"sub": "x", "scope": "operator", "exp": now() + 600, "aud": aud});
+        claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        signer.sign_claims(&header, &claims)
+    };
+    for aud in [json!("crm"), json!(["crm", "wiki"]), json!([]), Value::Null] {
+        assert!(!is_accepted(&app, &claims(aud)).await);
+    }
+    assert!(is_accepted(&app, &claims(json!(["crm", "payonce"]))).await);
+}
+
+#[tokio::test]
+async fn without_an_audience_public_keys_stop_the_start() {
+    let publisher = Publisher::start(key_set(&[&Signer::es256("k")]));
+    let mut command = command(&Database::new().await);
+    command.env("PAYONCE_AUTH__MODE", "jwt").env("PAYONCE_AUTH__JWKS_URL", &publisher.url);
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("auth.audience"), "{told}");
+    assert_eq!(publisher.asked(), 0);
+}
+
+/// A metric without labels.
+async fn metric(app: &App, name: &str) -> f64 {
+    let text = app.get("/metrics").await.text;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not measured")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_service_starts_without_its_issuer_and_is_ready_when_the_keys_are_there() {
+    let signer = Signer::es256("k");
+    let publisher = Publisher::start("the disk is full".to_owned());
+    let app = start_with_keys(
+        &format!("{}?token=0123456789abcdef", publisher.url),
+        &[("PAYONCE_AUTH__JWKS_PAUSE_SECONDS", "1")],
+    )
+    .await;
+    assert_eq!(app.get("/health/live").await.status, 200);
+    let ready = app.get("/health/ready").await;
+    ready.assert_problem(503, "overloaded");
+    assert!(ready.json["detail"].as_str().unwrap().contains("auth.jwks_url"), "{}", ready.text);
+    assert_eq!(metric(&app, "payonce_ready").await.to_string(), "0");
+    // The token is good: nobody says that it is not.
+    let asked = app.ask(Some(&signer.token()), "GET", "/accounts", None).await;
+    asked.assert_problem(503, "overloaded");
+    app.get("/accounts").await.assert_problem(401, "unauthenticated");
+    assert!(!app.log().contains("0123456789abcdef"), "{}", app.log());
+
+    publisher.publish(key_set(&[&signer]));
+    crate::harness::eventually("it is ready", async || {
+        app.get("/health/ready").await.status == 200
+    })
+    .await;
+    assert!(is_accepted(&app, &signer.token()).await);
+    crate::harness::eventually("the metric says so", async || {
+        metric(&app, "payonce_ready").await.to_string() == "1"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn how_old_the_public_keys_are_can_be_seen() {
+    let publisher = Publisher::start(key_set(&[&Signer::es256("k")]));
+    let refresh = ("PAYONCE_AUTH__JWKS_REFRESH_SECONDS", "1");
+    let app = start_with_keys(&publisher.url, &[refresh]).await;
+    publisher.publish("the disk is full".to_owned());
+    let age = "payonce_jwks_age_seconds";
+    crate::harness::eventually("they grow older", async || metric(&app, age).await > 2.5).await;
+    publisher.publish(key_set(&[&Signer::es256("k")]));
+    crate::harness::eventually("they are fetched", async || metric(&app, age).await < 2.0).await;
+
+    let without = App::start().await;
+    assert_eq!(metric(&without, age).await.to_string(), "0");
 }
 
 #[tokio::test]
@@ -557,7 +651,7 @@ async fn settings_that_would_verify_nothing_stop_the_start_and_are_named() {
     let rsa_only = file("rsa.json", &key_set(&[&Signer::rs256("r")]));
     let missing = format!("file://{}/missing.json", dir.path().display());
     let (secret, keys) = ("PAYONCE_AUTH__JWT_SECRET", "PAYONCE_AUTH__JWKS_URL");
-    let algorithms = "PAYONCE_AUTH__ALGORITHMS";
+    let (algorithms, audience) = ("PAYONCE_AUTH__ALGORITHMS", "PAYONCE_AUTH__AUDIENCE");
     for (env, named) in [
         (vec![], "auth.jwt_secret"),
         (vec![(secret, "short")], "auth.jwt_secret"),
@@ -569,13 +663,15 @@ async fn settings_that_would_verify_nothing_stop_the_start_and_are_named() {
         (vec![(keys, &*missing)], "auth.jwks_url"),
         (vec![(keys, &*malformed)], "auth.jwks_url"),
         (vec![(keys, &*no_keys)], "auth.jwks_url"),
+        (vec![(keys, &*rsa_only), (audience, "")], "auth.audience"),
         (vec![(keys, "http://issuer.example/keys")], "auth.jwks_url"),
-        (vec![(keys, "http://127.0.0.1:1/keys?token=0123456789abcdef")], "auth.jwks_url"),
+        (vec![(keys, "http://issuer.example/keys?token=0123456789abcdef")], "auth.jwks_url"),
         (vec![(keys, "keys.json")], "auth.jwks_url"),
         (vec![("PAYONCE_AUTH__MODE", "basic")], "auth.mode"),
     ] {
         let mut command = command(&database);
-        command.env("PAYONCE_AUTH__MODE", "jwt").envs(env.iter().copied());
+        command.env("PAYONCE_AUTH__MODE", "jwt").env(audience, "payonce");
+        command.envs(env.iter().copied());
         let output = command.output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{env:?}");

@@ -197,10 +197,139 @@ async fn a_body_that_is_not_declared_as_json_is_unsupported() {
     Answer::of(app.request("PUT", "/send_payment").body(body.clone()))
         .await
         .assert_problem(415, "unsupported_media_type");
-    let declared = app
-        .request("PUT", "/send_payment")
-        .header("content-type", "application/json; charset=utf-8");
-    Answer::of(declared.body(body)).await.assert_paid();
+    for media_type in [
+        "application/json; charset=utf-8",
+        "application/json ; charset=utf-8",
+        "Application/JSON;\tCharset=\"UTF-8\" ;",
+        "application/json;version=1",
+    ] {
+        let declared = app.request("PUT", "/send_payment").header("content-type", media_type);
+        Answer::of(declared.body(body.clone())).await.assert_paid();
+    }
+    assert_eq!(app.database.payments().await, 1);
+}
+
+#[tokio::test]
+async fn a_body_in_another_encoding_than_it_is_read_in_is_unsupported() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let send = async |headers: &[(&'static str, &'static str)]| {
+        let mut request = app.request("PUT", "/send_payment");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::of(request.body(payment(1, 2, 1, "k").to_string())).await
+    };
+    let json = ("content-type", "application/json");
+    for charset in ["latin1", "utf-16", "", "\"utf-8"] {
+        let declared = format!("application/json; charset={charset}").leak();
+        send(&[("content-type", declared)]).await.assert_problem(415, "unsupported_media_type");
+    }
+    for malformed in
+        ["application/json; charset", "application/json, text/plain", "application/json utf-8"]
+    {
+        send(&[("content-type", malformed)]).await.assert_problem(415, "unsupported_media_type");
+    }
+    send(&[json, ("content-type", "text/plain")])
+        .await
+        .assert_problem(415, "unsupported_media_type");
+    for coding in ["gzip", "br", "GZIP", "identity, gzip", "x-unheard-of"] {
+        let refused = send(&[json, ("content-encoding", coding)]).await;
+        refused.assert_problem(415, "unsupported_media_type");
+        assert_eq!(refused.header("accept-encoding"), Some("identity"));
+        let twice = [json, ("content-encoding", "identity"), ("content-encoding", coding)];
+        send(&twice).await.assert_problem(415, "unsupported_media_type");
+    }
+    assert_eq!(app.database.payments().await, 0);
+    send(&[json, ("content-encoding", "Identity")]).await.assert_paid();
+}
+
+#[tokio::test]
+async fn an_unknown_parameter_pays_nothing() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let request = app.request("PUT", "/send_payment?dry_run=true").json(&payment(1, 2, 1, "k"));
+    let refused = Answer::of(request).await;
+    refused.assert_problem(400, "invalid_request");
+    assert!(refused.text.contains("dry_run"), "{}", refused.text);
+    assert_eq!(app.database.payments().await, 0);
+}
+
+#[tokio::test]
+async fn an_error_about_a_time_or_an_account_names_the_field() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for (body, named) in [
+        (with("created_at", json!("yesterday")), "created_at: a timestamp is"),
+        (with("created_at", json!(i64::MAX)), "created_at: a timestamp is"),
+        (with("created_at", json!(1.5)), "created_at: 1.5 is not"),
+        (with("created_at", json!([])), "created_at: [] is not"),
+        (with("from", json!(-1)), "from: an account id is"),
+        (with("to", json!(-1)), "to: an account id is"),
+    ] {
+        let refused = app.send_payment(&body).await;
+        refused.assert_problem(400, "invalid_request");
+        assert!(refused.json["detail"].as_str().unwrap().starts_with(named), "{}", refused.text);
+    }
+    for (path, named) in [
+        ("/payment_history/1?last_seen_timestamp=yesterday", "last_seen_timestamp: a timestamp is"),
+        ("/payment_history/x", "user: an account id is"),
+        ("/accounts/x", "id: an account id is"),
+        ("/accounts?after=x", "after: an account id is"),
+        ("/accounts?ids=1,x", "ids: an account id is"),
+    ] {
+        let refused = app.get(path).await;
+        refused.assert_problem(400, "invalid_request");
+        assert!(refused.json["detail"].as_str().unwrap().starts_with(named), "{}", refused.text);
+    }
+}
+
+#[tokio::test]
+async fn a_body_and_a_query_take_the_same_times() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for (n, (time, is_taken)) in [
+        ("0001-01-01T00:00:00Z", true),
+        ("0000-12-31T23:59:59.9999999Z", false),
+        ("0001-01-01T00:00:00%2B00:01", false),
+        ("9999-12-31T23:59:59.9999999Z", true),
+        ("9999-12-31T23:59:59.999999999999Z", true),
+        ("9999-12-31T23:59:59-00:01", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut body = payment(1, 2, 1, &format!("k{n}"));
+        body["created_at"] = json!(time.replace("%2B", "+"));
+        let in_body = app.send_payment(&body).await.status == 200;
+        let in_query =
+            app.get(&format!("/payment_history/1?last_seen_timestamp={time}")).await.status == 200;
+        assert_eq!((in_body, in_query), (is_taken, is_taken), "{time}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_refuse_for_the_service_is_a_problem_too() {
+    let app = App::start().await;
+    let preflight = |origin: &str, method: &str, headers: &str| {
+        let request = app.request("OPTIONS", "/send_payment").header("Origin", origin);
+        let request = request.header("Access-Control-Request-Method", method);
+        request.header("Access-Control-Request-Headers", headers)
+    };
+    let ours = "http://localhost:3000";
+    for (origin, method, headers) in [
+        ("http://evil.example", "PUT", "content-type"),
+        (ours, "DELETE", "content-type"),
+        (ours, "PUT", "x-anything"),
+    ] {
+        let refused = Answer::of(preflight(origin, method, headers)).await;
+        refused.assert_problem(400, "invalid_request");
+        assert_eq!(refused.header("cache-control"), Some("no-store"));
+        assert_eq!(refused.header("access-control-allow-methods"), None);
+    }
+    // A path that is no text.
+    app.get("/accounts/%ff").await.assert_problem(400, "invalid_request");
+    app.get("/payment_history/%c3%28").await.assert_problem(400, "invalid_request");
 }
 
 #[tokio::test]
@@ -256,6 +385,11 @@ async fn a_malformed_opening_opens_nothing() {
         (json!({"name": ""}), 400, "invalid_request"),
         (json!({"name": "x".repeat(101)}), 400, "invalid_request"),
         (json!({"name": "tab\t"}), 400, "invalid_request"),
+        (json!({"name": "Ada\u{2028}"}), 400, "invalid_request"),
+        (json!({"name": "\u{202e}adA"}), 400, "invalid_request"),
+        (json!({"name": "Ada\u{200f}"}), 400, "invalid_request"),
+        (json!({"name": "   "}), 400, "invalid_request"),
+        (json!({"name": "\u{3164}\u{200b}"}), 400, "invalid_request"),
         (json!({"balance": 5}), 400, "invalid_request"),
         (json!([7, "x", 5]), 400, "invalid_request"),
         (json!({"opening_balance": -5}), 422, "invalid_amount"),
@@ -265,6 +399,19 @@ async fn a_malformed_opening_opens_nothing() {
         app.post("/accounts", &body).await.assert_problem(status, code);
     }
     assert_eq!(app.database.count("SELECT count(*) FROM accounts").await, 1);
+}
+
+#[tokio::test]
+async fn a_note_may_turn_the_direction_of_its_text_and_a_name_of_before_is_read() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let mut body = payment(1, 2, 1, "k");
+    body["note"] = json!("\u{202e}hcnul\u{2028}\u{2069}");
+    assert_eq!(app.send_payment(&body).await.json["note"], body["note"]);
+    // Version 0.2 took such a name.
+    app.database.execute("UPDATE accounts SET name = U&'\\202Eada\\2028' WHERE id = 1").await;
+    assert_eq!(app.get("/accounts/1").await.json["name"], "\u{202e}ada\u{2028}");
+    assert_eq!(app.get("/accounts?ids=1").await.json[0]["name"], "\u{202e}ada\u{2028}");
 }
 
 #[tokio::test]

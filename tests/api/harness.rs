@@ -255,6 +255,8 @@ impl Drop for Home {
 /// A running service.
 pub struct App {
     pub base: String,
+    /// Where it is watched, if not there too.
+    pub admin: Option<String>,
     pub database: Database,
     log: Arc<Mutex<String>>,
     child: Child,
@@ -302,17 +304,21 @@ impl App {
             }
         });
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut admin = None;
         let base = loop {
             let mut line = String::new();
             let bytes = stdout.read_line(&mut line).unwrap();
             assert!(bytes > 0, "the service did not start: {}", log.lock().unwrap());
+            if let Some(watched) = line.trim().strip_prefix("payonce is watched at ") {
+                admin.get_or_insert(watched.to_owned());
+            }
             if let Some(base) = line.trim().strip_prefix("payonce listens on ") {
                 break base.to_owned();
             }
         };
         // Nobody reads the rest, but the service must be able to write it.
         std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
-        Self { base, database, log, child, client: reqwest::Client::new() }
+        Self { base, admin, database, log, child, client: reqwest::Client::new() }
     }
 
     pub fn pid(&self) -> rustix::process::Pid {

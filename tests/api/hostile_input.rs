@@ -282,3 +282,28 @@ async fn whatever_comes_over_the_wire_the_service_stays_well() {
     assert_eq!(app.database.count(odd).await, 0);
     assert_well(&app).await;
 }
+
+/// What README says of it: there the web framework answers, and there is no request to tell of.
+#[tokio::test]
+async fn what_is_no_request_is_answered_without_a_body_and_its_connection_closed() {
+    let app = impatient_app().await;
+    let long = format!("GET / HTTP/1.1\r\nX-Long: {}", "x".repeat(200_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(97));
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (&*long, 431),
+        (&*many, 431),
+        ("GET / HTTP/1.1\r\nHost: loc", 408),
+    ] {
+        let mut wire = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
+        let _ = wire.write_all(head.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, wire.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        // Whoever sends on after the answer may lose it.
+        if head.len() < 100_000 || !answer.is_empty() {
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        }
+    }
+}

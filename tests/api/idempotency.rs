@@ -1,11 +1,12 @@
 //! A retry, a double click, a crash or a cut wire never pays twice.
 
 use std::collections::HashSet;
+use std::fmt::Write;
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Answer, App, payment};
+use crate::harness::{Answer, App, Database, payment};
 
 #[tokio::test]
 async fn a_retry_gets_the_very_same_bytes_and_says_so() {
@@ -281,4 +282,61 @@ async fn two_different_keys_in_one_request_are_refused_and_none_is_too() {
     let none = json!({"from": 1, "to": 2, "amount": 100});
     app.send_payment(&none).await.assert_problem(400, "idempotency_key_missing");
     assert_eq!(app.database.payments().await, 1);
+}
+
+/// Payments that version 0.2 made, each with the receipt that it gave and stored; 0.1 wrote the same.
+const RECEIPTS: &str = include_str!("receipts/0.2.json");
+
+/// A ledger with these payments. The keys have their rows, or are past their retention.
+async fn ledger_of_before(with_keys: bool) -> Database {
+    let database = Database::new().await;
+    let receipts: Value = serde_json::from_str(RECEIPTS).unwrap();
+    let quoted = |value: &Value| format!("'{}'", value.to_string().replace('\'', "''"));
+    let mut sql = "INSERT INTO accounts (id, created_at) VALUES (1, now()), (2, now()),
+                       (9007199254740991, now());"
+        .to_owned();
+    for case in receipts.as_array().unwrap() {
+        let payment = quoted(&case["payment"]);
+        write!(
+ sql,
+            "INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after, to_balance_after,
+                 requested_at, idempotency_key, note)
+             SELECT id, from_id, to_id, amount, created_at, from_balance_after, to_balance_after,
+                 requested_at, idempotency_key, note
+             FROM json_populate_record(NULL::payments, {payment});"
+        )
+        .unwrap();
+        if with_keys {
+            let receipt = case["receipt"].as_str().unwrap().replace('\'', "''");
+            write!(
+ sql,
+                "INSERT INTO idempotency_keys (user_id, key, fingerprint, status, response)
+                 SELECT from_id, idempotency_key, decode(repeat('00', 32), 'hex'), 'success', '{receipt}'
+                 FROM json_populate_record(NULL::payments, {payment});"
+            )
+            .unwrap();
+        }
+    }
+    database.execute(&sql).await;
+    database
+}
+
+#[tokio::test]
+async fn a_receipt_of_an_earlier_version_is_given_again_to_the_byte_also_when_its_row_is_gone() {
+    let app = App::start_on(&ledger_of_before(false).await, &[]);
+    let receipts: Value = serde_json::from_str(RECEIPTS).unwrap();
+    for case in receipts.as_array().unwrap() {
+        let again = app.send_payment(&case["request"]).await;
+        assert_eq!(again.text, case["receipt"].as_str().unwrap());
+        assert!(again.is_replay(), "{}", again.text);
+    }
+}
+
+#[tokio::test]
+async fn the_audit_finds_nothing_wrong_with_receipts_of_an_earlier_version() {
+    let (_, report) = ledger_of_before(true).await.audit();
+    let checks = report["checks"].as_array().unwrap();
+    let rule = "Each stored receipt is, byte for byte, what its payment's would be today.";
+    let check = checks.iter().find(|check| check["rule"] == rule).unwrap();
+    assert_eq!(check["ok"], true, "{check:#}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{A_WRITER_WAITS, Answer, App, eventually, payment};
+use crate::harness::{A_WRITER_WAITS, Answer, App, command, eventually, payment};
 
 /// The samples of `/metrics`, by name and labels.
 async fn samples(app: &App) -> BTreeMap<String, String> {
@@ -102,12 +102,78 @@ async fn what_waits_and_what_is_posted_again_can_be_seen() {
         samples(&app).await.contains_key("payonce_reposts_total{cause=\"account_locked\"}")
     })
     .await;
+    eventually("they are set aside, and counted", async || {
+        let samples = samples(&app).await;
+        samples["payonce_waiting_requests{queue=\"set_aside\"}"] == "5"
+            && samples["payonce_waiting_requests{queue=\"payments\"}"] == "0"
+    })
+    .await;
     outside.release().await;
     for answer in paying {
         answer.await.unwrap().assert_paid();
     }
+    eventually("none is left", async || {
+        samples(&app).await["payonce_waiting_requests{queue=\"set_aside\"}"] == "0"
+    })
+    .await;
     let samples = samples(&app).await;
     assert_eq!(samples["payonce_waiting_requests{queue=\"payments\"}"], "0");
     assert!(samples.contains_key("payonce_reader_sessions{state=\"idle\"}"));
     app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn everybody_who_asks_at_a_time_gets_one_text_that_is_not_older_than_his_request() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for n in 0..5 {
+        app.pay(1, 2, 1, &format!("k{n}")).await.assert_paid();
+        let asking = (0..16).map(|_| samples(&app));
+        for samples in futures_util::future::join_all(asking).await {
+            let paid = &samples["payonce_payments_total{outcome=\"paid\"}"];
+            assert_eq!(*paid, (n + 1).to_string());
+        }
+    }
+    // Sixteen at a time: the first, and one or two for all who came while it was made.
+    let rendered = samples(&app).await["payonce_metrics_rendered_total"].parse::<u32>().unwrap();
+    assert!(rendered <= 5 * 4 + 1, "{rendered} for 81 requests");
+}
+
+#[tokio::test]
+async fn at_an_admin_port_metrics_and_health_are_served_and_nowhere_else() {
+    let app = App::start_with(&[("PAYONCE_SERVER__ADMIN_PORT", "0")]).await;
+    let admin = app.admin.clone().unwrap();
+    let client = reqwest::Client::new();
+    let ask = async |path: &str| Answer::of(client.get(format!("{admin}{path}"))).await;
+    for path in ["/metrics", "/health/live", "/health/ready"] {
+        assert_eq!(ask(path).await.status, 200, "{path}");
+        app.get(path).await.assert_problem(404, "not_found");
+        assert_eq!(ask(&format!("{path}?x=1")).await.status, 400, "{path}");
+    }
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 1, "k").await.assert_paid();
+    for path in ["/accounts/1", "/send_payment", "/docs", "/openapi.json", "/"] {
+        ask(path).await.assert_problem(404, "not_found");
+    }
+    let text = ask("/metrics").await.text;
+    assert!(text.contains("payonce_payments_total{outcome=\"paid\"} 1\n"), "{text}");
+
+    let port = admin.rsplit(':').next().unwrap();
+    let mut health = command(&app.database);
+    health.arg("health").env("PORT", "1").env("PAYONCE_SERVER__ADMIN_PORT", port);
+    let output = health.output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && told.contains("\"ready\""), "{told}");
+}
+
+#[tokio::test]
+async fn an_admin_port_stops_with_the_service_and_is_not_its_own() {
+    let mut app = App::start_with(&[("PAYONCE_SERVER__ADMIN_PORT", "0")]).await;
+    assert!(app.stop(rustix::process::Signal::TERM).success());
+    let mut same = command(&app.database);
+    let output = same.env("PORT", "4001").env("PAYONCE_SERVER__ADMIN_PORT", "4001").output();
+    let output = output.unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("server.admin_port"), "{told}");
 }

@@ -78,6 +78,43 @@ async fn assert_paths_exist(app: &App, document: &Value) {
 }
 
 #[tokio::test]
+async fn every_route_refuses_parameters_that_it_does_not_list_and_those_that_are_there_twice() {
+    let app = App::start().await;
+    let mut routes = 0;
+    for (path, methods) in printed()["paths"].as_object().unwrap() {
+        let path = path.replace("{user}", "1").replace("{id}", "1").replace("{code}", "internal");
+        for (method, operation) in methods.as_object().unwrap() {
+            let listed = operation["parameters"].as_array().into_iter().flatten();
+            let listed = listed.filter(|it| it["in"] == "query");
+            let names: Vec<&str> = listed.map(|it| it["name"].as_str().unwrap()).collect();
+            let twice = names.iter().map(|name| (*name, format!("{name}=1&{name}=1")));
+            let unknown = [("dry_run", "dry_run=true"), ("after ", "after%20=1"), ("", "=")];
+            let unknown = unknown.map(|(name, query)| (name, query.to_owned()));
+            for (name, query) in twice.chain(unknown) {
+                let target = format!("{path}?{query}");
+                let request = app.request(&method.to_uppercase(), &target);
+                let answer = Answer::of(request.json(&json!({}))).await;
+                answer.assert_problem(400, "invalid_request");
+                let detail = answer.json["detail"].as_str().unwrap();
+                assert!(detail.contains(&format!("{name:?}")), "{method} {target}: {detail}");
+            }
+            routes += 1;
+        }
+    }
+    assert!(routes > 10, "{routes}");
+    // What the document leaves out takes none.
+    app.get("/docs/swagger-ui.css?v=1").await.assert_problem(400, "invalid_request");
+    assert_eq!(Answer::of(app.request("HEAD", "/accounts?x")).await.status, 400);
+    assert_eq!(Answer::of(app.request("HEAD", "/accounts?limit=1")).await.status, 200);
+    // A method that a path does not take is refused as that, and a path that is not there as that.
+    Answer::of(app.request("DELETE", "/accounts?x"))
+        .await
+        .assert_problem(405, "method_not_allowed");
+    app.get("/nowhere?x").await.assert_problem(404, "not_found");
+    assert_eq!(app.get("/health/live?").await.status, 200);
+}
+
+#[tokio::test]
 async fn answers_have_the_members_that_their_schemas_list() {
     let app = App::start().await;
     app.open_many(2, 1_000).await;

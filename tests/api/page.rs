@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::{Answer, App, Database, command};
+use crate::harness::{Answer, App, Database, command, eventually};
 
 const HASHED: &str = "_next/static/chunks/a1b2.js";
 
@@ -17,6 +17,7 @@ fn site() -> tempfile::TempDir {
     };
     write("index.html", "<title>send</title>");
     write("lab/index.html", "<title>lab</title>");
+    write("404.html", "<title>nothing</title>");
     write(HASHED, "plain");
     // Not what a compressor would write, so that the test sees which file was sent.
     write(&format!("{HASHED}.br"), "brotli");
@@ -85,6 +86,57 @@ async fn the_api_stays_as_it_is_beside_the_page() {
     assert_eq!(app.get("/accounts?ids=1").await.json[0]["id"], 1);
     app.get("/nowhere").await.assert_problem(404, "not_found");
     Answer::of(app.request("POST", "/")).await.assert_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_a_browser_gets_a_page_and_a_program_a_problem() {
+    let site = site();
+    let app = start(site.path()).await;
+    let ask = async |path: &str, accepted: &str| {
+        Answer::of(app.request("GET", path).header("accept", accepted)).await
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for path in
+        ["/nowhere", "/lab/nowhere", "/.hidden", "/%2e%2e%5cindex.html", "/_next/static/no.js"]
+    {
+        for accepted in [browser, "text/HTML", "application/json, text/html;q=0.1"] {
+            let page = ask(path, accepted).await;
+            assert_eq!((page.status, &*page.text), (404, "<title>nothing</title>"), "{path}");
+            assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+            assert_eq!(page.header("cache-control"), Some("no-cache"));
+            assert!(page.header("vary").unwrap().contains("accept"));
+        }
+        for accepted in ["*/*", "application/json", "text/html;q=0", "text/plain"] {
+            ask(path, accepted).await.assert_problem(404, "not_found");
+        }
+    }
+    // The service's own paths are for programs.
+    ask("/accounts/x", browser).await.assert_problem(400, "invalid_request");
+    eventually("its code is in the log", async || {
+        let lines = app.requests();
+        lines.iter().any(|line| line["path"] == "/nowhere" && line["code"] == "not_found")
+    })
+    .await;
+    fs::remove_file(site.path().join("404.html")).unwrap();
+    ask("/nowhere", browser).await.assert_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_file_takes_any_query_and_has_no_parts() {
+    let site = site();
+    let app = start(site.path()).await;
+    for path in ["/?from=1", "/index.html?v=1&v=2", "/lab/?x", &format!("/{HASHED}?v=1")] {
+        assert_eq!(app.get(path).await.status, 200, "{path}");
+    }
+    for (header, value) in [
+        ("range", "bytes=100-200"),
+        ("range", "nonsense"),
+        ("if-match", "\"another\""),
+        ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:01 GMT"),
+    ] {
+        let answer = Answer::of(app.request("GET", "/").header(header, value)).await;
+        assert_eq!((answer.status, &*answer.text), (200, "<title>send</title>"), "{header}");
+    }
 }
 
 #[tokio::test]

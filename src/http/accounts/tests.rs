@@ -44,7 +44,10 @@ proptest! {
         cents in prop::option::of(prop_oneof![any::<i64>(), 0..=CENTS_MAX, Just(0)]),
     ) {
         let is_name = |name: &String| {
-            (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+            // Which of these can be seen is tested with [`Name`].
+            (1..=100).contains(&name.chars().count())
+                && !name.chars().any(char::is_control)
+                && Name::new("name", name.clone()).is_ok()
         };
         let fits = |number: &i64| (0..=CENTS_MAX).contains(number);
         let is_sound = id.as_ref().is_none_or(fits)

@@ -1,7 +1,7 @@
 //! The writers: who is in a batch, and what is done when a batch fails.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -145,7 +145,11 @@ impl Writer {
     }
 
     /// Posts what was set aside, again and again, until it is posted or withdrawn.
-    pub async fn run_waiting(mut self, mut set_aside: mpsc::Receiver<Aside>) {
+    pub async fn run_waiting(
+        mut self,
+        mut set_aside: mpsc::Receiver<Aside>,
+        held: Arc<AtomicUsize>,
+    ) {
         let mut waiting: VecDeque<Aside> = VecDeque::new();
         loop {
             if waiting.is_empty() {
@@ -160,6 +164,7 @@ impl Writer {
                 waiting.push_back(ticket);
             }
             waiting.retain(|waiting| !waiting.ticket.is_withdrawn());
+            held.store(waiting.len(), Ordering::Relaxed);
 
             let rounds = self.next_rounds(&mut waiting);
             let tried = rounds
@@ -173,6 +178,7 @@ impl Writer {
                 aside.ticket.release(aside.obstacle);
                 waiting.push_back(aside);
             }
+            held.store(waiting.len(), Ordering::Relaxed);
             if !left.posted_any {
                 tokio::time::sleep(WAITING_PAUSE).await;
             }
