@@ -12,7 +12,7 @@ use payonce::config::{AuthMode, Server, Settings, milliseconds};
 use payonce::domain::{AccountId, Amount, IdempotencyKey, Name, Opening};
 use payonce::local_postgres::Ledger;
 use payonce::service::health::keep_looking;
-use payonce::service::pruning::{self, Swept, keep_pruning};
+use payonce::service::pruning::{self, Swept, When, keep_pruning};
 use payonce::service::{Limits, Refusal, Service, Writers, audit};
 use payonce::{db, http, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -190,13 +190,15 @@ async fn connect(target: &db::Target) -> Result<db::PgConnection> {
 
 async fn prune(target: &db::Target, settings: &Settings) -> Result<ExitCode> {
     let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
-    let swept = pruning::sweep(target, settings.prune, step_timeout).await;
+    let swept = pruning::sweep(target, settings.prune, step_timeout, When::Now).await;
     match swept.context("old keys could not be removed")? {
         Swept::Removed(rows) => {
             say(&format!("Removed the rows of {rows} idempotency keys."));
             Ok(ExitCode::SUCCESS)
         }
-        Swept::NotOurTurn => bail!("another process removes old keys already"),
+        Swept::NotOurTurn | Swept::NotDue(_) => {
+            bail!("another process removes old keys already")
+        }
     }
 }
 
