@@ -200,7 +200,7 @@ pub struct Prune {
     pub in_background: bool,
     /// How long a key's row is kept.
     pub retention_days: NonZeroU16,
-    /// From the end of one sweep of this process over the table to its next.
+    /// From the end of one sweep over the table to the next, of whichever process.
     pub interval_seconds: NonZeroU32,
     /// Pages of the table, of 8 KiB, that one statement reads.
     pub step_pages: NonZeroU32,

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use payonce::commands::{self, AuditOptions, TokenOptions, say};
 use payonce::config::{Server, Settings, milliseconds};
 use payonce::process::{self, Ledger, Prepared, Signals};
-use payonce::service::pruning::{self, Swept};
+use payonce::service::pruning::{self, Swept, When};
 use payonce::{db, http, telemetry};
 
 /// Moves money between accounts in Postgres, and never twice.
@@ -93,13 +93,15 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
 
 async fn prune(target: &db::Target, settings: &Settings) -> Result<ExitCode> {
     let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
-    let swept = pruning::sweep(target, settings.prune, step_timeout).await;
+    let swept = pruning::sweep(target, settings.prune, step_timeout, When::Now).await;
     match swept.context("old keys could not be removed")? {
         Swept::Removed(rows) => {
             say(&format!("Removed the rows of {rows} idempotency keys."));
             Ok(ExitCode::SUCCESS)
         }
-        Swept::NotOurTurn => bail!("another process removes old keys already"),
+        Swept::NotOurTurn | Swept::NotDue(_) => {
+            bail!("another process removes old keys already")
+        }
     }
 }
 

@@ -138,19 +138,70 @@ pub async fn next_id(conn: &mut PgConnection) -> Result<AccountId, Error> {
     Ok(AccountId::trusted(id.fetch_one(conn).await?))
 }
 
-/// Moves the sequence past the run of taken ids that begins at `taken`, so that the next one is
-/// free: ids that were given by hand stood in its way.
-pub async fn skip_taken_ids(conn: &mut PgConnection, taken: AccountId) -> Result<(), Error> {
-    let moved = sqlx::query_scalar!(
+/// The next free id after one that is taken, if it is one of the next 63; else one that follows a taken
+/// id, which is the next one where a single run of ids is taken. `None`: up to the largest id none was
+/// found.
+///
+/// This looks at some hundred and fifty ids, however many are taken: at the next 63, and at one in each of
+/// the ranges that begin 64, 128, 256, ... later, at random, so that no choice of ids stands in the way of
+/// all. Then, by halves, for the border between the last that was taken and the first that was free.
+///
+/// # Errors
+/// The database's.
+pub async fn find_free_id(
+    conn: &mut PgConnection,
+    taken: AccountId,
+) -> Result<Option<AccountId>, Error> {
+    // The subqueries look one id up each: as EXISTS they may become one scan of all.
+    let free = sqlx::query_scalar!(
         r#"
-        SELECT setval('account_ids', (
-            SELECT id FROM accounts AS last
-            WHERE id >= $1
-              AND (SELECT id FROM accounts AS next WHERE next.id = last.id + 1) IS NULL
-            ORDER BY id LIMIT 1
-        )) AS "last?"
+        WITH RECURSIVE ahead AS MATERIALIZED (
+            SELECT $1::bigint + n AS id FROM generate_series(1, 63) AS n
+            UNION ALL
+            SELECT $1 + (1::bigint << n) + floor(random() * (1::bigint << n))::bigint
+            FROM generate_series(6, 52) AS n
+        ), looked_at AS MATERIALIZED (
+            SELECT id, (SELECT id FROM accounts WHERE accounts.id = ahead.id) IS NULL AS is_free
+            FROM ahead WHERE id <= 9007199254740991
+        ), gap AS (
+            SELECT coalesce((SELECT max(id) FROM looked_at WHERE id < first.free), $1) AS taken, free
+            FROM (SELECT min(id) AS free FROM looked_at WHERE is_free) AS first
+            UNION ALL
+            SELECT CASE WHEN middle.is_free THEN gap.taken ELSE middle.id END,
+                   CASE WHEN middle.is_free THEN middle.id ELSE gap.free END
+            FROM gap CROSS JOIN LATERAL (
+                SELECT half.id, (SELECT id FROM accounts WHERE accounts.id = half.id) IS NULL
+                       AS is_free
+                FROM (SELECT (gap.taken + gap.free) / 2 AS id OFFSET 0) AS half
+                OFFSET 0
+            ) AS middle
+            WHERE gap.free - gap.taken > 1
+        )
+        SELECT free AS "free!" FROM gap WHERE free - taken = 1
         "#,
         taken.get()
+    );
+    Ok(free.fetch_optional(conn).await?.map(AccountId::trusted))
+}
+
+/// Lets the sequence go on with `free`, which was found after it gave `taken`; unless it has come
+/// further meanwhile, for somebody else.
+///
+/// # Errors
+/// The database's.
+pub async fn go_on_with_id(
+    conn: &mut PgConnection,
+    taken: AccountId,
+    free: AccountId,
+) -> Result<(), Error> {
+    let moved = sqlx::query_scalar!(
+        r#"
+        SELECT CASE WHEN free < $1 OR free - 1 > pg_sequence_last_value('account_ids')
+                    THEN setval('account_ids', greatest(free - 1, 1), free > 1) END AS "moved?"
+        FROM (VALUES ($2::bigint)) AS found (free)
+        "#,
+        taken.get(),
+        free.get()
     );
     moved.fetch_one(conn).await?;
     Ok(())

@@ -17,8 +17,9 @@ use crate::db::{self, Error, Kind, PgConnection, Target};
 use crate::domain::ledger::{Declined, Outcome};
 use crate::domain::{Account, AccountId, Balance, IdempotencyKey, Intent, Opening};
 
-/// How many runs of taken ids the search for a free one passes before it is left to a retry.
-const ID_SEARCHES_MAX: u32 = 100;
+/// How often a free id is looked for, and taken by somebody else meanwhile, before that is left to a
+/// retry.
+const ID_SEARCHES_MAX: u32 = 20;
 
 /// A request to open an account.
 struct Request {
@@ -257,7 +258,8 @@ async fn open(
     Ok(End::Commit(Ok(Opened { id: account.id, body, replayed: false })))
 }
 
-/// Inserts the account under the id that was asked for, or under the next free one.
+/// Inserts the account under the id that was asked for, or under the next free one; where ids given by
+/// hand stand in the way, in a time that does not grow with their number.
 async fn insert(conn: &mut PgConnection, opening: &Opening) -> Result<Option<Account>, Error> {
     let name = opening.name.as_ref();
     if let Some(id) = opening.id {
@@ -268,7 +270,13 @@ async fn insert(conn: &mut PgConnection, opening: &Opening) -> Result<Option<Acc
         if let Some(account) = db::accounts::insert(conn, id, name).await? {
             return Ok(Some(account));
         }
-        db::accounts::skip_taken_ids(conn, id).await?;
+        let free = match db::accounts::find_free_id(conn, id).await? {
+            Some(free) => Some(free),
+            // Up to the largest id all are taken.
+            None => db::accounts::find_free_id(conn, AccountId::BANK).await?,
+        };
+        let Some(free) = free else { break };
+        db::accounts::go_on_with_id(conn, id, free).await?;
     }
     Ok(None)
 }

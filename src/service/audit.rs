@@ -29,7 +29,8 @@ pub struct Checked {
     pub examples: Vec<String>,
 }
 
-/// Runs every check. The transaction only reads, so it disturbs nobody.
+/// Runs every check, on a primary or on a hot standby. The transaction only reads and locks no row, so no
+/// payment waits for it; but as long as its snapshot lives, dead rows stay (docs/operating.md).
 ///
 /// # Errors
 /// The database's.

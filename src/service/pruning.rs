@@ -14,6 +14,17 @@ pub enum Swept {
     Removed(u64),
     /// Another process is at it.
     NotOurTurn,
+    /// Some process has swept within the interval. The next sweep may begin after these seconds.
+    NotDue(u32),
+}
+
+/// When a sweep begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Now,
+    /// If none began or ended within `prune.interval_seconds`, in whatever process: all of them read the
+    /// same table.
+    Due,
 }
 
 /// Sweeps once over the table, in small steps with pauses, so that payments hardly notice. No step may
@@ -25,10 +36,20 @@ pub async fn sweep(
     target: &Target,
     settings: Prune,
     step_timeout: Duration,
+    when: When,
 ) -> Result<Swept, Error> {
     let mut conn = db::connect(target, Purpose::Prune).await?;
     if !within(step_timeout, pruning::try_begin(&mut conn)).await? {
         return Ok(Swept::NotOurTurn);
+    }
+    let interval = match when {
+        When::Now => 0,
+        When::Due => settings.interval_seconds.get(),
+    };
+    if !within(step_timeout, pruning::note_begin(&mut conn, interval)).await? {
+        let due_in = within(step_timeout, pruning::due_in_seconds(&mut conn, interval)).await?;
+        within(step_timeout, pruning::end(&mut conn)).await?;
+        return Ok(Swept::NotDue(due_in.unwrap_or(1).min(interval)));
     }
     let mut removed: u64 = 0;
     let mut page = 0;
@@ -46,6 +67,7 @@ pub async fn sweep(
             tokio::time::sleep(Duration::from_millis(settings.pause_ms.into())).await;
         }
     }
+    within(step_timeout, pruning::note_end(&mut conn)).await?;
     within(step_timeout, pruning::end(&mut conn)).await?;
     Ok(Swept::Removed(removed))
 }
@@ -58,16 +80,21 @@ async fn within<T>(
     tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(Error::timed_out()))
 }
 
-/// Sweeps again and again.
+/// Sweeps again and again, in turn with all other processes of this database.
 pub async fn keep_pruning(target: Target, settings: Prune, step_timeout: Duration) {
     loop {
-        match sweep(&target, settings, step_timeout).await {
+        let mut pause_seconds = settings.interval_seconds.get();
+        match sweep(&target, settings, step_timeout, When::Due).await {
             Ok(Swept::Removed(0)) => tracing::debug!("there are no old idempotency keys"),
             Ok(Swept::Removed(rows)) => tracing::info!(rows, "old idempotency keys were removed"),
             Ok(Swept::NotOurTurn) => tracing::debug!("another process removes old keys"),
+            Ok(Swept::NotDue(seconds)) => {
+                tracing::debug!(seconds, "old keys were looked for within the interval");
+                pause_seconds = seconds;
+            }
             // It is tried again after the interval: keys that stay longer do no harm.
             Err(error) => tracing::warn!(%error, "old idempotency keys were not removed"),
         }
-        tokio::time::sleep(Duration::from_secs(settings.interval_seconds.get().into())).await;
+        tokio::time::sleep(Duration::from_secs(pause_seconds.into())).await;
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{Answer, App, Database};
@@ -56,6 +57,93 @@ async fn ids_given_by_hand_are_passed_over_by_the_next_free_one() {
         ids.push(app.post("/accounts", &json!({})).await.json["id"].as_i64().unwrap());
     }
     assert_eq!(ids, [6, 8, 9]);
+}
+
+const LARGEST_ID: i64 = 9_007_199_254_740_991;
+
+/// How often an account was looked up by its id. Sessions tell it when they end.
+const LOOKUPS: &str = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_user_indexes
+    WHERE indexrelname = 'accounts_pkey'";
+
+const NO_SESSION: &str = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'payonce%')";
+
+/// Imports accounts past the service: `ids` is a query.
+async fn take_ids(app: &App, ids: &str) {
+    app.database.execute(&format!("INSERT INTO accounts (id) {ids}")).await;
+}
+
+/// The ids of accounts that are opened without one, all at once.
+async fn open_without_ids(apps: &[App], count: usize) -> Vec<i64> {
+    let body = json!({"opening_balance": 1});
+    let opened = join_all((0..count).map(|i| apps[i % apps.len()].post("/accounts", &body))).await;
+    let id = |answer: &Answer| {
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.json["id"].as_i64().unwrap()
+    };
+    let mut ids: Vec<i64> = opened.iter().map(id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn however_many_ids_are_taken_a_free_one_is_found_by_a_few_lookups() {
+    let mut apps = [App::start().await];
+    take_ids(&apps[0], "SELECT generate_series(1, 300000)").await;
+    let before = apps[0].database.count(LOOKUPS).await;
+    assert_eq!(open_without_ids(&apps, 3).await, [300_001, 300_002, 300_003]);
+    assert!(apps[0].stop(Signal::TERM).success());
+    apps[0].database.until(NO_SESSION).await;
+    let lookups = apps[0].database.count(LOOKUPS).await - before;
+    assert!((1..2_000).contains(&lookups), "{lookups} lookups");
+    apps[0].database.assert_sound();
+}
+
+#[tokio::test]
+async fn whatever_ids_are_taken_the_next_free_ones_are_near() {
+    for (taken, ids) in [
+        ("every second one", "SELECT generate_series(1, 20000, 2)"),
+        (
+            "two of three",
+            "SELECT id + n FROM generate_series(1, 20000, 3) AS id, generate_series(0, 1) AS n",
+        ),
+        ("the largest", "SELECT 9007199254740991"),
+        (
+            "powers of two, and what follows them",
+            "SELECT DISTINCT (1::bigint << n) + k
+             FROM generate_series(0, 52) AS n, generate_series(0, 9) AS k",
+        ),
+    ] {
+        let apps = [App::start().await];
+        take_ids(&apps[0], ids).await;
+        let mut opened = open_without_ids(&apps, 20).await;
+        opened.dedup();
+        assert_eq!(opened.len(), 20, "{taken}");
+        assert!(opened.iter().all(|id| *id < 300), "{taken}: {opened:?}");
+        apps[0].database.assert_sound();
+    }
+}
+
+#[tokio::test]
+async fn after_the_largest_id_come_those_that_were_left_out() {
+    for last in [LARGEST_ID - 10, LARGEST_ID] {
+        let apps = [App::start().await];
+        take_ids(&apps[0], "SELECT 9007199254740991 - n FROM generate_series(0, 2000) AS n").await;
+        take_ids(&apps[0], "SELECT generate_series(1, 50)").await;
+        apps[0].database.count(&format!("SELECT setval('account_ids', {last})")).await;
+        assert_eq!(open_without_ids(&apps, 3).await, [51, 52, 53]);
+        apps[0].database.assert_sound();
+    }
+}
+
+#[tokio::test]
+async fn processes_that_look_for_free_ids_at_once_find_different_ones() {
+    let apps = App::start_two().await;
+    take_ids(&apps[0], "SELECT id FROM generate_series(1, 5000) AS id WHERE id % 100 < 90").await;
+    let mut opened = open_without_ids(&apps, 60).await;
+    opened.dedup();
+    assert_eq!(opened.len(), 60, "{opened:?}");
+    apps[0].database.assert_sound();
 }
 
 #[tokio::test]

@@ -146,6 +146,51 @@ async fn the_service_prunes_by_itself_again_and_again_while_it_takes_payments() 
     app.database.assert_sound();
 }
 
+/// A process that has looked whether it is to sweep, and has decided against it.
+async fn start_one_that_is_not_due(database: &Database) -> App {
+    let app = App::start_on(database, &[("PAYONCE_TELEMETRY__FILTER", "payonce=debug")]);
+    eventually("it has looked", async || app.log().contains("within the interval")).await;
+    app
+}
+
+#[tokio::test]
+async fn processes_and_restarts_sweep_a_database_once_in_each_interval() {
+    let app = App::start().await;
+    app.database.until("SELECT EXISTS (SELECT FROM key_sweeps)").await;
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 10, "k").await.assert_paid();
+    age(&app.database, "'k'", 30).await;
+    for minutes in [0, 59] {
+        let last = format!("UPDATE key_sweeps SET last_at = now() - interval '{minutes} min'");
+        app.database.execute(&last).await;
+        start_one_that_is_not_due(&app.database).await;
+        assert_eq!(keys(&app.database).await, 1);
+    }
+    // By hand it is always time.
+    assert!(prune(&app.database, &[]).0);
+    assert_eq!(keys(&app.database).await, 0);
+    start_one_that_is_not_due(&app.database).await;
+}
+
+#[tokio::test]
+async fn a_sweep_that_died_or_had_a_wrong_clock_is_made_up_for() {
+    let app = App::start().await;
+    app.database.until("SELECT EXISTS (SELECT FROM key_sweeps)").await;
+    app.open_many(2, 1_000).await;
+    // One that died has noted when it began, and no more.
+    for last in ["- interval '60 min'", "+ interval '10 years'"] {
+        let key = format!("'{last}'").replace(['\'', ' '], "");
+        app.pay(1, 2, 10, &key).await.assert_paid();
+        age(&app.database, &format!("'{key}'"), 30).await;
+        let last = format!("UPDATE key_sweeps SET last_at = now() {last}");
+        app.database.execute(&last).await;
+        let _other = App::start_on(&app.database, &[]);
+        app.database
+            .until("SELECT NOT EXISTS (SELECT FROM idempotency_keys WHERE user_id = 1)")
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn one_process_at_a_time_prunes() {
     let app = start().await;

@@ -28,6 +28,8 @@ pub async fn assert_harmless(url: &str) {
         "BEGIN; LOCK TABLE idempotency_keys IN EXCLUSIVE MODE",
         "DELETE FROM account_idempotency_keys",
         "UPDATE account_idempotency_keys SET fingerprint = fingerprint",
+        "DELETE FROM key_sweeps",
+        "TRUNCATE key_sweeps",
         "ALTER TABLE accounts DROP CONSTRAINT accounts_balance_floor",
         "ALTER TABLE accounts DISABLE TRIGGER accounts_stay",
         "ALTER TABLE payments ADD COLUMN more text",

@@ -16,7 +16,7 @@ use histories::Histories;
 use keys::Keys;
 
 use crate::ledger::Ledger;
-use crate::record::Records;
+use crate::record::{Outcome, Records};
 
 /// What must hold after a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +50,12 @@ pub enum Rule {
     RefusedIsNotPaid,
     /// Who was told that it is paid is not told otherwise when he asks again.
     PaidIsRemembered,
+    /// Where the database refuses what one payer asks for, nobody else is told that something is wrong
+    /// with the service or its database.
+    RefusedAlone,
+    /// A draft is paid at most once, whichever window asks for it; and once, unless each of its requests
+    /// was refused.
+    OncePerDraft,
     /// A key's row says what the payments say, and its response is what was acknowledged.
     KeysAgree,
     /// No key is left in progress.
@@ -97,6 +103,8 @@ pub fn check(records: &Records, ledger: &Ledger) -> Vec<Violation> {
     let histories = Histories::of(ledger, &keys);
     histories.check(ledger, &mut found);
     keys.check(&mut found);
+    keys.check_drafts(records, &mut found);
+    check_innocents(records, &mut found);
     reads::check(records, &histories, &mut found);
     for key in &ledger.openings_in_progress {
         found.add(Rule::NothingInProgress, || format!("the opening with key {key:?}"));
@@ -105,6 +113,24 @@ pub fn check(records: &Records, ledger: &Ledger) -> Vec<Violation> {
         found.add(Rule::NoIdleTransaction, || session.clone());
     }
     found.violations()
+}
+
+/// What tells a client that the service or its database is at fault.
+const TROUBLE: [&str; 2] = ["internal", "database_unavailable"];
+
+/// Where nothing is wrong but what the database has against some payers, that is no trouble of others.
+fn check_innocents(records: &Records, found: &mut Found) {
+    let Records { attempts, refused_payers, .. } = records;
+    if refused_payers.is_empty() {
+        return;
+    }
+    for attempt in attempts.iter().filter(|it| !refused_payers.contains(&it.intent.from)) {
+        if let Outcome::Refused { code, .. } = &attempt.outcome
+            && TROUBLE.contains(&code.as_str())
+        {
+            found.add(Rule::RefusedAlone, || format!("{attempt:?}"));
+        }
+    }
 }
 
 /// Violations of each rule that are described.

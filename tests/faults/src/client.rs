@@ -1,10 +1,12 @@
 //! Good clients: they make a key with the intent, keep both, and ask again with pauses until there is
 //! a definite answer.
 
+mod windows;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::record::{Attempt, BalanceRead, Intent, Outcome, Scroll};
 use crate::recorder::Recorder;
+use windows::Person;
 
 /// What everybody's account is opened with, in cents.
 pub const OPENING_CENTS: i64 = 100_000;
@@ -39,6 +42,8 @@ const PAGES_MAX: usize = 200;
 pub struct Manner {
     /// Who pays and is paid.
     pub accounts: RangeInclusive<i64>,
+    /// Who pays, where it is always the same.
+    pub payer: Option<i64>,
     /// How many of a hundred payments are to the first of them, whom everybody pays.
     pub popular_percent: u8,
     /// How many of a hundred payments are for more than anybody has.
@@ -61,6 +66,7 @@ impl Manner {
     pub fn plain(accounts: i64) -> Self {
         Self {
             accounts: 1..=accounts,
+            payer: None,
             popular_percent: 20,
             overdraw_percent: 3,
             copies: 1..=1,
@@ -69,6 +75,21 @@ impl Manner {
             answer_max: ANSWER_MAX,
             pause_ms_max: 20,
         }
+    }
+
+    /// A new payment under this key. Its note says the number.
+    fn intent(&self, rng: &mut Rng, key: String, number: u64) -> Intent {
+        let popular = *self.accounts.start();
+        let is_to_popular = rng.u8(0..100) < self.popular_percent;
+        let to = if is_to_popular { popular } else { rng.i64(self.accounts.clone()) };
+        let mut from = self.payer.unwrap_or_else(|| rng.i64(self.accounts.clone()));
+        while from == to {
+            from = rng.i64(self.accounts.clone());
+        }
+        let overdraws = rng.u8(0..100) < self.overdraw_percent;
+        let amount = if overdraws { 1_000_000_000 } else { rng.i64(1..=500) };
+        let note = rng.bool().then(|| format!("note {number}"));
+        Intent { from, to, amount, key, note }
     }
 }
 
@@ -178,6 +199,23 @@ impl Load {
         }
     }
 
+    /// Adds people with two windows each. Returns how often a window stood still, as it is counted.
+    pub fn add_people(&mut self, count: u32, manner: &Manner) -> Arc<AtomicU64> {
+        let suspensions = Arc::default();
+        for _ in 0..count {
+            self.clients += 1;
+            let person = Person::new(
+                Arc::clone(&self.world),
+                self.clients,
+                &mut self.rng,
+                manner,
+                &suspensions,
+            );
+            self.tasks.spawn(person.run());
+        }
+        suspensions
+    }
+
     /// Adds readers, every second one of whom scrolls through histories; the others look at balances.
     pub fn add_readers(&mut self, count: u32) {
         for number in 0..count {
@@ -259,20 +297,9 @@ impl Payer {
     }
 
     fn new_intent(&mut self) -> Intent {
-        let accounts = self.manner.accounts.clone();
-        let popular = *accounts.start();
-        let is_to_popular = self.rng.u8(0..100) < self.manner.popular_percent;
-        let to = if is_to_popular { popular } else { self.rng.i64(accounts.clone()) };
-        let mut from = self.rng.i64(accounts.clone());
-        while from == to {
-            from = self.rng.i64(accounts.clone());
-        }
-        let overdraws = self.rng.u8(0..100) < self.manner.overdraw_percent;
-        let amount = if overdraws { 1_000_000_000 } else { self.rng.i64(1..=500) };
         self.made += 1;
         let key = format!("{:x}-{}-{}", self.world.run, self.client, self.made);
-        let note = self.rng.bool().then(|| format!("note {}", self.made));
-        Intent { from, to, amount, key, note }
+        self.manner.intent(&mut self.rng, key, self.made)
     }
 
     fn remember(&mut self, intent: Intent) {

@@ -8,7 +8,9 @@ mod neighbour;
 mod overload;
 mod postgres_killed;
 mod primary_lost;
+mod refused_payer;
 mod service_killed;
+mod shared_key_store;
 mod upgrade;
 mod wires;
 
@@ -20,7 +22,9 @@ pub use neighbour::neighbour;
 pub use overload::overload;
 pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
 pub use primary_lost::{primary_lost, primary_lost_behind};
+pub use refused_payer::refused_payer;
 pub use service_killed::service_killed;
+pub use shared_key_store::shared_key_store;
 pub use upgrade::upgrade;
 pub use wires::{wire_to_clients, wire_to_postgres};
 

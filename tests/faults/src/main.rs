@@ -68,6 +68,8 @@ async fn run() -> Result<ExitCode> {
         duplicates: 15, 3_000;
         overload: 10, 3_000;
         neighbour: 12, 2_500;
+        refused_payer: 20, 2_500;
+        shared_key_store: 15, 3_000;
         disk_full: 10, 2_000;
         clock_jumps: 20, 2_500;
         primary_lost: 4, 8_000;

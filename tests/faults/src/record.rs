@@ -1,6 +1,8 @@
 //! What a run leaves behind for the checker. Times are microseconds of one monotonic clock since the
 //! run began.
 
+use std::collections::BTreeSet;
+
 /// A payment that a client wants: it stays the same through all retries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
@@ -58,10 +60,20 @@ pub struct Scroll {
     pub complete: bool,
 }
 
+/// One payment that a person wants, whichever of his windows asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// What his windows asked for: one intent, where they agree.
+    pub intents: Vec<Intent>,
+}
+
 /// Everything that the clients of a run have seen.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     pub attempts: Vec<Attempt>,
     pub balances: Vec<BalanceRead>,
     pub scrolls: Vec<Scroll>,
+    pub drafts: Vec<Draft>,
+    /// Payers whose payments the database itself refuses.
+    pub refused_payers: BTreeSet<i64>,
 }

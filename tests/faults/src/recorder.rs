@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::record::{Attempt, BalanceRead, Outcome, Records, Scroll};
+use crate::record::{Attempt, BalanceRead, Draft, Outcome, Records, Scroll};
 
 /// A recovery that takes longer fails the run.
 const RECOVERY_MAX: Duration = Duration::from_mins(1);
@@ -51,6 +51,15 @@ impl Recorder {
 
     pub fn scroll(&self, scroll: Scroll) {
         self.lock().scrolls.push(scroll);
+    }
+
+    pub fn draft(&self, draft: Draft) {
+        self.lock().drafts.push(draft);
+    }
+
+    /// From now on the database may refuse this payer's payments.
+    pub fn refuse(&self, payer: i64) {
+        self.lock().refused_payers.insert(payer);
     }
 
     pub fn give_up(&self) {

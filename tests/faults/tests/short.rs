@@ -4,6 +4,8 @@
     reason = "a test that meets something unexpected is to fail on the spot"
 )]
 
+use std::time::Duration;
+
 use payonce_faults::faults::{self, Plan};
 use payonce_faults::figures::Figures;
 
@@ -64,6 +66,17 @@ async fn ten_times_too_much_load_is_refused_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbour_who_holds_an_account_stops_only_its_payments() {
     assert_nothing_lost_and_nothing_twice(&faults::neighbour(&plan()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payer_whom_the_database_refuses_is_refused_alone() {
+    let plan = Plan { times: 10, pause: Duration::from_millis(400), ..plan() };
+    assert_nothing_lost_and_nothing_twice(&faults::refused_payer(&plan).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_windows_that_share_a_key_pay_each_draft_once() {
+    assert_nothing_lost_and_nothing_twice(&faults::shared_key_store(&plan()).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use payonce_faults::postgres::Files;
+use payonce_faults::service;
 use payonce_faults::stand::{Layout, Stand};
 use reqwest::RequestBuilder;
 use serde_json::json;
@@ -87,4 +88,36 @@ async fn an_opening_that_is_acknowledged_again_waits_for_the_standby() {
         http.post(&url).header("Idempotency-Key", format!("{number}")).json(&json!({"name": "Ann"}))
     };
     assert_waits(&stand, open, 201).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_audited_as_its_primary_is() {
+    let stand = stand().await;
+    let url = format!("http://{}/send_payment", stand.service(0).unwrap().address);
+    let body = json!({"from": 1, "to": 2, "amount": 1, "idempotency_key": "k"});
+    let paid = reqwest::Client::new().put(&url).json(&body).send().await.unwrap();
+    assert_eq!(paid.status(), 200);
+    let standby = stand.postgres.standby("audited").await.unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let body = json!({"from": 1, "to": 2, "amount": 2, "idempotency_key": "streamed"});
+    let paid = reqwest::Client::new().put(&url).json(&body).send().await.unwrap();
+    assert_eq!(paid.status(), 200);
+    standby
+        .until(
+            "SELECT pg_is_in_recovery() AND (SELECT balance FROM accounts WHERE id = 2) = 100003",
+        )
+        .await
+        .unwrap();
+    for plant in [None, Some("UPDATE accounts SET balance = balance + 1 WHERE id = 1")] {
+        if let Some(plant) = plant {
+            stand.postgres.execute(plant).await.unwrap();
+            standby.until("SELECT balance = 99998 FROM accounts WHERE id = 1").await.unwrap();
+        }
+        let settings = [("DATABASE_URL".to_owned(), standby.owner_url())];
+        let mut audit = service::command(work.path(), &settings).unwrap();
+        let output = audit.arg("audit").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.success(), plant.is_none(), "{told}");
+        assert!(told.contains("Audited 3 accounts, 4 payments"), "{told}");
+    }
 }

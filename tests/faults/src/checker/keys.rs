@@ -1,6 +1,6 @@
 //! What became of each payer's keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::receipt::lie_about;
 use super::{Found, Rule};
@@ -55,6 +55,22 @@ impl<'a> Keys<'a> {
         for ((payer, key), story) in &self.0 {
             let name = || format!("payer {payer}, key {key:?}");
             story.check(&name, found);
+        }
+    }
+
+    /// What became of each draft, under all the keys that its windows used.
+    pub fn check_drafts(&self, records: &Records, found: &mut Found) {
+        for draft in &records.drafts {
+            let names: BTreeSet<(i64, &str)> =
+                draft.intents.iter().map(|intent| (intent.from, intent.key.as_str())).collect();
+            let stories: Vec<&Story> = names.iter().filter_map(|name| self.0.get(name)).collect();
+            let payments: Vec<&Payment> =
+                stories.iter().flat_map(|story| story.payments.iter().copied()).collect();
+            let mut attempts = stories.iter().flat_map(|story| &story.attempts);
+            let is_refused = attempts.all(|it| is_refused(&it.outcome));
+            if payments.len() > 1 || (payments.is_empty() && !is_refused) {
+                found.add(Rule::OncePerDraft, || format!("{names:?}: {payments:?}"));
+            }
         }
     }
 }
@@ -195,16 +211,18 @@ fn is_for(intent: &Intent, payment: &Payment) -> bool {
 }
 
 /// Whether a copy is known to have made no payment, and to make none later. `database_unavailable`
-/// says that this is not known.
+/// says that this is not known, and so does `internal` where it asks for another try.
 fn is_refused(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Refused { code, .. } => code != "database_unavailable",
+        Outcome::Refused { code, retryable, .. } => {
+            code != "database_unavailable" && !(code == "internal" && *retryable)
+        }
         Outcome::Paid { .. } | Outcome::Lost => false,
     }
 }
 
-/// Whether an answer says that there is no such payment, rather than to ask again. (404: the account
-/// does not exist; 422: insufficient funds, a reused key and the like.)
+/// Whether an answer says that there is no such payment, rather than to ask again: the account does
+/// not exist, insufficient funds, a fault of the service and the like.
 fn denies_payment(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused { status: 404 | 422, .. })
+    matches!(outcome, Outcome::Refused { retryable: false, .. })
 }

@@ -18,7 +18,7 @@ use proptest::test_runner::Config;
 
 use super::{Rule, check};
 use crate::ledger::{Account, Key, Ledger, Payment};
-use crate::record::{Attempt, BalanceRead, Intent, Outcome, Records, Scroll};
+use crate::record::{Attempt, BalanceRead, Draft, Intent, Outcome, Records, Scroll};
 use simulation::{Size, shown};
 
 /// Enough for everything to happen: retries, refusals, long histories, readers on the way.
@@ -339,7 +339,8 @@ fn a_payment_that_was_refused_each_time_is_found() {
         }
     });
     // One copy that may have been done explains it.
-    for explains in [refused(503, "database_unavailable"), Outcome::Lost] {
+    let internal = Outcome::Refused { status: 500, code: "internal".to_owned(), retryable: true };
+    for explains in [refused(503, "database_unavailable"), internal, Outcome::Lost] {
         let rules = violated(|records, ledger| {
             let payment = payment(records, ledger, |paid, copies| paid > 0 && copies > 1);
             let mut copies = copies(records, &payment);
@@ -355,6 +356,7 @@ fn a_payment_that_is_denied_after_it_was_acknowledged_is_found() {
     for (outcome, is_wrong) in [
         (refused(422, "insufficient_funds"), true),
         (refused(404, "account_not_found"), true),
+        (refused(500, "internal"), true),
         (refused(503, "overloaded"), false),
         (refused(503, "database_unavailable"), false),
         (Outcome::Lost, false),
@@ -367,6 +369,80 @@ fn a_payment_that_is_denied_after_it_was_acknowledged_is_found() {
             records.attempts.push(later);
         });
         assert_eq!(rules.contains(&Rule::PaidIsRemembered), is_wrong, "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_innocent_who_is_told_of_the_trouble_of_another_is_found() {
+    for (outcome, is_wrong) in [
+        (refused(500, "internal"), true),
+        (refused(503, "database_unavailable"), true),
+        (refused(503, "overloaded"), false),
+        (refused(422, "insufficient_funds"), false),
+    ] {
+        for (refused_payer, is_innocent) in [(1, true), (2, false)] {
+            let rules = violated(|records, _| {
+                let attempts = records.attempts.iter_mut();
+                // The simulated run has some of its own.
+                attempts
+                    .filter(|it| matches!(&it.outcome, Outcome::Refused { .. }))
+                    .for_each(|attempt| attempt.outcome = refused(503, "overloaded"));
+                records.refused_payers.insert(refused_payer);
+                let intent =
+                    Intent { from: 2, to: 1, amount: 1, key: "of another".to_owned(), note: None };
+                let attempt = records.attempts[0].clone();
+                records.attempts.push(Attempt { intent, outcome: outcome.clone(), ..attempt });
+            });
+            let is_found = rules.contains(&Rule::RefusedAlone);
+            assert_eq!(is_found, is_wrong && is_innocent, "{outcome:?}");
+        }
+    }
+    // Where the database refuses nobody, it may be down.
+    assert!(violated(|_, _| ()).is_empty());
+}
+
+/// A draft of one intent for each of these payments.
+fn draft_of(payments: &[&Payment]) -> Draft {
+    let intent = |payment: &&Payment| Intent {
+        from: payment.from_id,
+        to: payment.to_id,
+        amount: payment.amount,
+        key: payment.key.clone(),
+        note: payment.note.clone(),
+    };
+    Draft { intents: payments.iter().map(intent).collect() }
+}
+
+#[test]
+fn a_draft_that_two_windows_paid_under_two_keys_is_found() {
+    for (paid, is_sound) in [(1, true), (2, false)] {
+        let (mut records, ledger) = three_payments();
+        let payments: Vec<&Payment> = ledger.payments[1..=paid].iter().collect();
+        // Both windows have asked for each.
+        records.drafts.push(draft_of(&[payments.clone(), payments].concat()));
+        let rules: Vec<Rule> = check(&records, &ledger).iter().map(|it| it.rule).collect();
+        let expected = if is_sound { vec![] } else { vec![Rule::OncePerDraft] };
+        assert_eq!(rules, expected);
+    }
+}
+
+#[test]
+fn a_draft_that_was_never_paid_is_found_unless_it_was_refused_each_time() {
+    for (outcome, is_sound) in [
+        (Outcome::Lost, false),
+        (refused(503, "database_unavailable"), false),
+        (refused(422, "insufficient_funds"), true),
+    ] {
+        let (mut records, ledger) = three_payments();
+        let nothing = Payment { key: "of nothing".to_owned(), ..ledger.payments[1].clone() };
+        let draft = draft_of(&[&nothing]);
+        let attempt = records.attempts[1].clone();
+        let intent = draft.intents[0].clone();
+        records.attempts.push(Attempt { intent, outcome, ..attempt });
+        records.drafts.push(draft);
+        let rules: Vec<Rule> = check(&records, &ledger).iter().map(|it| it.rule).collect();
+        let expected = if is_sound { vec![] } else { vec![Rule::OncePerDraft] };
+        assert_eq!(rules, expected);
     }
 }
 
