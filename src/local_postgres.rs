@@ -6,8 +6,8 @@ use local_postgres::{LocalPostgres, Purpose, Source};
 use secrecy::ExposeSecret;
 
 use crate::config::{Database, Settings, milliseconds};
-use crate::db::Target;
 use crate::db::migrate::PRIVATE_ROLE;
+use crate::db::{DEFAULT_SCHEMA, Target};
 
 /// The database, and the server under it where that is ours.
 pub struct Ledger {
@@ -61,5 +61,7 @@ fn target(settings: &Settings, url: &str) -> Result<Target> {
     let connect_timeout = milliseconds(*connect_timeout_ms);
     let statement_timeout_ms = statement_timeout_ms.get().into();
     let lock_wait_ms = settings.writer.lock_wait_ms_max.get().into();
-    Ok(Target::new(url, connect_timeout, statement_timeout_ms, lock_wait_ms)?)
+    let target = Target::new(url, connect_timeout, statement_timeout_ms, lock_wait_ms)?;
+    let schema = settings.database.schema.as_deref().unwrap_or(DEFAULT_SCHEMA);
+    Ok(target.in_schema(schema).losing_commits(settings.database.allow_lost_commits))
 }

@@ -58,9 +58,6 @@ enum Command {
     },
 }
 
-/// The oldest Postgres that is supported, as it counts its versions.
-const POSTGRES_VERSION_MIN: i32 = 150_000;
-
 /// How often a migration gives way to payments before the start is given up, and for how long.
 const MIGRATION_ATTEMPTS_MAX: u32 = 60;
 const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
@@ -123,11 +120,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let ledger = Ledger::open(&settings)?;
     let code = runtime.block_on(async {
         if let Some(signals) = signals {
+            warn_of_lost_commits(&settings);
             return serve(&settings, &ledger, signals).await.map(|()| ExitCode::SUCCESS);
         }
         match command {
-            Command::Migrate => migrate(&ledger).await.map(|()| ExitCode::SUCCESS),
-            Command::Audit { json } => audit(&ledger.owner, json).await,
+            Command::Migrate => migrate(&settings, &ledger).await.map(|()| ExitCode::SUCCESS),
+            Command::Audit { json } => audit(&settings, &ledger.owner, json).await,
             Command::Prune => prune(&ledger.target, &settings).await,
             // What needs no database was done above.
             Command::Serve | Command::Openapi | Command::Token { .. } | Command::Health => {
@@ -143,12 +141,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 /// Brings the schema up to date.
-async fn migrate(ledger: &Ledger) -> Result<()> {
+async fn migrate(settings: &Settings, ledger: &Ledger) -> Result<()> {
+    find_the_ledger(settings, &ledger.owner, db::Purpose::Migrate).await?;
     let mut attempt: u32 = 1;
     loop {
         // A new session each time: one whose migration failed still holds the migrations' lock.
-        let mut conn = connect(&ledger.owner).await?;
-        let met_a_lock = match db::migrate::run(&mut conn).await {
+        let mut conn = db::connect(&ledger.owner, db::Purpose::Migrate).await?;
+        let met_a_lock = match db::migrate::run(&mut conn, ledger.owner.schema()).await {
             Ok(()) => match grant(&mut conn, ledger).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind().is_about_locks() => anyhow::Error::from(error),
@@ -179,16 +178,39 @@ async fn grant(conn: &mut db::PgConnection, ledger: &Ledger) -> Result<(), db::E
     if role == ledger.owner.role() { Ok(()) } else { db::migrate::grant(conn, role).await }
 }
 
-async fn connect(target: &db::Target) -> Result<db::PgConnection> {
-    let mut conn = db::connect(target, db::Purpose::Migrate).await?;
-    let version = db::migrate::server_version(&mut conn).await?;
-    if version < POSTGRES_VERSION_MIN {
-        bail!("Postgres 15 or newer is needed; this one says it is {version}");
+/// Makes sure that there is one ledger only that can be meant.
+async fn find_the_ledger(
+    settings: &Settings,
+    target: &db::Target,
+    purpose: db::Purpose,
+) -> Result<()> {
+    let mut conn = db::connect(target, purpose).await?;
+    if settings.database.schema.is_some() {
+        return Ok(());
     }
-    Ok(conn)
+    let others = db::schema::others_with_a_ledger(&mut conn).await?;
+    if let Some(other) = others.first() {
+        bail!(
+            "this database has a ledger in the schema {other:?}, beside or in the place of one in {:?}: say \
+             which is meant with database.schema (PAYONCE_DATABASE__SCHEMA)",
+            target.schema()
+        );
+    }
+    Ok(())
+}
+
+/// For tests and benchmarks, and never by oversight.
+fn warn_of_lost_commits(settings: &Settings) {
+    if settings.database.allow_lost_commits {
+        tracing::warn!(
+            "database.allow_lost_commits is on: payments that were answered can be lost in a crash of \
+             the database's server"
+        );
+    }
 }
 
 async fn prune(target: &db::Target, settings: &Settings) -> Result<ExitCode> {
+    find_the_ledger(settings, target, db::Purpose::Prune).await?;
     let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
     let swept = pruning::sweep(target, settings.prune, step_timeout).await;
     match swept.context("old keys could not be removed")? {
@@ -217,7 +239,8 @@ fn health(server: &Server) -> Result<ExitCode> {
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn audit(target: &db::Target, json: bool) -> Result<ExitCode> {
+async fn audit(settings: &Settings, target: &db::Target, json: bool) -> Result<ExitCode> {
+    find_the_ledger(settings, target, db::Purpose::Audit).await?;
     let report = audit::run(target).await.context("the audit could not be made")?;
     let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
     writeln!(std::io::stdout(), "{text}").context("the report cannot be printed")?;
@@ -302,10 +325,10 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
 async fn start(settings: &Settings, ledger: &Ledger) -> Result<(Auth, Arc<Service>, Writers)> {
     let auth = Auth::start(&settings.auth).await?;
     if settings.database.migrate_on_start {
-        migrate(ledger).await?;
-    } else {
-        connect(&ledger.target).await?;
+        migrate(settings, ledger).await?;
     }
+    // As the writers will find it, and not only as the owner does.
+    find_the_ledger(settings, &ledger.target, db::Purpose::Write).await?;
     // A private database is a playground, and nobody else's.
     let may_play = ledger.server.is_some();
     let (service, writers) = Service::start(&ledger.target, Limits::of(settings), may_play)?;

@@ -144,7 +144,7 @@ impl Service {
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
             playground: may_play.then(|| Playground::new(target, limits, readers.clone())),
             histories: Histories::start(readers.clone(), limits, &mut tasks),
-            health: Arc::new(Health::new(target, limits)?),
+            health: Arc::new(Health::new(target, limits)),
             readers,
         };
         Ok((service, Writers(tasks)))

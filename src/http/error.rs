@@ -51,6 +51,8 @@ pub(super) enum ApiError {
     #[error("The service is stopping. Ask another process of it, or this one when it is back.")]
     Stopping,
     #[error("{0}")]
+    NotReady(String),
+    #[error("{0}")]
     Invalid(Invalid),
     #[error("{}", sentence(.0))]
     Refused(Refusal),
@@ -146,6 +148,7 @@ impl ApiError {
             Self::BodyTooLarge { .. } => problem::BODY_TOO_LARGE,
             Self::UnsupportedMediaType => problem::UNSUPPORTED_MEDIA_TYPE,
             Self::Stopping => problem::OVERLOADED,
+            Self::NotReady(_) => problem::DATABASE_UNAVAILABLE,
             Self::Invalid(Invalid::Amount) => problem::INVALID_AMOUNT,
             Self::Invalid(Invalid::SameAccount) => problem::SAME_ACCOUNT,
             Self::Refused(refusal) => match refusal {

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use super::Stopping;
 use super::error::ApiError;
 use super::openapi::problems;
-use crate::service::Service;
-use crate::service::health::is_too_far_apart;
+use crate::service::health::{NotReady, is_too_far_apart};
+use crate::service::{Refusal, Service};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -60,7 +60,10 @@ pub(super) async fn ready(
     if stopping.is_announced() {
         return Err(ApiError::Stopping);
     }
-    let skew = service.health.ready().await?;
+    let skew = service.health.ready().await.map_err(|not_ready| match not_ready {
+        NotReady::Overloaded => ApiError::Refused(Refusal::Overloaded),
+        NotReady::Database(why) => ApiError::NotReady(why),
+    })?;
     let clock_skew_ms = i64::try_from(skew.whole_milliseconds()).unwrap_or(i64::MAX);
     let warning = is_too_far_apart(skew).then(|| {
         format!(

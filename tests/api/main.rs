@@ -15,6 +15,7 @@
 )]
 
 mod harness;
+mod server;
 
 // The brief's four concepts.
 mod atomicity;
@@ -26,6 +27,7 @@ mod accounts;
 mod audit;
 mod auth;
 mod backup;
+mod database_urls;
 mod deployment;
 mod errors;
 mod health;
@@ -38,6 +40,7 @@ mod page;
 mod plans;
 mod playground;
 mod pruning;
+mod right_ledger;
 mod rights;
 mod startup;
 mod stopping;
