@@ -10,9 +10,9 @@ use clap::Args;
 use utoipa::openapi::OpenApi;
 
 use crate::config::Settings;
-use crate::db::Target;
+use crate::db::Purpose;
 use crate::domain::AccountId;
-use crate::process::Serving;
+use crate::process::{Ledger, Serving};
 use crate::service::audit;
 use crate::{auth, http};
 
@@ -40,8 +40,9 @@ pub struct TokenOptions {
 ///
 /// # Errors
 /// The database does not answer, or the report cannot be printed.
-pub async fn audit(target: &Target, options: &AuditOptions) -> Result<ExitCode> {
-    let report = audit::run(target).await.context("the audit could not be made")?;
+pub async fn audit(ledger: &Ledger, options: &AuditOptions) -> Result<ExitCode> {
+    ledger.find_with(&ledger.owner, Purpose::Audit).await?;
+    let report = audit::run(&ledger.owner).await.context("the audit could not be made")?;
     let text =
         if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
     writeln!(std::io::stdout(), "{text}").context("the report cannot be printed")?;

@@ -20,6 +20,9 @@ const FILE: &str = "payonce.toml";
 /// What HS256 needs at least.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// What Postgres keeps of a name.
+const NAME_BYTES_MAX: usize = 63;
+
 /// What is read of a file with a secret.
 const SECRET_FILE_BYTES_MAX: u64 = 65_536;
 
@@ -152,6 +155,12 @@ pub struct Database {
     pub migrate_url: Option<SecretString>,
     /// A file that holds it, in its place.
     pub migrate_url_file: Option<PathBuf>,
+    /// The schema that the ledger is in; absent: `public`, and no other schema of the database may have
+    /// one.
+    pub schema: Option<String>,
+    /// Whether a server will do whose crash can lose payments that were answered (`fsync` or
+    /// `full_page_writes` off).
+    pub allow_lost_commits: bool,
     /// Whether `serve` brings the schema up to date first.
     pub migrate_on_start: bool,
     /// How long opening a connection may take.
@@ -286,6 +295,8 @@ impl Default for Database {
             url_file: None,
             migrate_url: None,
             migrate_url_file: None,
+            schema: None,
+            allow_lost_commits: false,
             migrate_on_start: true,
             connect_timeout_ms: nonzero_u32(3_000),
             statement_timeout_ms: nonzero_u32(3_000),
@@ -449,6 +460,15 @@ impl Settings {
         shorter(statement, statement_timeout_ms, transaction, transaction_timeout_ms)?;
         shorter(transaction, transaction_timeout_ms, "an hour", nonzero_u32(3_600_000))?;
 
+        if let Some(schema) = &self.database.schema
+            && !is_schema(schema)
+        {
+            bail!(
+                "the settings are wrong: database.schema has 1 to {NAME_BYTES_MAX} bytes without control \
+                 characters, and is none of Postgres' own (pg_..., information_schema)"
+            );
+        }
+
         at_most("server.trusted_proxies", self.server.trusted_proxies, 10)?;
         let clock_skew_seconds = usize::try_from(self.auth.clock_skew_seconds)?;
         at_most("auth.clock_skew_seconds", clock_skew_seconds, 3_600)?;
@@ -540,6 +560,12 @@ impl RateLimit {
         }
         Ok(())
     }
+}
+
+/// Whether a ledger can be in a schema of this name.
+fn is_schema(name: &str) -> bool {
+    let is_own = name.starts_with("pg_") || name == "information_schema";
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control) && !is_own
 }
 
 /// Whether a path can be appended to it, and nothing in it is a secret.

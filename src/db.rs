@@ -16,7 +16,11 @@ pub mod history;
 pub mod migrate;
 pub mod posting;
 pub mod pruning;
+pub mod schema;
 
-pub use connect::{Manager, Pool, Purpose, SESSION_AGE_MAX, Target, connect, pool};
+pub use connect::{
+    DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,
+    connect, pool,
+};
 pub use error::{Error, Kind};
 pub use sqlx::PgConnection;

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use payonce::commands::{self, AuditOptions, TokenOptions, say};
 use payonce::config::{Server, Settings, milliseconds};
+use payonce::db::Purpose;
 use payonce::process::{self, Ledger, Prepared, Signals};
 use payonce::service::pruning::{self, Swept, When};
-use payonce::{db, http, telemetry};
+use payonce::{http, telemetry};
 
 /// Moves money between accounts in Postgres, and never twice.
 #[derive(Parser)]
@@ -73,8 +74,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             runtime.block_on(serve(&settings, &ledger, signals)).map(|()| ExitCode::SUCCESS)
         }
         Command::Migrate => runtime.block_on(process::migrate(&ledger)).map(|()| ExitCode::SUCCESS),
-        Command::Audit(options) => runtime.block_on(commands::audit(&ledger.owner, &options)),
-        Command::Prune => runtime.block_on(prune(&ledger.target, &settings)),
+        Command::Audit(options) => runtime.block_on(commands::audit(&ledger, &options)),
+        Command::Prune => runtime.block_on(prune(&ledger, &settings)),
         // What needs no database was done above.
         Command::Openapi | Command::Token(_) | Command::Health => Ok(ExitCode::SUCCESS),
     };
@@ -91,9 +92,10 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
     serving.until_asked_to_stop(signals).await
 }
 
-async fn prune(target: &db::Target, settings: &Settings) -> Result<ExitCode> {
+async fn prune(ledger: &Ledger, settings: &Settings) -> Result<ExitCode> {
+    ledger.find_with(&ledger.target, Purpose::Prune).await?;
     let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
-    let swept = pruning::sweep(target, settings.prune, step_timeout, When::Now).await;
+    let swept = pruning::sweep(&ledger.target, settings.prune, step_timeout, When::Now).await;
     match swept.context("old keys could not be removed")? {
         Swept::Removed(rows) => {
             say(&format!("Removed the rows of {rows} idempotency keys."));

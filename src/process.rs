@@ -14,14 +14,11 @@ use tokio::task::JoinSet;
 
 use crate::auth::Auth;
 use crate::config::{Database, Settings, milliseconds};
-use crate::db::{self, Target};
+use crate::db::{self, DEFAULT_SCHEMA, Purpose, Target};
 use crate::http::{self, AddedRoute};
 use crate::service::health::keep_looking;
 use crate::service::pruning::keep_pruning;
 use crate::service::{Limits, Service, Writers};
-
-/// The oldest Postgres that is supported, as it counts its versions.
-const POSTGRES_VERSION_MIN: i32 = 150_000;
 
 /// How often a migration gives way to payments before the start is given up, and for how long.
 const MIGRATION_ATTEMPTS_MAX: u32 = 60;
@@ -36,6 +33,8 @@ pub struct Ledger {
     pub target: Target,
     /// For migrations and audits: of the role that owns the tables, where it is another one.
     pub owner: Target,
+    /// Whether a setting says which schema it is in.
+    is_schema_named: bool,
 }
 
 impl Ledger {
@@ -57,7 +56,29 @@ impl Ledger {
             .context("DATABASE_URL (database.url) is wrong")?;
         let owner = self::target(settings, owner_url.expose_secret())
             .context("database.migrate_url is wrong")?;
-        Ok(Self { target, owner })
+        Ok(Self { target, owner, is_schema_named: settings.database.schema.is_some() })
+    }
+
+    /// Makes sure that the database can be used and has one ledger only that can be meant, as a session of
+    /// this purpose finds it.
+    ///
+    /// # Errors
+    /// The database cannot be reached or is not to be used; or another schema of it has a ledger, and no
+    /// setting says which is meant.
+    pub async fn find_with(&self, target: &Target, purpose: Purpose) -> Result<()> {
+        let mut conn = db::connect(target, purpose).await?;
+        if self.is_schema_named {
+            return Ok(());
+        }
+        let others = db::schema::others_with_a_ledger(&mut conn).await?;
+        if let Some(other) = others.first() {
+            bail!(
+                "this database has a ledger in the schema {other:?}, beside or in the place of one in \
+                 {:?}: say which is meant with database.schema (PAYONCE_DATABASE__SCHEMA)",
+                target.schema()
+            );
+        }
+        Ok(())
     }
 }
 
@@ -66,7 +87,9 @@ fn target(settings: &Settings, url: &str) -> Result<Target> {
     let connect_timeout = milliseconds(*connect_timeout_ms);
     let statement_timeout_ms = statement_timeout_ms.get().into();
     let lock_wait_ms = settings.writer.lock_wait_ms_max.get().into();
-    Ok(Target::new(url, connect_timeout, statement_timeout_ms, lock_wait_ms)?)
+    let target = Target::new(url, connect_timeout, statement_timeout_ms, lock_wait_ms)?;
+    let schema = settings.database.schema.as_deref().unwrap_or(DEFAULT_SCHEMA);
+    Ok(target.in_schema(schema).losing_commits(settings.database.allow_lost_commits))
 }
 
 /// What runs the tasks of a process.
@@ -135,12 +158,19 @@ impl Prepared {
     /// # Errors
     /// The database or the issuer's keys cannot be reached, or the schema cannot be migrated.
     pub async fn new(settings: &Settings, ledger: &Ledger) -> Result<Self> {
+        if settings.database.allow_lost_commits {
+            // For tests and benchmarks, and never by oversight.
+            tracing::warn!(
+                "database.allow_lost_commits is on: payments that were answered can be lost in a crash \
+                 of the database's server"
+            );
+        }
         let auth = Auth::start(&settings.auth).await?;
         if settings.database.migrate_on_start {
             migrate(ledger).await?;
-        } else {
-            connect(&ledger.target).await?;
         }
+        // As the writers will find it, and not only as the owner does.
+        ledger.find_with(&ledger.target, Purpose::Write).await?;
         let (service, writers) = Service::start(&ledger.target, Limits::of(settings))?;
         let mut upkeep = JoinSet::new();
         if settings.prune.in_background {
@@ -238,11 +268,12 @@ impl Serving {
 /// # Errors
 /// The database cannot be reached, is too old, or a migration fails.
 pub async fn migrate(ledger: &Ledger) -> Result<()> {
+    ledger.find_with(&ledger.owner, Purpose::Migrate).await?;
     let mut attempt: u32 = 1;
     loop {
         // A new session each time: one whose migration failed still holds the migrations' lock.
-        let mut conn = connect(&ledger.owner).await?;
-        let met_a_lock = match db::migrate::run(&mut conn).await {
+        let mut conn = db::connect(&ledger.owner, Purpose::Migrate).await?;
+        let met_a_lock = match db::migrate::run(&mut conn, ledger.owner.schema()).await {
             Ok(()) => match grant(&mut conn, ledger).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind().is_about_locks() => anyhow::Error::from(error),
@@ -268,13 +299,4 @@ pub async fn migrate(ledger: &Ledger) -> Result<()> {
 async fn grant(conn: &mut db::PgConnection, ledger: &Ledger) -> Result<(), db::Error> {
     let role = ledger.target.role();
     if role == ledger.owner.role() { Ok(()) } else { db::migrate::grant(conn, role).await }
-}
-
-async fn connect(target: &Target) -> Result<db::PgConnection> {
-    let mut conn = db::connect(target, db::Purpose::Migrate).await?;
-    let version = db::migrate::server_version(&mut conn).await?;
-    if version < POSTGRES_VERSION_MIN {
-        bail!("Postgres 15 or newer is needed; this one says it is {version}");
-    }
-    Ok(conn)
 }

@@ -134,7 +134,7 @@ impl Service {
             payments: Payments::start(target, limits, &mut tasks),
             accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
             histories: Histories::start(readers.clone(), limits, &mut tasks),
-            health: Arc::new(Health::new(target, limits)?),
+            health: Arc::new(Health::new(target, limits)),
             readers,
         };
         Ok((service, Writers(tasks)))

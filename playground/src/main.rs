@@ -100,7 +100,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let code = runtime.block_on(async {
         match (signals, command) {
             (Some(signals), _) => serve(&settings, &ledger, server.as_ref(), signals).await,
-            (None, Command::Audit(options)) => commands::audit(&ledger.owner, &options).await,
+            (None, Command::Audit(options)) => commands::audit(&ledger, &options).await,
             // What needs no database was done above.
             (None, _) => Ok(ExitCode::SUCCESS),
         }

@@ -1,20 +1,33 @@
-use std::str::FromStr;
+mod fitness;
+mod hint;
+mod url;
+
+use std::sync::Once;
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
+use uuid::Uuid;
 
 use super::Error;
+pub use fitness::Unfit;
+pub(super) use hint::hint;
+pub use url::{DatabaseUrl, Malformed};
 
-/// Which database, and the limits of every session with it.
-#[derive(Debug, Clone)]
+/// Which ledger of which database, and the limits of every session with it.
+#[derive(Clone)]
 pub struct Target {
     options: PgConnectOptions,
+    schema: String,
+    may_lose_commits: bool,
     connect_timeout: Duration,
     statement_timeout_ms: u64,
     lock_timeout_ms: u64,
 }
+
+/// The schema where none is named.
+pub const DEFAULT_SCHEMA: &str = "public";
 
 /// What a session is for. Each has its own settings, made known to Postgres at the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +59,16 @@ const INDEX_PLANS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
+/// What our statements mean must not depend on what a role or a database sets for itself.
+const MEANING: [(&str, &str); 3] = [
+    // What the locks promise depends on it: each statement has a snapshot of its own.
+    ("default_transaction_isolation", "read committed"),
+    ("standard_conforming_strings", "on"),
+    // Rows that a policy hides would be accounts that do not exist and payments that were not made: with
+    // this the statement fails instead.
+    ("row_security", "off"),
+];
+
 /// How long a session is used. A plan that was made for a table's former size goes with it, and
 /// after a failover so does a server that has become a standby.
 pub const SESSION_AGE_MAX: Duration = Duration::from_secs(30);
@@ -60,16 +83,40 @@ impl Purpose {
 }
 
 impl Target {
+    /// The ledger in the schema `public`.
+    ///
     /// # Errors
-    /// The URL is not one of Postgres.
+    /// The URL is not one of Postgres; what is told of it holds nothing of it.
     pub fn new(
         url: &str,
         connect_timeout: Duration,
         statement_timeout_ms: u64,
         lock_timeout_ms: u64,
-    ) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(url)?.disable_statement_logging();
-        Ok(Self { options, connect_timeout, statement_timeout_ms, lock_timeout_ms })
+    ) -> Result<Self, Malformed> {
+        choose_cryptography();
+        let options = url.parse::<DatabaseUrl>()?.options()?;
+        Ok(Self {
+            options,
+            schema: DEFAULT_SCHEMA.to_owned(),
+            may_lose_commits: false,
+            connect_timeout,
+            statement_timeout_ms,
+            lock_timeout_ms,
+        })
+    }
+
+    /// The same of another schema.
+    #[must_use]
+    pub fn in_schema(mut self, schema: &str) -> Self {
+        schema.clone_into(&mut self.schema);
+        self
+    }
+
+    /// Whether a server will do whose crash can lose what was acknowledged.
+    #[must_use]
+    pub fn losing_commits(mut self, may: bool) -> Self {
+        self.may_lose_commits = may;
+        self
     }
 
     /// The role of its sessions.
@@ -78,12 +125,25 @@ impl Target {
         self.options.get_username()
     }
 
-    fn options(&self, purpose: Purpose) -> PgConnectOptions {
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// What is wrong with a server where one of these is off.
+    pub(super) fn loses_commits(&self, no_fsync: bool, no_full_pages: bool) -> Option<Unfit> {
+        let off = match (no_fsync, no_full_pages) {
+            (true, _) => "fsync",
+            (false, true) => "full_page_writes",
+            (false, false) => return None,
+        };
+        (!self.may_lose_commits).then_some(Unfit::LosesCommits(off))
+    }
+
+    fn options(&self, purpose: Purpose, mark: Uuid) -> PgConnectOptions {
         let statement_timeout = self.statement_timeout_ms.to_string();
         let lock_timeout = self.lock_timeout_ms.to_string();
         let limits = [
-            // What the locks promise depends on it: each statement has a snapshot of its own.
-            ("default_transaction_isolation", "read committed"),
             ("statement_timeout", statement_timeout.as_str()),
             ("idle_in_transaction_session_timeout", statement_timeout.as_str()),
             // A session whose service has vanished ends within 40 s, and with it what it holds. (On a
@@ -92,7 +152,15 @@ impl Target {
             ("tcp_keepalives_interval", "10"),
             ("tcp_keepalives_count", "3"),
         ];
-        let options = self.options.clone();
+        // Postgres' own schema comes first where it is not named, and so would temporary tables.
+        let search_path = format!("{}, pg_temp", quoted(&self.schema));
+        // What is said here comes after what the URL and the environment say, and counts.
+        let options = self
+            .options
+            .clone()
+            .options([("search_path", search_path)])
+            .options(MEANING)
+            .options([(fitness::MARK, mark)]);
         match purpose {
             Purpose::Write => options
                 .application_name(Purpose::WRITER_NAME)
@@ -118,16 +186,49 @@ impl Target {
     }
 }
 
-/// Opens a session.
+/// A password is in it.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Purpose {
+    /// Whether somebody is told of what its sessions commit.
+    fn acknowledges(self) -> bool {
+        matches!(self, Self::Write | Self::Look | Self::Migrate)
+    }
+}
+
+/// A name as it is written in a statement.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Two implementations of cryptography are in this house, because sqlx and reqwest bring one each, and
+/// rustls panics where it has to choose. What is chosen here is that of the tokens.
+fn choose_cryptography() {
+    static CHOSEN: Once = Once::new();
+    CHOSEN.call_once(|| {
+        // It fails where somebody has chosen before: that is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
+}
+
+/// Opens a session, and looks whether it is what was asked for.
 ///
 /// # Errors
-/// [`Error::Connect`], also when the time limit passes.
+/// [`Error::Connect`], also when the time limit passes; [`Error::Unfit`].
 pub async fn connect(target: &Target, purpose: Purpose) -> Result<PgConnection, Error> {
-    let options = target.options(purpose);
-    match tokio::time::timeout(target.connect_timeout, options.connect()).await {
-        Ok(connected) => connected.map_err(Error::Connect),
-        Err(_) => Err(Error::Connect(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
-    }
+    let mark = Uuid::new_v4();
+    let options = target.options(purpose, mark);
+    let connecting = async {
+        let mut conn = options.connect().await.map_err(Error::Connect)?;
+        fitness::check(&mut conn, target, purpose, mark).await?;
+        Ok(conn)
+    };
+    let timed_out = |_| Err(Error::Connect(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+    tokio::time::timeout(target.connect_timeout, connecting).await.unwrap_or_else(timed_out)
 }
 
 /// Sessions for reading.

@@ -1,13 +1,19 @@
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
+use super::Unfit;
+use super::connect::hint;
+
 /// A failed statement. The text is for the operator; clients never see it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{}", describe(.0))]
     Statement(sqlx::Error),
     /// No session could be had, for whatever reason.
-    #[error("the database cannot be reached: {}", describe(.0))]
+    #[error("the database cannot be reached: {}{}", describe(.0), hint(.0))]
     Connect(sqlx::Error),
+    /// It can, and is not to be used.
+    #[error("the database is not to be used: {0}")]
+    Unfit(Unfit),
     /// A payment is there whose key is not, so that what was decided does not hold.
     #[error("a payment is there already, although its key is not")]
     KnownAlready,
@@ -47,13 +53,19 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
+}
+
 impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
             Self::KnownAlready => Kind::Conflict,
             Self::Swallowed { .. } => Kind::Refused,
-            Self::Connect(_) => Kind::Unavailable,
+            Self::Connect(_) | Self::Unfit(_) => Kind::Unavailable,
             Self::Statement(error) => Kind::of(error),
         }
     }

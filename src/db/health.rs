@@ -1,36 +1,70 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::Error;
+use super::{Error, Target, Unfit};
 
-/// What a database says of itself.
-pub struct Health {
-    pub now: OffsetDateTime,
-    has_bank: bool,
-    is_read_only: bool,
-}
-
-impl Health {
-    /// Why it cannot take payments.
-    #[must_use]
-    pub fn trouble(&self) -> Option<&'static str> {
-        if !self.has_bank {
-            return Some("it has no ledger");
-        }
-        self.is_read_only.then_some("it is read-only: a standby, or told to be")
-    }
-}
-
+/// What the database says of itself. It is one statement, which looks at catalogues that are in memory and
+/// at one row.
+///
 /// # Errors
-/// The database's.
-pub async fn look(conn: &mut PgConnection) -> Result<Health, Error> {
-    let health = sqlx::query_as!(
-        Health,
+/// [`Error::Unfit`]: it takes no payments, or is not to be given any. Else the database's.
+pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDateTime, Error> {
+    // What payments and openings need, and no more: keys that are not pruned stop nobody.
+    let found = sqlx::query!(
         r#"
         SELECT clock_timestamp() AS "now!",
                EXISTS (SELECT FROM accounts WHERE id = 0) AS "has_bank!",
-               current_setting('transaction_read_only') = 'on' AS "is_read_only!"
+               current_setting('transaction_read_only') = 'on' AS "is_read_only!",
+               current_setting('fsync') = 'off' AS "no_fsync!",
+               current_setting('full_page_writes') = 'off' AS "no_full_pages!",
+               ARRAY(
+                   SELECT right_to || ' ' || object || coalesce(' (' || part || ')', '')
+                   FROM (VALUES
+                       ('SELECT', 'accounts', NULL),
+                       ('INSERT', 'accounts', NULL),
+                       ('UPDATE', 'accounts', 'balance'),
+                       ('UPDATE', 'accounts', 'last_payment_at'),
+                       ('SELECT', 'payments', NULL),
+                       ('INSERT', 'payments', NULL),
+                       ('SELECT', 'idempotency_keys', NULL),
+                       ('INSERT', 'idempotency_keys', NULL),
+                       ('UPDATE', 'idempotency_keys', 'status'),
+                       ('UPDATE', 'idempotency_keys', 'fingerprint'),
+                       ('UPDATE', 'idempotency_keys', 'response'),
+                       ('UPDATE', 'idempotency_keys', 'created_at'),
+                       ('SELECT', 'account_idempotency_keys', NULL),
+                       ('INSERT', 'account_idempotency_keys', NULL),
+                       ('UPDATE', 'account_idempotency_keys', 'account_id'),
+                       ('UPDATE', 'account_idempotency_keys', 'response')
+                   ) AS needed (right_to, object, part)
+                   WHERE NOT CASE WHEN part IS NULL THEN has_table_privilege(object, right_to)
+                                  ELSE has_column_privilege(object, part, right_to) END
+                   UNION ALL
+                   SELECT right_to || ' account_ids'
+                   FROM (VALUES ('USAGE'), ('UPDATE')) AS needed (right_to)
+                   WHERE NOT has_sequence_privilege('account_ids', right_to)
+               ) AS "missing!: Vec<String>"
         "#
-    );
-    Ok(health.fetch_one(conn).await?)
+    )
+    .fetch_one(conn)
+    .await?;
+    let takes_none = |why: &str| Unfit::TakesNoPayments(why.to_owned()).into();
+    if let Some(unfit) = target.loses_commits(found.no_fsync, found.no_full_pages) {
+        return Err(unfit.into());
+    }
+    if !found.has_bank {
+        return Err(takes_none("it has no ledger"));
+    }
+    if found.is_read_only {
+        return Err(takes_none("it is read-only: a standby, or told to be"));
+    }
+    if let [first, ..] = found.missing.as_slice() {
+        let role = target.role();
+        return Err(takes_none(&format!(
+            "the role {role:?} lacks {} of the rights that payments need, such as {first}: \
+             `payonce migrate` gives them",
+            found.missing.len()
+        )));
+    }
+    Ok(found.now)
 }

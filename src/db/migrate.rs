@@ -1,33 +1,51 @@
 use sqlx::PgConnection;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 
-use super::{Error, Kind};
+use super::connect::quoted;
+use super::{Error, schema};
 
-/// An older binary lives on while a newer one has already migrated: it ignores what it does not
-/// know. An advisory lock lets one process at a time migrate.
-static MIGRATOR: Migrator = {
-    let mut migrator = sqlx::migrate!();
-    migrator.ignore_missing = true;
-    migrator
-};
+/// Why the schema is not up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("{0}")]
+    Statement(Error),
+    #[error("migration {version} failed: {error}")]
+    Migration { version: i64, error: Error },
+    /// One that was applied has changed since, or was left half done.
+    #[error("{0}")]
+    History(MigrateError),
+}
 
-/// Brings the schema up to date.
+/// Brings the schema up to date, and makes it where it is not there.
+///
+/// An older binary lives on while a newer one has already migrated: it ignores what it does not know.
+/// An advisory lock lets one process at a time migrate.
 ///
 /// # Errors
 /// A migration fails, or one that was applied has changed since.
-pub async fn run(conn: &mut PgConnection) -> Result<(), MigrateError> {
-    MIGRATOR.run(conn).await
+pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
+    let mut migrator = sqlx::migrate!();
+    migrator.set_ignore_missing(true);
+    // Asking first: without the right to make schemas it would fail also where there is nothing to make.
+    if !schema::exists(conn, schema).await.map_err(Failed::Statement)? {
+        migrator.create_schema(quoted(schema));
+    }
+    migrator.run(conn).await.map_err(|error| match error {
+        MigrateError::Execute(error) => Failed::Statement(error.into()),
+        MigrateError::ExecuteMigration(error, version) => {
+            Failed::Migration { version, error: error.into() }
+        }
+        error => Failed::History(error),
+    })
 }
 
 /// Whether a migration has waited for a lock for as long as it may: there are payments, or another
 /// process migrates.
 #[must_use]
-pub fn met_a_lock(error: &MigrateError) -> bool {
-    match error {
-        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
-            Kind::of(cause).is_about_locks()
-        }
-        _ => false,
+pub fn met_a_lock(failed: &Failed) -> bool {
+    match failed {
+        Failed::Statement(error) | Failed::Migration { error, .. } => error.kind().is_about_locks(),
+        Failed::History(_) => false,
     }
 }
 
@@ -40,14 +58,4 @@ pub async fn grant(conn: &mut PgConnection, role: &str) -> Result<(), Error> {
         .fetch_one(conn)
         .await?;
     Ok(())
-}
-
-/// The server's version, as in 150018 for 15.18.
-///
-/// # Errors
-/// The database's.
-pub async fn server_version(conn: &mut PgConnection) -> Result<i32, Error> {
-    let version =
-        sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::int AS "version!""#);
-    Ok(version.fetch_one(conn).await?)
 }

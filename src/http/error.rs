@@ -64,6 +64,8 @@ pub(super) enum ApiError {
     #[error("{1}")]
     Framework(Kind, String),
     #[error("{0}")]
+    NotReady(String),
+    #[error("{0}")]
     Invalid(Invalid),
     #[error("{}", sentence(.0))]
     Refused(Refusal),
@@ -167,6 +169,7 @@ impl ApiError {
             }
             Self::Stopping | Self::NoPublicKeys => problem::OVERLOADED,
             Self::Framework(kind, _) => *kind,
+            Self::NotReady(_) => problem::DATABASE_UNAVAILABLE,
             Self::Invalid(Invalid::Amount) => problem::INVALID_AMOUNT,
             Self::Invalid(Invalid::SameAccount) => problem::SAME_ACCOUNT,
             Self::Refused(refusal) => match refusal {

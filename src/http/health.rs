@@ -8,8 +8,8 @@ use super::Stopping;
 use super::error::ApiError;
 use super::openapi::problems;
 use crate::auth::Auth;
-use crate::service::Service;
-use crate::service::health::is_too_far_apart;
+use crate::service::health::{NotReady, is_too_far_apart};
+use crate::service::{Refusal, Service};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -63,7 +63,10 @@ pub(super) async fn ready(
     if stopping.is_announced() {
         return Err(ApiError::Stopping);
     }
-    let skew = service.health.ready().await?;
+    let skew = service.health.ready().await.map_err(|not_ready| match not_ready {
+        NotReady::Overloaded => ApiError::Refused(Refusal::Overloaded),
+        NotReady::Database(why) => ApiError::NotReady(why),
+    })?;
     if !auth.can_tell_callers() {
         return Err(ApiError::NoPublicKeys);
     }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use time::{Duration as SignedDuration, OffsetDateTime};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::timeout;
 
-use super::reading::Readers;
-use super::{Limits, Refusal};
-use crate::db::{self, PgConnection, Purpose, Target};
+use super::Limits;
+use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
 use crate::telemetry::metrics::METRICS;
 
 /// How far the clocks of the database and the service may be apart before somebody is told.
@@ -22,48 +23,99 @@ pub fn is_too_far_apart(skew: SignedDuration) -> bool {
     skew.abs() > CLOCK_SKEW_MAX
 }
 
-/// Looks at the database, on a session of its own: many reads do not make the service unready.
+/// Looks at the database as a writer would find it, on a session of its own: many reads do not make the
+/// service unready.
 pub struct Health {
-    readers: Readers,
+    target: Target,
+    /// How long a look may take, and the wait for its turn half of that.
+    limit: Duration,
+    /// Those who wait for their turn, and the one whose turn it is.
+    askers: Semaphore,
+    session: Mutex<Option<(PgConnection, Instant)>>,
     is_skewed: AtomicBool,
 }
 
+/// Why the service is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotReady {
+    /// Too many ask.
+    Overloaded,
+    /// The database takes no payments: a sentence that says why, as far as everybody may know it. The
+    /// operator was told all.
+    Database(String),
+}
+
 impl Health {
-    pub(super) fn new(target: &Target, limits: Limits) -> anyhow::Result<Self> {
-        let wait_max = limits.read_timeout.div_f32(2.0);
-        let pool = db::pool(target.clone(), Purpose::Look, 1, wait_max)?;
-        let readers = Readers::new(pool, limits.queue_max, limits.read_timeout);
-        Ok(Self { readers, is_skewed: AtomicBool::new(false) })
+    pub(super) fn new(target: &Target, limits: Limits) -> Self {
+        Self {
+            target: target.clone(),
+            limit: limits.read_timeout,
+            askers: Semaphore::new(limits.queue_max),
+            session: Mutex::default(),
+            is_skewed: AtomicBool::new(false),
+        }
     }
 
     /// Whether the database answers, has the ledger in it, and takes payments. Returns how far its
     /// clock is ahead of ours.
     ///
     /// # Errors
-    /// [`Refusal::DatabaseUnavailable`], the operator was told why; or [`Refusal::Overloaded`]: too
-    /// many ask.
-    pub async fn ready(&self) -> Result<SignedDuration, Refusal> {
+    /// It does not, or too many ask.
+    pub async fn ready(&self) -> Result<SignedDuration, NotReady> {
         let looked = self.look().await;
         METRICS.ready(looked.is_ok());
+        if let Ok(skew) = looked {
+            self.tell_of(skew);
+        }
         looked
     }
 
-    async fn look(&self) -> Result<SignedDuration, Refusal> {
-        let look = async |conn: &mut PgConnection| {
-            let asked_at = OffsetDateTime::now_utc();
-            let health = db::health::look(conn).await?;
-            Ok((asked_at, health, OffsetDateTime::now_utc()))
-        };
-        let (asked_at, health, answered_at) =
-            self.readers.run(look).await.map_err(|refusal| match refusal {
-                Refusal::Overloaded => Refusal::Overloaded,
-                _ => Refusal::DatabaseUnavailable,
-            })?;
-        if let Some(trouble) = health.trouble() {
-            tracing::warn!("the database is not ready: {trouble}");
-            return Err(Refusal::DatabaseUnavailable);
+    async fn look(&self) -> Result<SignedDuration, NotReady> {
+        let _asker = self.askers.try_acquire().map_err(|_| NotReady::Overloaded)?;
+        let turn = timeout(self.limit.div_f32(2.0), self.session.lock()).await;
+        let mut session = turn.map_err(|_| NotReady::Overloaded)?;
+        // Taken out: a look that is cut off leaves none behind, because its answer is still to come.
+        let young = session.take().filter(|(_, since)| since.elapsed() < SESSION_AGE_MAX);
+        let looked = timeout(self.limit, self.look_with(young)).await;
+        match looked.unwrap_or_else(|_| Err(Error::timed_out())) {
+            Ok((skew, kept)) => {
+                *session = Some(kept);
+                Ok(skew)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the service is not ready");
+                Err(NotReady::Database(match error {
+                    Error::Unfit(unfit) => format!("The database is not to be used: {unfit}."),
+                    _ => "The database does not answer as it should; the service's log says why."
+                        .to_owned(),
+                }))
+            }
         }
-        let skew = skew(asked_at, health.now, answered_at);
+    }
+
+    /// Looks, and where the session says no, again on a new one: what a role may do and what its database
+    /// sets for it is taken up when a session begins, so an old one may not know better.
+    async fn look_with(
+        &self,
+        kept: Option<(PgConnection, Instant)>,
+    ) -> Result<(SignedDuration, (PgConnection, Instant)), Error> {
+        if let Some((mut conn, since)) = kept
+            && let Ok(skew) = self.look_once(&mut conn).await
+        {
+            return Ok((skew, (conn, since)));
+        }
+        let mut conn = db::connect(&self.target, Purpose::Look).await?;
+        let skew = self.look_once(&mut conn).await?;
+        Ok((skew, (conn, Instant::now())))
+    }
+
+    async fn look_once(&self, conn: &mut PgConnection) -> Result<SignedDuration, Error> {
+        let asked_at = OffsetDateTime::now_utc();
+        let now = db::health::look(conn, &self.target).await?;
+        Ok(skew(asked_at, now, OffsetDateTime::now_utc()))
+    }
+
+    fn tell_of(&self, skew: SignedDuration) {
         METRICS.clock_skew(skew);
         let is_skewed = is_too_far_apart(skew);
         if is_skewed != self.is_skewed.swap(is_skewed, Ordering::Relaxed) {
@@ -77,7 +129,6 @@ impl Health {
                 tracing::info!(skew_seconds, "the database's clock and the service's agree again");
             }
         }
-        Ok(skew)
     }
 }
 

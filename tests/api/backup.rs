@@ -7,7 +7,9 @@ use std::process::Command;
 use local_postgres::{LocalPostgres, Purpose, Source};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::harness::{Answer, App, BINARY, Database, bare_command, documented, eventually};
+use crate::harness::{
+    ALLOW_LOST_COMMITS, Answer, App, BINARY, Database, bare_command, documented, eventually,
+};
 
 /// A directory of ours, through which the user who runs Postgres can pass.
 fn open_directory() -> tempfile::TempDir {
@@ -72,6 +74,7 @@ impl Cluster {
             ("LEDGER_DATABASE", "ledger".to_owned()),
             ("DATABASE_URL", self.url("payonce_service")),
             ("PAYONCE_DATABASE__MIGRATE_URL", self.url("payonce_owner")),
+            (ALLOW_LOST_COMMITS, "true".to_owned()),
         ]
     }
 
@@ -84,6 +87,7 @@ impl Cluster {
         command.env("PAYONCE_DATABASE__MIGRATE_ON_START", migrates.to_string());
         command.env("DATABASE_URL", self.url("payonce_service"));
         command.env("PAYONCE_DATABASE__MIGRATE_URL", self.url("payonce_owner"));
+        command.env(ALLOW_LOST_COMMITS, "true");
         App::spawn(command, self.ledger())
     }
 

@@ -8,7 +8,9 @@ use std::process::Command;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-use crate::harness::{Answer, App, Database, bare_command, eventually, payment};
+use crate::harness::{
+    ALLOW_LOST_COMMITS, Answer, App, Database, bare_command, eventually, payment,
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -528,6 +530,7 @@ async fn the_roles_of_the_containers_are_enough_to_migrate_and_to_pay() {
     let mut serve = bare_command();
     serve.env("DATABASE_URL", url("deployed_service"));
     serve.env("PAYONCE_DATABASE__MIGRATE_URL", url("deployed_owner"));
+    serve.env(ALLOW_LOST_COMMITS, "true");
     let app = App::spawn(serve, ledger.clone());
     app.open_many(2, 1_000).await;
     app.pay(1, 2, 10, "k").await.assert_paid();

@@ -172,11 +172,16 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         .unwrap_or_else(|_| panic!("never came true: {what}"));
 }
 
+/// The setting with which a server will do whose crash can lose what was acknowledged.
+pub const ALLOW_LOST_COMMITS: &str = "PAYONCE_DATABASE__ALLOW_LOST_COMMITS";
+
 /// The program, with no settings but the database's.
 pub fn command(database: &Database) -> Command {
     let mut command = bare_command();
     command.env("DATABASE_URL", database.service_url());
     command.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url);
+    // The tests' server does not wait for the disk.
+    command.env(ALLOW_LOST_COMMITS, "true");
     command
 }
 
@@ -325,9 +330,13 @@ impl App {
         rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
-    /// What it logged, but for the lines that tell of requests.
+    /// What it logged, but for the lines that tell of requests, and that it is a test.
     pub fn log(&self) -> String {
-        let is_other = |line: &&str| !line.contains("\"target\":\"payonce::requests\"");
+        let is_other = |line: &&str| {
+            let expected =
+                ["\"target\":\"payonce::requests\"", "database.allow_lost_commits is on"];
+            !expected.iter().any(|words| line.contains(words))
+        };
         self.whole_log().split_inclusive('\n').filter(is_other).collect()
     }
 

@@ -15,6 +15,7 @@
 )]
 
 mod harness;
+mod server;
 
 // The brief's four concepts.
 mod atomicity;
@@ -27,6 +28,7 @@ mod audit;
 mod auth;
 mod backup;
 mod certainty;
+mod database_urls;
 mod deployment;
 mod errors;
 mod health;
@@ -39,6 +41,7 @@ mod page;
 mod plans;
 mod playground;
 mod pruning;
+mod right_ledger;
 mod rights;
 mod startup;
 mod stopping;

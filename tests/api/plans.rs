@@ -43,6 +43,7 @@ fn statements() -> Vec<(String, usize)> {
 async fn explain(database: &Database, sql: &str, parameters: usize) -> String {
     let target =
         Target::new(&database.url, std::time::Duration::from_secs(5), 30_000, 1_000).unwrap();
+    let target = target.losing_commits(true);
     let mut conn = db::connect(&target, Purpose::Write).await.unwrap();
     let prepare = format!("PREPARE statement AS {sql}");
     sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut conn).await.unwrap();
