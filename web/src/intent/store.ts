@@ -130,16 +130,20 @@ function inTrouble(error: unknown): StoreTrouble {
 
 async function changeStored(payer: number, change: Change, durability: 'strict' | 'relaxed') {
   const key = newKey();
-  return inTransaction<{ before: Slip | null; after: Slip }>('readwrite', durability, (store, done) => {
-    store.get(payer).onsuccess = ({ target }) => {
-      const value = (target as IDBRequest<unknown>).result;
-      const before = value === undefined ? null : slipFrom(value, payer, key);
-      const after = change(before ?? freshSlip(key));
-      // What was not whole is stored whole.
-      if (after !== before || before.isUnread) store.put(after, payer);
-      done({ before, after });
-    };
-  });
+  return inTransaction<{ before: Slip | null; after: Slip }>(
+    'readwrite',
+    durability,
+    (store, done) => {
+      store.get(payer).onsuccess = ({ target }) => {
+        const value = (target as IDBRequest<unknown>).result;
+        const before = value === undefined ? null : slipFrom(value, payer, key);
+        const after = change(before ?? freshSlip(key));
+        // What was not whole is stored whole.
+        if (after !== before || before.isUnread) store.put(after, payer);
+        done({ before, after });
+      };
+    },
+  );
 }
 
 /** Runs `work` in a transaction. Returns what it was done with, once that is committed. */
