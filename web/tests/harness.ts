@@ -159,12 +159,23 @@ export type Fate =
   /** It never arrives. */
   | 'request lost'
   /** The service has had too many, and wants to be left alone for a minute. */
-  | 'too many';
+  | 'too many'
+  /** It is refused before anybody has looked for its key, with this status and code. */
+  | { status: number; code: string }
+  /** The service answers, and the answer is on its way until `letGo`. */
+  | 'answer held';
+
+/** Where a page asks for something that comes only when the test wants it. */
+export const SLEEP_PATH = '/sleep';
 
 export interface Wire {
   origin: string;
   /** Decides about the next requests to pay. */
   fate: Fate;
+  /** Lets the answers arrive that are held. */
+  letGo(): void;
+  /** The next request for `SLEEP_PATH`: `sleeps` resolves when it is there, `wake` answers it. */
+  sleeper(): { sleeps: Promise<void>; wake(): Promise<void> };
   /** The keys of the requests to pay that were seen, in order. */
   keys: string[];
   /** The accounts that these were to be paid from, by the token that each came with. */
@@ -177,7 +188,10 @@ export interface Wire {
 /** A proxy before the service, which the page takes for the service. */
 export async function startWire(service: Service): Promise<Wire> {
   const target = new URL(service.origin);
+  const held: (() => void)[] = [];
+  let fallsAsleep = (_: http.ServerResponse) => {};
   const server = http.createServer((request, response) => {
+    if (request.url === SLEEP_PATH) return fallsAsleep(response);
     const parts: Buffer[] = [];
     request.on('data', (part: Buffer) => parts.push(part));
     request.on('end', () => {
@@ -193,6 +207,7 @@ export async function startWire(service: Service): Promise<Wire> {
       if (fate === 'request lost') return void request.socket.destroy();
       if (fate === 'too many')
         return refuse(response, 429, 'rate_limited', { 'retry-after': '60' });
+      if (typeof fate === 'object') return refuse(response, fate.status, fate.code, {});
       if (token && wire.expired.has(token)) {
         const challenge = 'Bearer realm="payonce", error="invalid_token"';
         return refuse(response, 401, 'unauthenticated', { 'www-authenticate': challenge });
@@ -207,8 +222,12 @@ export async function startWire(service: Service): Promise<Wire> {
             answer.on('end', () => request.socket.destroy());
             return;
           }
-          response.writeHead(answer.statusCode ?? 502, answer.headers);
-          answer.pipe(response);
+          const pass = () => {
+            response.writeHead(answer.statusCode ?? 502, answer.headers);
+            answer.pipe(response);
+          };
+          if (fate === 'answer held') held.push(pass);
+          else pass();
         },
       );
       onward.on('error', () => request.socket.destroy());
@@ -221,6 +240,16 @@ export async function startWire(service: Service): Promise<Wire> {
   const wire: Wire = {
     origin: `http://127.0.0.1:${address.port}`,
     fate: 'passes',
+    sleeper: () => {
+      const asleep = new Promise<http.ServerResponse>((resolve) => {
+        fallsAsleep = resolve;
+      });
+      return {
+        sleeps: asleep.then(() => {}),
+        wake: async () => void (await asleep).end(),
+      };
+    },
+    letGo: () => held.splice(0).forEach((pass) => pass()),
     keys: [],
     senders: [],
     expired: new Set(),
@@ -239,7 +268,14 @@ function refuse(
   code: string,
   headers: Record<string, string>,
 ) {
-  const problem = { type: '', title: '', status, detail: '', code, retryable: status === 429 };
+  const problem = {
+    type: '',
+    title: '',
+    status,
+    detail: '',
+    code,
+    retryable: status === 429 || status >= 500,
+  };
   response.writeHead(status, { 'content-type': 'application/problem+json', ...headers });
   response.end(JSON.stringify(problem));
 }

@@ -2,20 +2,28 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Payment, Problem } from '../src/api/client';
 import type { Answer } from '../src/api/send';
+import * as machine from '../src/intent/machine';
 import {
-  EMPTY,
-  TRIES_MAX,
-  edit,
+  freshSlip,
   judge,
-  judged,
+  leftOpen,
+  mayBePaid,
+  noteChars,
+  NOTE_CHARS_MAX,
+  outcomeOf,
   pauseMs,
+  SET_ASIDE_MAX,
   stop,
   submit,
+  takeUp,
   tried,
+  TRIES_MAX,
   wishOf,
+  type Draft,
   type Slip,
   type Verdict,
 } from '../src/intent/machine';
+import { adopt, slipFrom, slipOfVersion02 } from '../src/intent/stored';
 
 const ME = 1;
 const NOW = new Date('2026-11-22T12:00:00Z');
@@ -26,15 +34,32 @@ const TOO_MANY: Verdict = {
   detail: '',
   retryAfterMs: 30_000,
 };
-const TOO_LITTLE: Verdict = { kind: 'declined', code: 'insufficient_funds', detail: '' };
+const TOO_LITTLE: Verdict = {
+  kind: 'declined',
+  code: 'insufficient_funds',
+  detail: '',
+  settles: true,
+};
 
-const typed = edit(EMPTY, { to: 2, amount: '5', note: 'lunch' });
-
-function sent(slip: Slip, key: string): Slip {
-  const wish = wishOf(ME, slip.draft);
-  assert.ok(wish);
-  return submit(slip, wish, () => key, NOW);
+/** Typed by somebody who sees what is stored. A new key, where there is one, is `key`. */
+function edit(slip: Slip, change: Partial<Draft>, key = 'b'): Slip {
+  return machine.edit(slip, ME, slip.draft.key, change, key);
 }
+
+/** An answer, after which a new draft has the key `key`. */
+function judged(slip: Slip, of: string, verdict: Verdict, key = 'z'): Slip {
+  return machine.judged(slip, of, verdict, key);
+}
+
+const typed = edit(freshSlip('a'), { to: 2, amount: '5', note: 'lunch' });
+
+/** Sent by somebody who sees what is stored. */
+function sent(slip: Slip): Slip {
+  return submit(slip, ME, slip.draft, NOW);
+}
+
+/** A payment whose first try got no answer. */
+const inDoubt = judged(tried(sent(typed)), 'a', NO_ANSWER);
 
 const keyOf = (slip: Slip) => slip.attempt?.request.idempotency_key;
 
@@ -71,8 +96,8 @@ function problem(status: number, code: string, retryable: boolean): Answer {
   return answer(status, { problem: body });
 }
 
-test('a payment gets its key when it is sent, with the request and its time', () => {
-  assert.deepEqual(sent(typed, 'a').attempt, {
+test('a payment is sent with the key that its draft was made with', () => {
+  assert.deepEqual(sent(typed).attempt, {
     request: {
       from: 1,
       to: 2,
@@ -89,99 +114,284 @@ test('a payment gets its key when it is sent, with the request and its time', ()
 });
 
 test('more clicks while it is under way change nothing', () => {
-  const asking = sent(typed, 'a');
-  assert.equal(sent(asking, 'b'), asking);
+  const asking = sent(typed);
+  assert.equal(sent(asking), asking);
 });
 
 test('what is under way cannot be edited', () => {
-  const asking = sent(typed, 'a');
+  const asking = sent(typed);
   assert.equal(edit(asking, { amount: '50' }), asking);
 });
 
 test('without an answer the key stays', () => {
-  const slip = judged(tried(sent(typed, 'a'), 'a'), 'a', NO_ANSWER);
-  assert.equal(slip.attempt?.state, 'asking');
-  assert.equal(keyOf(slip), 'a');
-  assert.equal(slip.attempt?.tries, 1);
+  assert.equal(inDoubt.attempt?.state, 'asking');
+  assert.equal(keyOf(inDoubt), 'a');
+  assert.equal(inDoubt.attempt?.tries, 1);
 });
 
-test('when it is paid, the form is empty but for the payee, and the key is gone', () => {
-  const asking = sent(typed, 'a');
-  const slip = judged(asking, 'a', paid(asking));
+test('when it is paid, the draft is a fresh one with a new key, empty but for the payee', () => {
+  const asking = sent(typed);
+  const slip = judged(asking, 'a', paid(asking), 'c');
   assert.equal(slip.attempt, null);
-  assert.deepEqual(slip.draft, { to: 2, amount: '', note: '' });
-  assert.equal(keyOf(sent(edit(slip, { amount: '5', note: 'lunch' }), 'b')), 'b');
+  assert.deepEqual(slip.draft, { key: 'c', to: 2, amount: '', note: '' });
+  assert.equal(keyOf(sent(edit(slip, { amount: '5', note: 'lunch' }))), 'c');
 });
 
-test('what was declined keeps what was typed, and its key when it is sent again unchanged', () => {
-  const slip = judged(sent(typed, 'a'), 'a', TOO_LITTLE);
-  assert.deepEqual(slip.draft, typed.draft);
-  assert.equal(keyOf(sent(slip, 'b')), 'a');
-});
-
-test('typing something and taking it back keeps the key', () => {
-  const declined = judged(sent(typed, 'a'), 'a', TOO_LITTLE);
-  const slip = edit(edit(declined, { amount: '50' }), { amount: '5.00' });
-  assert.equal(keyOf(sent(slip, 'b')), 'a');
-});
-
-test('a payment that was edited has another key', () => {
-  const declined = judged(sent(typed, 'a'), 'a', TOO_LITTLE);
-  for (const change of [{ to: 3 }, { amount: '6' }, { note: 'dinner' }]) {
-    assert.equal(keyOf(sent(edit(declined, change), 'b')), 'b');
+test('who presses Send on a draft that was paid meanwhile pays nothing', () => {
+  const asking = sent(typed);
+  const slip = judged(asking, 'a', paid(asking), 'c');
+  // Even where the same has been typed again.
+  for (const now of [slip, edit(slip, { amount: '5', note: 'lunch' })]) {
+    const after = submit(now, ME, typed.draft, NOW);
+    assert.equal(after, now);
+    assert.equal(outcomeOf(after, typed.draft), 'paid before');
   }
 });
 
-test('a key that belongs to another request is given up', () => {
-  const slip = judged(sent(typed, 'a'), 'a', {
-    kind: 'declined',
-    code: 'idempotency_key_reused',
-    detail: '',
-  });
-  assert.equal(keyOf(sent(slip, 'b')), 'b');
+test('who presses Send on something else than what is stored pays nothing', () => {
+  for (const change of [{ to: 3 }, { amount: '6' }, { note: 'dinner' }]) {
+    const now = edit(typed, change);
+    const after = submit(now, ME, typed.draft, NOW);
+    assert.equal(after, now);
+    assert.equal(outcomeOf(after, typed.draft), 'changed meanwhile');
+  }
+});
+
+test('who types into a draft that has been replaced changes nothing', () => {
+  const asking = sent(typed);
+  const slip = judged(asking, 'a', paid(asking), 'c');
+  assert.equal(machine.edit(slip, ME, 'a', { amount: '50' }, 'd'), slip);
+});
+
+test('what was declined keeps what was typed, and its key when it is sent again unchanged', () => {
+  const slip = judged(tried(sent(typed)), 'a', TOO_LITTLE);
+  assert.deepEqual(slip.draft, typed.draft);
+  assert.equal(keyOf(sent(slip)), 'a');
+});
+
+test('typing something and taking it back keeps the key', () => {
+  const declined = judged(tried(sent(typed)), 'a', TOO_LITTLE);
+  const slip = edit(edit(declined, { amount: '50' }), { amount: '5.00' });
+  assert.equal(keyOf(sent(slip)), 'a');
+});
+
+test('a payment that was edited has another key', () => {
+  const declined = judged(tried(sent(typed)), 'a', TOO_LITTLE);
+  for (const change of [{ to: 3 }, { amount: '6' }, { note: 'dinner' }]) {
+    assert.equal(keyOf(sent(edit(declined, change, 'b'))), 'b');
+  }
+});
+
+test('a key that belongs to another request, or was voided, is given up', () => {
+  for (const code of ['idempotency_key_reused', 'idempotency_key_voided']) {
+    const verdict: Verdict = { kind: 'declined', code, detail: '', settles: true };
+    const slip = judged(tried(sent(typed)), 'a', verdict, 'b');
+    assert.equal(keyOf(sent(slip)), 'b');
+    assert.equal(keyOf(sent(edit(edit(slip, { amount: '6' }), { amount: '5' }))), 'b');
+  }
 });
 
 test('who stops an unanswered payment and sends it unchanged asks with the same key', () => {
-  const stopped = stop(judged(sent(typed, 'a'), 'a', NO_ANSWER));
-  assert.equal(keyOf(sent(stopped, 'b')), 'a');
+  assert.equal(keyOf(sent(stop(inDoubt, 'a'))), 'a');
 });
 
 test('an answer that comes after stopping empties the form, unless something else was typed', () => {
-  const stopped = stop(sent(typed, 'a'));
+  const stopped = stop(tried(sent(typed)), 'a');
   assert.equal(judged(stopped, 'a', paid(stopped)).draft.amount, '');
   const edited = edit(stopped, { amount: '7' });
   assert.equal(judged(edited, 'a', paid(edited)).draft.amount, '7');
 });
 
 test('an answer to another key says nothing about this payment', () => {
-  const slip = sent(typed, 'b');
-  assert.equal(judged(slip, 'a', TOO_LITTLE), slip);
-  assert.equal(tried(slip, 'a'), slip);
+  const slip = tried(sent(typed));
+  assert.equal(judged(slip, 'b', TOO_LITTLE), slip);
 });
 
 test('after many tries the page stops, and goes on with the same key when it is told to', () => {
-  let slip = sent(typed, 'a');
-  for (let tries = 0; tries < TRIES_MAX; tries += 1)
-    slip = judged(tried(slip, 'a'), 'a', NO_ANSWER);
+  let slip = sent(typed);
+  for (let tries = 0; tries < TRIES_MAX; tries += 1) slip = judged(tried(slip), 'a', NO_ANSWER);
   assert.equal(slip.attempt?.state, 'stopped');
-  assert.equal(keyOf(sent(slip, 'b')), 'a');
+  assert.equal(keyOf(sent(slip)), 'a');
 });
 
 test('that a try did nothing says nothing about one before it', () => {
-  const refused = judged(tried(sent(typed, 'a'), 'a'), 'a', TOO_MANY);
+  const refused = judged(tried(sent(typed)), 'a', TOO_MANY);
   assert.equal(refused.attempt?.verdict?.kind, 'not_yet');
-  const lost = judged(tried(refused, 'a'), 'a', NO_ANSWER);
-  const open = judged(tried(lost, 'a'), 'a', TOO_MANY);
-  assert.deepEqual(open.attempt?.verdict, { ...TOO_MANY, kind: 'unknown' });
+  const lost = judged(tried(refused), 'a', NO_ANSWER);
+  const open = judged(tried(lost), 'a', TOO_MANY);
+  assert.deepEqual(open.attempt?.verdict, {
+    kind: 'unknown',
+    code: 'rate_limited',
+    retryAfterMs: 30_000,
+  });
   // A try that a crash has ended is one without an answer, too.
-  const crashed = tried(sent(typed, 'a'), 'a');
-  assert.equal(judged(tried(crashed, 'a'), 'a', TOO_MANY).attempt?.verdict?.kind, 'unknown');
+  const crashed = tried(sent(typed));
+  assert.equal(judged(tried(crashed), 'a', TOO_MANY).attempt?.verdict?.kind, 'unknown');
+});
+
+test('a refusal before anybody looked for the key ends no doubt, it only stops the asking', () => {
+  for (const [status, code] of [
+    [400, 'invalid_request'],
+    [403, 'forbidden'],
+    [404, 'account_not_found'],
+    [413, 'body_too_large'],
+    [422, 'same_account'],
+    [422, 'a_new_one'],
+  ] as const) {
+    const verdict = judge(problem(status, code, false), inDoubt.attempt?.request ?? assert.fail());
+    const first = judged(tried(sent(typed)), 'a', verdict);
+    assert.equal(first.attempt?.verdict?.kind, 'declined', code);
+    const { attempt } = judged(tried(inDoubt), 'a', verdict);
+    assert.deepEqual(attempt?.verdict, { kind: 'unknown', code, retryAfterMs: null });
+    assert.equal(attempt?.state, 'stopped');
+    assert.ok(mayBePaid(attempt));
+  }
+});
+
+test('a refusal with the payer locked and the key read ends the doubt', () => {
+  for (const code of [
+    'insufficient_funds',
+    'balance_limit',
+    'idempotency_key_reused',
+    'idempotency_key_voided',
+  ]) {
+    const verdict = judge(problem(422, code, false), inDoubt.attempt?.request ?? assert.fail());
+    const { attempt } = judged(tried(inDoubt), 'a', verdict);
+    assert.equal(attempt?.verdict?.kind, 'declined', code);
+    assert.ok(!mayBePaid(attempt ?? assert.fail()));
+  }
+});
+
+test('a try without an answer is in doubt, although another window’s has been settled meanwhile', () => {
+  const both = tried(tried(sent(typed)));
+  const settled = judged(both, 'a', TOO_LITTLE);
+  assert.equal(settled.attempt?.verdict?.kind, 'declined');
+  const lost = judged(settled, 'a', NO_ANSWER);
+  assert.equal(lost.attempt?.verdict?.kind, 'unknown');
+  assert.ok(mayBePaid(lost.attempt ?? assert.fail()));
+});
+
+test('a payment in doubt stays until an answer, whatever is typed and sent besides', () => {
+  const edited = edit(stop(inDoubt, 'a'), { amount: '6' }, 'b');
+  assert.deepEqual(leftOpen(edited), [edited.attempt]);
+  const next = sent(edited);
+  assert.equal(keyOf(next), 'b');
+  const [open] = leftOpen(next);
+  assert.equal(open?.request.idempotency_key, 'a');
+  const done = judged(tried(next), 'b', paid(next), 'c');
+  assert.deepEqual(leftOpen(done), [open]);
+  // Its own answer ends it, and takes nothing away that was typed since.
+  const asked = takeUp(edit(done, { amount: '9' }), 'a');
+  assert.equal(keyOf(asked), 'a');
+  const answered = judged(tried(asked), 'a', paid(asked));
+  assert.deepEqual(leftOpen(answered), []);
+  assert.equal(answered.draft.amount, '9');
+});
+
+test('what is typed again as it was, while it is in doubt, is the same payment', () => {
+  const next = sent(edit(stop(inDoubt, 'a'), { amount: '6' }, 'b'));
+  const done = judged(tried(next), 'b', paid(next), 'c');
+  const again = edit(done, { amount: '5', note: 'lunch' });
+  assert.equal(keyOf(sent(again)), 'a');
+});
+
+test('only so many payments can be in doubt at a time', () => {
+  let slip = stop(inDoubt, 'a');
+  for (let turn = 1; turn <= SET_ASIDE_MAX; turn += 1) {
+    slip = sent(edit(slip, { amount: `${5 + turn}` }, `b${turn}`));
+    slip = stop(judged(tried(slip), `b${turn}`, NO_ANSWER), `b${turn}`);
+  }
+  const more = edit(slip, { amount: '100' }, 'more');
+  assert.equal(sent(more), more);
+  assert.equal(outcomeOf(more, more.draft), 'too much in doubt');
+});
+
+test('a note is counted as the service counts it', () => {
+  const draft = (note: string) => ({ ...typed.draft, note });
+  assert.equal(noteChars(draft(` ${'🎉'.repeat(NOTE_CHARS_MAX)} `)), NOTE_CHARS_MAX);
+  assert.equal(wishOf(ME, draft('🎉'.repeat(NOTE_CHARS_MAX)))?.note?.length, 2 * NOTE_CHARS_MAX);
+  assert.equal(wishOf(ME, draft('x'.repeat(NOTE_CHARS_MAX + 1))), null);
+});
+
+test('what is stored is read as it was', () => {
+  const next = sent(edit(stop(inDoubt, 'a'), { amount: '6' }, 'b'));
+  for (const slip of [freshSlip('a'), typed, inDoubt, next, judged(next, 'b', paid(next))]) {
+    assert.deepEqual(slipFrom(JSON.parse(JSON.stringify(slip)), ME, 'new'), slip);
+  }
+});
+
+test('of what is stored in another shape all is kept that can be understood, and it is said', () => {
+  for (const value of [null, 7, 'slip', [], {}, { draft: 'x' }, { draft: { amount: 5 } }]) {
+    assert.deepEqual(slipFrom(value, ME, 'new'), { ...freshSlip('new'), isUnread: true });
+  }
+  const broken = { ...inDoubt, draft: null, setAside: 7, receipt: { payment: 'paid' } };
+  assert.deepEqual(slipFrom(broken, ME, 'new'), {
+    ...freshSlip('new'),
+    attempt: inDoubt.attempt,
+    isUnread: true,
+  });
+  const { attempt } = inDoubt;
+  for (const request of [
+    null,
+    { ...attempt?.request, from: 2 },
+    { ...attempt?.request, to: '2' },
+  ]) {
+    const slip = slipFrom({ ...inDoubt, attempt: { ...attempt, request } }, ME, 'new');
+    assert.deepEqual([slip.attempt, slip.isUnread], [null, true]);
+  }
+});
+
+test('an attempt that was stored as declined, with a try that has no answer, is in doubt', () => {
+  const verdict = { kind: 'declined', code: 'forbidden', detail: 'Nothing was paid.' };
+  const stored = { ...inDoubt, attempt: { ...inDoubt.attempt, state: 'stopped', verdict } };
+  const { attempt } = slipFrom(stored, ME, 'new');
+  assert.deepEqual(attempt?.verdict, { kind: 'unknown', code: 'forbidden', retryAfterMs: null });
+});
+
+/** A slip as version 0.2 kept it. */
+function ofVersion02(slip: Slip): string {
+  const { key: _, ...draft } = slip.draft;
+  return JSON.stringify({ draft, attempt: slip.attempt, receipt: null });
+}
+
+test('a payment in doubt keeps its key through the upgrade from version 0.2', () => {
+  const slip = adopt(freshSlip('new'), slipOfVersion02(ofVersion02(inDoubt), ME, 'x'));
+  assert.deepEqual(slip, inDoubt);
+  const stopped = adopt(
+    freshSlip('new'),
+    slipOfVersion02(ofVersion02(edit(stop(inDoubt, 'a'), { amount: '6' })), ME, 'x'),
+  );
+  assert.equal(keyOf(stopped), 'a');
+  assert.deepEqual(stopped.draft, { ...typed.draft, key: 'x', amount: '6' });
+  // Before the first fault was mended there, no tries in doubt were counted.
+  const { inDoubt: _, ...older } = inDoubt.attempt ?? assert.fail();
+  const oldest = JSON.stringify({ draft: typed.draft, attempt: older, receipt: null });
+  assert.deepEqual(adopt(freshSlip('new'), slipOfVersion02(oldest, ME, 'x')), inDoubt);
+});
+
+test('what a window of version 0.2 leaves later is joined to what is there', () => {
+  const other = slipOfVersion02(ofVersion02(inDoubt), ME, 'x');
+  // The same payment.
+  assert.deepEqual(adopt(inDoubt, other), inDoubt);
+  const done = judged(inDoubt, 'a', paid(inDoubt), 'c');
+  assert.deepEqual(adopt(done, other), done);
+  // Another one, while one is under way.
+  const mine = sent(edit(freshSlip('mine'), { to: 3, amount: '1' }));
+  const joined = adopt(mine, other);
+  assert.equal(keyOf(joined), 'mine');
+  assert.deepEqual(
+    leftOpen(joined).map((it) => it.request.idempotency_key),
+    ['a'],
+  );
+  for (const text of ['', '{"draft":', '[]', 'null']) {
+    assert.ok(adopt(typed, slipOfVersion02(text, ME, 'x')).isUnread, text);
+  }
 });
 
 test('only what the service itself says is definite', () => {
-  const { request } = sent(typed, 'a').attempt ?? assert.fail();
+  const { request } = sent(typed).attempt ?? assert.fail();
   const kind = (given: Answer | null) => judge(given, request).kind;
-  const verdict = paid(sent(typed, 'a'));
+  const verdict = paid(sent(typed));
   assert.ok(verdict.kind === 'paid');
   const { payment } = verdict;
 
@@ -191,6 +401,7 @@ test('only what the service itself says is definite', () => {
     'unknown',
     'of something else',
   );
+  assert.equal(kind(answer(200, { payment: { ...payment, from_id: 7 } })), 'unknown');
   assert.equal(kind(answer(200, {})), 'unknown', 'a page of the hotel');
   assert.equal(kind(answer(404, {})), 'unknown', 'of a proxy');
   assert.equal(kind(answer(502, {})), 'unknown');

@@ -36,6 +36,24 @@ export function plainWords(code: string, detail: string): string {
   return WORDS[code] ?? detail;
 }
 
+/** Those that say what to do, and nothing of what became of the payment. */
+const SAYS_NOTHING_OF_IT = new Set([
+  'unauthenticated',
+  'request_timeout',
+  'request_in_progress',
+  'rate_limited',
+  'internal',
+  'overloaded',
+  'account_busy',
+  'database_unavailable',
+]);
+
+/** The words for the latest answer about a payment of which an earlier try is in doubt. */
+export function wordsInDoubt(code: string): string {
+  if (SAYS_NOTHING_OF_IT.has(code)) return plainWords(code, '');
+  return `The latest try was refused (${code.replaceAll('_', ' ')}), but an earlier one got no answer and may have been paid. Look at the history.`;
+}
+
 const READ_WORDS: Record<string, string> = {
   unauthenticated: 'Your token is not valid any more. Sign in again.',
   forbidden: 'Your token does not let you see this account.',

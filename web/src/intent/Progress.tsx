@@ -1,7 +1,7 @@
 'use client';
 
 import { useEffect, useRef, useState, type ReactNode } from 'react';
-import { plainWords } from '../api/problems';
+import { plainWords, wordsInDoubt } from '../api/problems';
 import { formatCents } from '../money';
 import { useNames } from '../people/people';
 import { useNow } from '../useNow';
@@ -20,7 +20,7 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
   const isEdited = attempt?.state === 'stopped' && !(wish && asksFor(attempt, wish));
   // What was paid before the page was opened is history.
   const [old] = useState(receipt?.payment.id);
-  const isNew = receipt !== null && receipt.payment.id !== old;
+  const isNew = receipt !== null && !receipt.isOld && receipt.payment.id !== old;
   const headline =
     attempt && !isEdited
       ? headlineOf(attempt, name(attempt.request.to))
@@ -56,10 +56,14 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
   );
 }
 
-function headlineOf({ verdict, state, request }: Attempt, payee: string): string {
+function headlineOf({ verdict, state, request, inDoubt }: Attempt, payee: string): string {
   const cents = formatCents(request.amount);
   if (verdict?.kind === 'declined') return `${cents} was not sent.`;
-  if (state === 'stopped') return `We don't know yet whether ${cents} to ${payee} went through.`;
+  if (state === 'stopped') {
+    return inDoubt > 0
+      ? `We don't know yet whether ${cents} to ${payee} went through.`
+      : `${cents} to ${payee} was not sent yet.`;
+  }
   if (!verdict) return `Sending ${cents} to ${payee}…`;
   if (verdict.kind === 'unknown') {
     return "We don't know yet whether it went through; asking again is safe.";
@@ -88,6 +92,9 @@ function Asked({ attempt, activity, me, headline }: AskedProps) {
     }
     return (
       <Note tone="warn" title={headline}>
+        {verdict?.kind === 'unknown' && verdict.code && (
+          <p className="mt-1">{wordsInDoubt(verdict.code)}</p>
+        )}
         <p className="mt-1">Press Send to ask again: unchanged, it is paid once at the most.</p>
       </Note>
     );
@@ -122,7 +129,8 @@ function Asked({ attempt, activity, me, headline }: AskedProps) {
             aria-disabled={!isPausing}
             onClick={() => {
               if (!isPausing) return;
-              changeSlip(me, stop);
+              // Where it cannot be stored, the page goes on asking, and says so.
+              changeSlip(me, (now) => stop(now, attempt.request.idempotency_key)).catch(() => {});
               askNow(me);
             }}
           >
@@ -140,7 +148,8 @@ function reason({ verdict }: Attempt): string {
       ? 'No answer came back. The payment is kept in this browser until one does.'
       : 'You are offline. The payment is kept in this browser, and goes on when you are back.';
   }
-  return verdict && 'code' in verdict && verdict.code ? plainWords(verdict.code, '') : '';
+  if (!verdict?.code) return '';
+  return verdict.kind === 'unknown' ? wordsInDoubt(verdict.code) : plainWords(verdict.code, '');
 }
 
 /** The countdown, which is not read aloud every second. */

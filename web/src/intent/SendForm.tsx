@@ -4,16 +4,25 @@ import { useEffect, useId, useRef, useState, type FormEvent } from 'react';
 import { useLookNow } from '../history/useHistory';
 import { formatCents, parseDollars } from '../money';
 import { useNames, usePeople } from '../people/people';
+import { InDoubt } from './InDoubt';
 import { newKey } from './key';
-import { NOTE_CHARS_MAX, asksFor, edit, submit, wishOf, type Draft } from './machine';
+import {
+  edit,
+  NOTE_CHARS_MAX,
+  noteChars,
+  outcomeOf,
+  submit,
+  wishOf,
+  type Draft,
+  type Outcome,
+  type Slip,
+} from './machine';
 import { PayeePicker } from './PayeePicker';
 import { Progress } from './Progress';
 import { askNow } from './sender';
-import { changeSlip, readSlip } from './store';
-import { useSlip } from './useSlip';
-
-/** Where typing is stopped: a little later than where it is refused, to say so. */
-const NOTE_TYPED_MAX = 400;
+import { changeSlip } from './store';
+import { StoreTroubleBox } from './StoreTroubleBox';
+import { useSlip, useStoreTrouble } from './useSlip';
 
 /** A reason not to send, next to the field that it is about. */
 interface Complaints {
@@ -23,18 +32,46 @@ interface Complaints {
   form?: string;
 }
 
-function complaintsOf({ to, amount, note }: Draft): Complaints {
-  const parsed = parseDollars(amount);
-  const tooLong = [...note].length - NOTE_CHARS_MAX;
+/** Why a press on Send has sent nothing, where the form itself does not show it. */
+const WHY_NOT_SENT: Partial<Record<Outcome, string>> = {
+  'changed meanwhile':
+    'This payment was changed or paid in another window, so this press sent nothing. Look at what is here now, and press Send if you want to pay it.',
+  'too much in doubt':
+    'Too many payments have no answer yet, so nothing was sent. First find out what became of them.',
+};
+
+function complaintsOf(draft: Draft): Complaints {
+  const parsed = parseDollars(draft.amount);
+  const tooLong = noteChars(draft) - NOTE_CHARS_MAX;
   return {
-    to: to === null ? 'Choose who gets it.' : undefined,
+    to: draft.to === null ? 'Choose who gets it.' : undefined,
     amount: parsed.ok ? undefined : parsed.why,
-    note: tooLong > 0 ? `The note is ${tooLong} characters too long.` : undefined,
+    note:
+      tooLong > 0
+        ? `The note is ${tooLong} ${tooLong === 1 ? 'character' : 'characters'} too long.`
+        : undefined,
   };
 }
 
 export function SendForm({ me }: { me: number }) {
   const slip = useSlip(me);
+  const trouble = useStoreTrouble();
+  const id = useId();
+  return (
+    <section aria-labelledby={`${id}-title`} className="card p-5 sm:p-6">
+      <h2 id={`${id}-title`} className="text-xl font-bold">
+        Send money
+      </h2>
+      {trouble && <StoreTroubleBox me={me} trouble={trouble} slip={slip} />}
+      {!trouble && slip && <Form me={me} slip={slip} />}
+      {!trouble && !slip && (
+        <div role="status" aria-label="Loading the form" className="skeleton mt-3 h-80" />
+      )}
+    </section>
+  );
+}
+
+function Form({ me, slip }: { me: number; slip: Slip }) {
   const { draft, attempt, receipt } = slip;
   const [complaints, setComplaints] = useState<Complaints>({});
   const people = usePeople();
@@ -42,6 +79,7 @@ export function SendForm({ me }: { me: number }) {
   const form = useRef<HTMLFormElement>(null);
   const id = useId();
   const isAsking = attempt?.state === 'asking';
+  const hasAttempt = attempt !== null;
   const wish = wishOf(me, draft);
   const name = useNames(draft.to === null ? [] : [draft.to]);
 
@@ -55,46 +93,44 @@ export function SendForm({ me }: { me: number }) {
     if (paid) look.current();
   }, [paid]);
 
-  const type = (change: Partial<Draft>) => {
+  const type = (change: Partial<Omit<Draft, 'key'>>) => {
     setComplaints({});
-    keep(() => changeSlip(me, (now) => edit(now, change)));
+    const key = newKey();
+    // What goes wrong is shown in place of the form.
+    changeSlip(me, (now) => edit(now, me, draft.key, change, key), 'relaxed').catch(() => {});
   };
 
-  const keep = (store: () => void) => {
-    try {
-      store();
-    } catch {
-      setComplaints({
-        form: 'This browser does not let the page store anything, so a payment could not be kept safe. Nothing was sent.',
-      });
-    }
-  };
-
-  const send = (event: FormEvent) => {
+  const isPressed = useRef(false);
+  const send = async (event: FormEvent) => {
     event.preventDefault();
-    keep(() => {
-      // What is stored counts, not what was drawn: between two clicks the payment may be made.
-      const now = readSlip(me);
-      const wanted = wishOf(me, now.draft);
-      if (now.attempt?.state === 'asking') return;
-      if (!wanted) {
-        // The later clicks of a double click find an empty form, which is no mistake.
-        const isEmpty = now.draft.amount === '' && now.draft.note === '' && now.draft.to !== null;
-        if (isEmpty) amount.current?.focus();
-        else complain(complaintsOf(now.draft));
-        return;
-      }
-      setComplaints({});
-      changeSlip(me, (slip) => submit(slip, wanted, newKey, new Date()));
+    if (isAsking || isPressed.current) return;
+    if (!wish) {
+      // The later clicks of a double click find an empty form, which is no mistake.
+      const isEmpty = draft.amount === '' && draft.note === '' && draft.to !== null;
+      if (isEmpty) amount.current?.focus();
+      else complain(complaintsOf(draft));
+      return;
+    }
+    setComplaints({});
+    isPressed.current = true;
+    try {
+      // What is stored counts, and is sent only where it is what was seen.
+      const now = new Date();
+      const after = await changeSlip(me, (slip) => submit(slip, me, draft, now));
+      setComplaints({ form: whyNotSent(after, draft) });
       askNow(me);
-    });
+    } catch {
+      // Nothing was sent. Why is shown in place of the form.
+    } finally {
+      isPressed.current = false;
+    }
   };
 
   // A press on "Change the payment" takes that button away: its focus goes to where one types.
   useEffect(() => {
-    if (!isAsking && document.activeElement === document.body && readSlip(me).attempt)
+    if (!isAsking && document.activeElement === document.body && hasAttempt)
       amount.current?.focus();
-  }, [isAsking, me]);
+  }, [isAsking, hasAttempt]);
 
   const complain = (found: Complaints) => {
     setComplaints(found);
@@ -102,17 +138,9 @@ export function SendForm({ me }: { me: number }) {
     form.current?.querySelector<HTMLElement>(`[data-field="${first}"]`)?.focus();
   };
 
-  const leavesAnotherOpen =
-    attempt?.state === 'stopped' &&
-    attempt.verdict?.kind === 'unknown' &&
-    !(wish && asksFor(attempt, wish));
-
   return (
-    <section aria-labelledby={`${id}-title`} className="card p-5 sm:p-6">
-      <h2 id={`${id}-title`} className="text-xl font-bold">
-        Send money
-      </h2>
-      <form ref={form} onSubmit={send} noValidate className="mt-3">
+    <>
+      <form ref={form} onSubmit={(event) => void send(event)} noValidate className="mt-3">
         <fieldset disabled={isAsking} className="grid min-w-0 gap-4 disabled:opacity-70">
           <legend className="sr-only">Payment</legend>
           <PayeePicker
@@ -159,21 +187,16 @@ export function SendForm({ me }: { me: number }) {
               data-field="note"
               className="field mt-1"
               autoComplete="off"
-              maxLength={NOTE_TYPED_MAX}
               value={draft.note}
               onChange={(event) => type({ note: event.target.value })}
               aria-invalid={complaints.note ? true : undefined}
-              aria-describedby={complaints.note ? `${id}-note-why` : undefined}
+              aria-describedby={`${id}-note-count${complaints.note ? ` ${id}-note-why` : ''}`}
             />
+            <NoteCount id={`${id}-note-count`} chars={noteChars(draft)} />
             <Complaint id={`${id}-note-why`} text={complaints.note} />
           </div>
         </fieldset>
-        {leavesAnotherOpen && attempt && (
-          <p className="mt-4 rounded-2xl bg-warn-soft p-4 text-warn">
-            The earlier payment of {formatCents(attempt.request.amount)} may have gone through. What
-            you send now is another one; look at the history first.
-          </p>
-        )}
+        <InDoubt me={me} slip={slip} />
         {/* Never disabled: a press while the payment is under way changes nothing. */}
         <button
           type="submit"
@@ -193,7 +216,29 @@ export function SendForm({ me }: { me: number }) {
         )}
       </form>
       <Progress me={me} slip={slip} />
-    </section>
+    </>
+  );
+}
+
+function whyNotSent(after: Slip, seen: Draft): string | undefined {
+  const outcome = outcomeOf(after, seen);
+  // The receipt says it, until the person goes on.
+  if (outcome === 'paid before' && after.receipt?.isOld)
+    return 'This payment was made before, from another window. This press sent nothing.';
+  return WHY_NOT_SENT[outcome];
+}
+
+/** How much of the note's room is taken, as the service counts it. */
+function NoteCount({ id, chars }: { id: string; chars: number }) {
+  const isOver = chars > NOTE_CHARS_MAX;
+  return (
+    <p
+      id={id}
+      data-testid="note-count"
+      className={`mt-1 text-right text-sm tabular-nums ${isOver ? 'font-medium text-bad' : 'text-muted'}`}
+    >
+      {chars} of {NOTE_CHARS_MAX} characters
+    </p>
   );
 }
 

@@ -1,13 +1,15 @@
 /**
  * Sends what the slips ask for, again and again with the same key, until there is a definite answer.
  * Of several tabs one sends, the others watch; when it is closed, another goes on. A tab sends for
- * whoever is signed in there, and leaves the others' payments until they are.
+ * whoever is signed in there, and leaves the others' payments until they are. A tab that hangs keeps the
+ * others waiting: they cannot know what it has sent, and a payment that waits is better than two.
  */
 
 import { sendOnce } from '../api/send';
 import { mayPayFor } from '../people/me';
-import { judge, judged, pauseMs, tried } from './machine';
-import { changeSlip, payersAsking, readSlip } from './store';
+import { newKey } from './key';
+import { judge, judged, notSent, pauseMs, tried } from './machine';
+import { changeSlip, payersAsking, readTrouble, StoreFailure } from './store';
 
 /** What the sender of this tab does for a payer right now. */
 export type Activity = { kind: 'asking' } | { kind: 'pausing'; untilMs: number };
@@ -39,6 +41,8 @@ export function askNow(payer: number) {
 
 /** Takes up every unfinished payment that this tab may ask for. Harmless to call at any time. */
 export function resumeAll() {
+  // What cannot be stored is not sent.
+  if (readTrouble()) return;
   for (const payer of payersAsking()) void ask(payer);
 }
 
@@ -52,33 +56,44 @@ async function ask(payer: number) {
   if (running.has(payer) || !mayPayFor(payer)) return;
   running.add(payer);
   try {
-    // Without locks (plain HTTP from another machine) two tabs may both ask: the key they share
+    // Without locks (plain HTTP from another machine) two windows may both ask: the key they share
     // makes that safe, only not economical.
     if (navigator.locks)
       await navigator.locks.request(`payonce.sender.${payer}`, () => settle(payer));
     else await settle(payer);
+  } catch (error) {
+    // What cannot be stored is not sent. The store has told why, and goes on when it can.
+    if (!(error instanceof StoreFailure)) throw error;
+    return;
   } finally {
     running.delete(payer);
     show(payer, null);
   }
   // A click may have come between the last look at the slip and the end of this run.
-  if (readSlip(payer).attempt?.state === 'asking') void ask(payer);
+  if (payersAsking().includes(payer)) void ask(payer);
 }
 
+/** Asks until there is nothing to ask for. Each request is sent as it was stored just before. */
 async function settle(payer: number) {
-  for (;;) {
-    const { attempt } = readSlip(payer);
-    if (attempt?.state !== 'asking' || !mayPayFor(payer)) return;
+  while (mayPayFor(payer)) {
+    const { attempt } = await changeSlip(payer, tried);
+    if (attempt?.state !== 'asking') return;
     const { request } = attempt;
     const key = request.idempotency_key;
-    changeSlip(payer, (slip) => tried(slip, key));
+    if (!mayPayFor(payer)) {
+      // Somebody else has signed in while this was written down.
+      await changeSlip(payer, (slip) => notSent(slip, key));
+      return;
+    }
     show(payer, { kind: 'asking' });
     const verdict = judge(await sendOnce(request), request);
-    const after = changeSlip(payer, (slip) => judged(slip, key, verdict)).attempt;
-    if (after?.state !== 'asking' || after.request.idempotency_key !== key) continue;
+    const nextKey = newKey();
+    const after = await changeSlip(payer, (slip) => judged(slip, key, verdict, nextKey));
+    const now = after.attempt;
+    if (now?.state !== 'asking' || now.request.idempotency_key !== key) continue;
     if (!mayPayFor(payer)) return;
     const asked = 'retryAfterMs' in verdict ? verdict.retryAfterMs : null;
-    await pause(payer, pauseMs(after.tries, asked, Math.random()));
+    await pause(payer, pauseMs(now.tries, asked, Math.random()));
   }
 }
 

@@ -2,11 +2,29 @@ import { useEffect, useSyncExternalStore } from 'react';
 import { type Slip } from './machine';
 import { subscribeToMe } from '../people/me';
 import { activityOf, changeHands, resumeAll, subscribeToActivity, type Activity } from './sender';
-import { payersAsking, readSlip, subscribe } from './store';
+import {
+  followSlips,
+  loadSlip,
+  payersAsking,
+  readTrouble,
+  subscribe,
+  viewSlip,
+  type StoreTrouble,
+} from './store';
 
-/** The payer's slip, followed through every tab. */
-export function useSlip(payer: number): Slip {
-  return useSyncExternalStore(subscribe, () => readSlip(payer));
+/** The payer's slip, followed through every tab; null until it was read. */
+export function useSlip(payer: number): Slip | null {
+  useEffect(() => void loadSlip(payer), [payer]);
+  return useSyncExternalStore(
+    subscribe,
+    () => viewSlip(payer),
+    () => null,
+  );
+}
+
+/** Why this browser cannot store a payment, so that none can be sent; null where it can. */
+export function useStoreTrouble(): StoreTrouble | null {
+  return useSyncExternalStore(subscribe, readTrouble, () => null);
 }
 
 /** What this tab's sender does for the payer; null while it does nothing, or another tab sends. */
@@ -24,8 +42,12 @@ export function usePayersAsking(): number[] {
 /** Takes up what is unfinished: now, and whenever a slip changes in any tab, or who is here. */
 export function useSender() {
   useEffect(() => {
-    resumeAll();
-    return subscribe(resumeAll);
+    const unsubscribe = subscribe(resumeAll);
+    const unfollow = followSlips();
+    return () => {
+      unsubscribe();
+      unfollow();
+    };
   }, []);
   useEffect(() => subscribeToMe(changeHands), []);
 }

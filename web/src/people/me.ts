@@ -6,6 +6,7 @@
  */
 
 import { useEffect, useState, useSyncExternalStore } from 'react';
+import { forget, recall, remember } from '../session/remember';
 import { readSession, subscribeToSession } from '../session/session';
 import { accountIn } from '../session/token';
 
@@ -52,14 +53,14 @@ export function useMe(): number | null | undefined {
   const chosen = useSyncExternalStore(subscribeToMe, inAddress, () => null);
   const [isOpened, setIsOpened] = useState(false);
   useEffect(() => {
-    const before = accountIn(sessionStorage.getItem(ME) ?? localStorage.getItem(ME));
+    const before = accountIn(recall('session', ME) ?? recall('local', ME));
     if (ofToken() === null && inAddress() === null && before !== null) correctAddress(before);
     setIsOpened(true);
   }, []);
   useEffect(() => {
     // The token says it; the address is not to say something else.
     if (owner !== null && chosen !== null) correctAddress(null);
-    else if (chosen !== null) sessionStorage.setItem(ME, String(chosen));
+    else if (chosen !== null) remember('session', ME, String(chosen));
   }, [owner, chosen]);
   return isOpened ? (owner ?? chosen) : undefined;
 }
@@ -72,10 +73,10 @@ function correctAddress(id: number | null) {
 /** Becomes somebody, or nobody. */
 export function become(id: number | null) {
   if (id === null) {
-    sessionStorage.removeItem(ME);
-    localStorage.removeItem(ME);
+    forget('session', ME);
+    forget('local', ME);
   } else {
-    localStorage.setItem(ME, String(id));
+    remember('local', ME, String(id));
   }
   history.pushState(null, '', addressOf(id));
   for (const listener of listeners) listener();

@@ -4,6 +4,7 @@
  */
 
 import { useSyncExternalStore } from 'react';
+import { forget, recall, remember } from './remember';
 import { readToken, type Token } from './token';
 
 export type Session =
@@ -25,13 +26,13 @@ export function readSession(): Session {
 }
 
 function stored(): Session {
-  const token = readToken(sessionStorage.getItem(TOKEN) ?? '');
+  const token = readToken(recall('session', TOKEN) ?? '');
   return token ? { state: 'in', token } : OPEN;
 }
 
 function change(to: Session) {
-  if (to.state === 'in') sessionStorage.setItem(TOKEN, to.token.text);
-  else sessionStorage.removeItem(TOKEN);
+  if (to.state === 'in') remember('session', TOKEN, to.token.text);
+  else forget('session', TOKEN);
   session = to;
   for (const listener of listeners) listener();
 }
