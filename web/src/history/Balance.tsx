@@ -26,11 +26,14 @@ export function Balance({ me }: { me: number }) {
       className="rounded-3xl p-5 text-white sm:p-6 shadow-card"
       style={{ background: 'linear-gradient(135deg, var(--hero-from), var(--hero-to))' }}
     >
-      <div className="flex items-center gap-3">
-        <Avatar id={me} name={person.name} size="size-10 ring-2 ring-white/70" />
-        <p className="min-w-0 flex-1 text-lg leading-snug font-semibold" title={person.name}>
-          <bdi className="line-clamp-2">{person.name}</bdi> <NumberOf called={person} />
-        </p>
+      {/* The button goes below a name that needs the room. */}
+      <div className="flex flex-wrap items-center justify-end gap-3">
+        <div className="flex min-w-0 flex-auto items-center gap-3">
+          <Avatar id={me} name={person.name} size="size-10 ring-2 ring-white/70" />
+          <p className="min-w-0 text-lg leading-snug font-semibold" title={person.name}>
+            <bdi className="line-clamp-3">{person.name}</bdi> <NumberOf called={person} />
+          </p>
+        </div>
         <button
           type="button"
           onClick={() => (isTokens ? leave() : become(null))}

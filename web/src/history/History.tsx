@@ -23,14 +23,15 @@ export function History({ me }: { me: number }) {
   const heading = useRef<HTMLHeadingElement>(null);
   const isPast = useScrolledPast(heading);
   const hasNews = news.payments.length > 0 || news.areMany;
-  // What is read stays where it is: news wait for whoever has scrolled past the top.
+  const areOwn = !news.areMany && news.payments.every(({ from_id }) => from_id === me);
+  // What is being read stays where it is: the others' payments wait for whoever has scrolled down.
   const taking = useRef(take);
   useEffect(() => {
     taking.current = take;
   });
   useEffect(() => {
-    if (hasNews && !isPast) taking.current();
-  }, [hasNews, isPast]);
+    if (hasNews && (areOwn || !isPast)) taking.current();
+  }, [hasNews, areOwn, isPast]);
   const now = useNow(NOW_EVERY_MS);
   const payments = history.data?.pages.flatMap((page) => page.payments) ?? [];
   const latest = news.payments[0] ?? payments[0];

@@ -33,7 +33,7 @@ export function Row({ me, payment, called, nowMs, isNews }: Props) {
           <span className="flex min-w-0 flex-1 flex-wrap justify-end gap-x-3">
             <span className="min-w-0 flex-[1_1_7rem]">
               <span className="flex gap-1 font-medium">
-                <span className="text-muted">{isSent ? 'To ' : 'From '}</span>
+                <span className="shrink-0 text-muted">{isSent ? 'To ' : 'From '}</span>
                 <bdi className="truncate" title={name}>
                   {name}
                 </bdi>
