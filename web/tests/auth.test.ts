@@ -298,7 +298,7 @@ test('what a token does not allow is said in plain words', async () => {
   }, id);
   await page.reload();
   await sendButton(page).click();
-  await progress(page).getByText('Your token does not allow this payment.').waitFor();
+  await progress(page).getByText('The token does not allow this.').waitFor();
   assert.deepEqual(await service.payments(id), []);
 });
 

@@ -15,6 +15,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { after, before } from 'node:test';
+import postgres from 'postgres';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import type { Payment } from '../src/api/client';
 
@@ -33,6 +34,11 @@ export interface Service {
   pay(from: number, to: number, amount: number, note?: string): Promise<Payment>;
   /** All payments of an account that it did not get from the bank, newest first. */
   payments(account: number): Promise<Payment[]>;
+  /**
+   * Runs SQL in the ledger's database: for what the service does not take any more, and an older
+   * one has.
+   */
+  sql(text: string, ...values: (string | number)[]): Promise<void>;
   /** A token, as the command of that name prints it; of a service with authorization. */
   token(...options: string[]): Promise<string>;
   stop(): Promise<void>;
@@ -126,6 +132,15 @@ export async function startService({ withTokens = false }: Settings = {}): Promi
         next = /<([^>]+)>/.exec(page.link ?? '')?.[1];
       }
       return all.filter((payment) => payment.from_id !== 0);
+    },
+    sql: async (text, ...values) => {
+      const socket = path.join(dataDir, 'socket/.s.PGSQL.5432');
+      const database = postgres({ path: socket, user: 'payonce', database: 'payonce', max: 1 });
+      try {
+        await database.unsafe(text, values);
+      } finally {
+        await database.end();
+      }
     },
     token,
     stop: async () => {
@@ -280,7 +295,8 @@ function refuse(
   response.end(JSON.stringify(problem));
 }
 
-export async function startBrowser(): Promise<Browser> {
+/** `args` are added to the browser's own. */
+export async function startBrowser(args: string[] = []): Promise<Browser> {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
   if (!existsSync(executablePath)) {
     throw new Error(
@@ -288,7 +304,10 @@ export async function startBrowser(): Promise<Browser> {
     );
   }
   // Chromium's own sandbox cannot be had as root or in a container; only our own page is opened.
-  return chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+  return chromium.launch({
+    executablePath,
+    args: ['--no-sandbox', '--disable-dev-shm-usage', ...args],
+  });
 }
 
 export const PHONE = { width: 390, height: 844 };

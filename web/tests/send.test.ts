@@ -171,3 +171,49 @@ test('an account that does not exist, and a service that is gone, are said in pl
     async () => (await page.getByText('cannot be shown').count()) === 0,
   );
 });
+
+test('whoever pays by pressing Enter stays where the typing was, during the payment and after', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=7`);
+  await fillIn(page, 'Ben', '2', 'quick');
+  const note = page.getByLabel('What for?');
+  await note.evaluate((field) => {
+    field.addEventListener('blur', () => field.setAttribute('data-left', 'true'));
+  });
+  await page.keyboard.press('Enter');
+  await progress(page).getByText('You sent $2.00 to Ben.').waitFor();
+  assert.ok(await note.evaluate((field) => field === document.activeElement));
+  assert.equal(await note.getAttribute('data-left'), null);
+});
+
+test('a button that goes away when the payment is made leaves the focus at Send', async () => {
+  const page = await newPage(browser);
+  await page.route('**/send_payment', (route) => route.abort());
+  await page.goto(`${service.origin}/?as=8`);
+  await fillIn(page, 'Ben', '2');
+  await sendButton(page).click();
+  await progress(page).getByText('Next try in').waitFor();
+  await page.unroute('**/send_payment');
+  const again = page.getByRole('button', { name: 'Ask again now' });
+  await again.focus();
+  await progress(page).getByText('You sent $2.00 to Ben.').waitFor();
+  await eventually('the focus is at Send', () =>
+    sendButton(page).evaluate((button) => button === document.activeElement),
+  );
+});
+
+test('a tab in a pasted note is named at the note before anything is sent, and can be taken out', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=9`);
+  await fillIn(page, 'Ben', '1.25', 'rent\tMay');
+  const note = page.getByLabel('What for?');
+  await page.getByText('There is a tab in the note').waitFor();
+  assert.equal(await note.getAttribute('aria-invalid'), 'true');
+  await sendButton(page).click();
+  assert.ok(await note.evaluate((field) => field === document.activeElement));
+  assert.deepEqual(await service.payments(9), []);
+  await page.getByRole('button', { name: 'Put a space there' }).click();
+  assert.equal(await note.inputValue(), 'rent May');
+  await sendButton(page).click();
+  await progress(page).getByText('You sent $1.25 to Ben.').waitFor();
+});

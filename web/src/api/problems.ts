@@ -8,7 +8,6 @@ const WORDS: Record<string, string> = {
   idempotency_key_missing:
     'The payment had no key, so nothing was paid. Please reload the page and try again.',
   unauthenticated: 'Your token is not valid any more. Sign in again; asking again is safe.',
-  forbidden: 'Your token does not allow this payment. Nothing was paid.',
   not_found: 'The service does not offer this.',
   account_not_found: 'That account does not exist. Nothing was paid; please choose somebody else.',
   payment_not_found: 'That payment does not exist.',
@@ -31,7 +30,10 @@ const WORDS: Record<string, string> = {
   database_unavailable: 'The ledger cannot be reached at the moment. Asking again is safe.',
 };
 
-/** The plain words for a problem's code; the service's own where the code is a new one. */
+/**
+ * The plain words for a problem's code; the service's own where the code is a new one, or has several
+ * reasons: of `forbidden` a token is only one.
+ */
 export function plainWords(code: string, detail: string): string {
   return WORDS[code] ?? detail;
 }
@@ -56,7 +58,6 @@ export function wordsInDoubt(code: string): string {
 
 const READ_WORDS: Record<string, string> = {
   unauthenticated: 'Your token is not valid any more. Sign in again.',
-  forbidden: 'Your token does not let you see this account.',
   account_not_found: 'That account does not exist.',
   rate_limited: 'That was a lot of requests in a short time. Wait a little before the next one.',
 };

@@ -1,6 +1,7 @@
 import type { Metadata, Viewport } from 'next';
 import type { ReactNode } from 'react';
 import { Header } from './Header';
+import { KeepPlace } from './KeepPlace';
 import { Providers } from './Providers';
 import './globals.css';
 
@@ -29,12 +30,27 @@ export default function Layout({ children }: { children: ReactNode }) {
           Skip to content
         </a>
         <Providers>
+          <KeepPlace />
           <Header />
           <main
             id="main"
             tabIndex={-1}
             className="mx-auto max-w-6xl px-4 pb-16 outline-none sm:px-6"
           >
+            <noscript>
+              <div className="card mx-auto mt-4 max-w-2xl p-6 sm:mt-10 sm:p-10">
+                <h1 className="text-2xl font-bold">This page needs JavaScript</h1>
+                <p className="mt-2">
+                  It keeps a payment safe in your browser until the service has answered, and asks
+                  again where no answer comes. Please allow scripts for this address, and load the
+                  page again. The service itself needs none: programs use it as{' '}
+                  <a href="/openapi.json" className="text-accent underline">
+                    its description
+                  </a>{' '}
+                  says.
+                </p>
+              </div>
+            </noscript>
             {children}
           </main>
         </Providers>

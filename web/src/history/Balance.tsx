@@ -1,18 +1,23 @@
 'use client';
 
+import type { CSSProperties } from 'react';
 import { ApiFailure } from '../api/client';
 import { whyReadFailed } from '../api/problems';
 import { formatCents } from '../money';
 import { Avatar } from '../people/Avatar';
 import { become } from '../people/me';
-import { nameOf } from '../people/people';
+import { useCalled } from '../people/people';
+import { NumberOf } from '../people/PersonName';
 import { leave, useSession } from '../session/session';
 import { useAccount } from './useHistory';
+
+/** No digit of a bold font is wider than so many of its heights. */
+const DIGIT_EM = 0.62;
 
 /** Who one is, and what one has. */
 export function Balance({ me }: { me: number }) {
   const account = useAccount(me);
-  const name = nameOf(me, account.data?.name);
+  const person = useCalled()(me);
   const session = useSession();
   const isTokens = session.state === 'in' && session.token.account !== null;
   return (
@@ -21,26 +26,24 @@ export function Balance({ me }: { me: number }) {
       className="rounded-3xl p-5 text-white sm:p-6 shadow-card"
       style={{ background: 'linear-gradient(135deg, var(--hero-from), var(--hero-to))' }}
     >
-      <div className="flex items-center gap-3">
-        <Avatar id={me} name={name} size="size-10 ring-2 ring-white/70" />
-        <p className="min-w-0 flex-1 truncate text-lg font-semibold">{name}</p>
+      {/* The button goes below a name that needs the room. */}
+      <div className="flex flex-wrap items-center justify-end gap-3">
+        <div className="flex min-w-0 flex-auto items-center gap-3">
+          <Avatar id={me} name={person.name} size="size-10 ring-2 ring-white/70" />
+          <p className="min-w-0 text-lg leading-snug font-semibold" title={person.name}>
+            <bdi className="line-clamp-3">{person.name}</bdi> <NumberOf called={person} />
+          </p>
+        </div>
         <button
           type="button"
           onClick={() => (isTokens ? leave() : become(null))}
-          className="rounded-full border border-white/60 px-3 py-1.5 text-sm font-medium outline-white hover:bg-white/15"
+          className="shrink-0 rounded-full border border-white/60 px-3 py-1.5 text-sm font-medium outline-white hover:bg-white/15"
         >
           {isTokens ? 'Sign out' : 'Switch person'}
         </button>
       </div>
       <p className="mt-4 text-sm text-white/90">Balance</p>
-      {account.data && (
-        <p
-          className="text-4xl font-bold tracking-tight break-words sm:text-5xl tabular-nums"
-          data-testid="balance"
-        >
-          {formatCents(account.data.balance)}
-        </p>
-      )}
+      {account.data && <Money cents={account.data.balance} />}
       {account.isPending && (
         <p className="text-5xl font-bold" aria-label="Loading">
           …
@@ -52,6 +55,22 @@ export function Balance({ me }: { me: number }) {
         </p>
       )}
     </section>
+  );
+}
+
+/** As large as its digits leave room for. */
+function Money({ cents }: { cents: number }) {
+  const text = formatCents(cents);
+  return (
+    <div className="@container">
+      <p
+        className="text-[length:min(2.25rem,var(--fits))] leading-tight font-bold tracking-tight tabular-nums sm:text-[length:min(3rem,var(--fits))]"
+        style={{ '--fits': `calc(100cqi / ${text.length * DIGIT_EM})` } as CSSProperties}
+        data-testid="balance"
+      >
+        {text}
+      </p>
+    </div>
   );
 }
 

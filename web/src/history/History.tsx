@@ -5,10 +5,13 @@ import type { Payment } from '../api/client';
 import { whyReadFailed } from '../api/problems';
 import { Trouble } from '../app/Trouble';
 import { formatCents } from '../money';
-import { useNames } from '../people/people';
+import { inWords } from '../people/names';
+import { useCalled } from '../people/people';
 import { useNow } from '../useNow';
 import { Row } from './Row';
-import { useHistory, useNews } from './useHistory';
+import { NEWS_MAX } from './pages';
+import { useHistory, useNews, type News } from './useHistory';
+import { useScrolledPast } from './useScrolledPast';
 
 /** A minute's text is right for a quarter of one. */
 const NOW_EVERY_MS = 15_000;
@@ -16,10 +19,25 @@ const NOW_EVERY_MS = 15_000;
 /** The payments, newest first; ten more at a time. */
 export function History({ me }: { me: number }) {
   const history = useHistory(me);
-  useNews(me);
+  const { news, take } = useNews(me);
+  const heading = useRef<HTMLHeadingElement>(null);
+  const isPast = useScrolledPast(heading);
+  const hasNews = news.payments.length > 0 || news.areMany;
+  const areOwn = !news.areMany && news.payments.every(({ from_id }) => from_id === me);
+  // What is being read stays where it is: the others' payments wait for whoever has scrolled down.
+  const taking = useRef(take);
+  useEffect(() => {
+    taking.current = take;
+  });
+  useEffect(() => {
+    if (hasNews && (areOwn || !isPast)) taking.current();
+  }, [hasNews, areOwn, isPast]);
   const now = useNow(NOW_EVERY_MS);
   const payments = history.data?.pages.flatMap((page) => page.payments) ?? [];
-  const name = useNames(payments.flatMap(({ from_id, to_id }) => [from_id, to_id]));
+  const latest = news.payments[0] ?? payments[0];
+  const called = useCalled(
+    [...payments, ...(latest ? [latest] : [])].flatMap(({ from_id, to_id }) => [from_id, to_id]),
+  );
   const end = useScrolledTo(history.hasNextPage && !history.isFetching, payments.length, () => {
     void history.fetchNextPage();
   });
@@ -31,12 +49,27 @@ export function History({ me }: { me: number }) {
 
   return (
     <section aria-labelledby="history" className="card min-w-0 p-2 sm:p-4">
-      <h2 id="history" className="px-3 pt-3 text-xl font-bold">
+      {hasNews && isPast && (
+        <div className="sticky top-4 z-10 flex h-0 justify-center">
+          <button
+            type="button"
+            className="button button-main h-fit shadow-card"
+            onClick={() => {
+              take();
+              heading.current?.focus({ preventScroll: true });
+              heading.current?.scrollIntoView({ block: 'start' });
+            }}
+          >
+            {howMany(news)}
+          </button>
+        </div>
+      )}
+      <h2 id="history" ref={heading} tabIndex={-1} className="px-3 pt-3 text-xl font-bold">
         History
       </h2>
       <p className="sr-only" role="status">
-        {newest && isNews(newest) && newest.to_id === me
-          ? `${name(newest.from_id)} sent you ${formatCents(newest.amount)}.`
+        {latest && isNews(latest) && latest.to_id === me
+          ? `${inWords(called(latest.from_id))} sent you ${formatCents(latest.amount)}.`
           : ''}
       </p>
       {history.isPending && <Loading />}
@@ -51,7 +84,7 @@ export function History({ me }: { me: number }) {
             key={payment.id}
             me={me}
             payment={payment}
-            name={name}
+            called={called}
             nowMs={now}
             isNews={isNews(payment)}
           />
@@ -85,6 +118,11 @@ export function History({ me }: { me: number }) {
       </div>
     </section>
   );
+}
+
+function howMany({ payments, areMany }: News): string {
+  if (areMany) return `${NEWS_MAX} or more new payments`;
+  return payments.length === 1 ? '1 new payment' : `${payments.length} new payments`;
 }
 
 /** Calls `more` when a person scrolls to the element; a page that is merely short loads nothing. */

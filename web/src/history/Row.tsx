@@ -1,71 +1,98 @@
+import type { ReactNode } from 'react';
 import type { Payment } from '../api/client';
 import { formatCents } from '../money';
 import { Avatar } from '../people/Avatar';
+import { legible, type Called } from '../people/names';
+import { NumberOf } from '../people/PersonName';
 import { exactTime, timeAgo } from '../time';
 
 interface Props {
   me: number;
   payment: Payment;
-  name: (id: number) => string;
+  called: (id: number) => Called;
   nowMs: number;
   /** It arrived while one looked. */
   isNews: boolean;
 }
 
 /** One payment, as one of its two sides sees it. It opens to show the rest. */
-export function Row({ me, payment, name, nowMs, isNews }: Props) {
+export function Row({ me, payment, called, nowMs, isNews }: Props) {
   const isSent = payment.from_id === me;
   const other = isSent ? payment.to_id : payment.from_id;
+  const { name, number } = called(other);
+  const note = legible(payment.note ?? '');
   return (
     <li className={isNews ? 'arrive' : undefined} data-payment={payment.id}>
       <details className="group rounded-2xl open:bg-paper hover:bg-paper">
         <summary className="flex list-none items-center gap-3 rounded-2xl px-3 py-3 [&::-webkit-details-marker]:hidden">
           <span className="relative">
-            <Avatar id={other} name={name(other)} />
+            <Avatar id={other} name={name} />
             <Direction isSent={isSent} />
           </span>
-          <span className="min-w-0 flex-1">
-            <span className="block truncate font-medium">
-              <span className="text-muted">{isSent ? 'To ' : 'From '}</span>
-              {name(other)}
-            </span>
-            <span className="block truncate text-sm text-muted">
-              <time dateTime={payment.created_at} title={exactTime(payment.created_at)}>
-                {timeAgo(payment.created_at, nowMs)}
-              </time>
-              {payment.note && <> · {payment.note}</>}
-            </span>
-          </span>
-          <span className="text-right tabular-nums">
-            <span className={`block font-semibold ${isSent ? '' : 'text-accent'}`}>
-              <span className="sr-only">{isSent ? 'sent ' : 'received '}</span>
-              {isSent ? '−' : '+'}
-              {formatCents(payment.amount)}
-            </span>
-            {payment.balance_after !== null && payment.balance_after !== undefined && (
-              <span className="block text-sm text-muted">
-                <span className="sr-only">balance then </span>
-                {formatCents(payment.balance_after)}
+          {/* Where both sides do not fit beside each other, the money goes below. */}
+          <span className="flex min-w-0 flex-1 flex-wrap justify-end gap-x-3">
+            <span className="min-w-0 flex-[1_1_7rem]">
+              <span className="flex gap-1 font-medium">
+                <span className="shrink-0 text-muted">{isSent ? 'To ' : 'From '}</span>
+                <bdi className="truncate" title={name}>
+                  {name}
+                </bdi>
+                {number !== null && (
+                  <span className="shrink-0">
+                    {' '}
+                    <NumberOf called={{ name, number }} />
+                  </span>
+                )}
               </span>
-            )}
+              <span className="block truncate text-sm text-muted">
+                <time dateTime={payment.created_at} title={exactTime(payment.created_at)}>
+                  {timeAgo(payment.created_at, nowMs)}
+                </time>
+                {note && (
+                  <>
+                    {' '}
+                    · <bdi>{note}</bdi>
+                  </>
+                )}
+              </span>
+            </span>
+            <span className="text-right tabular-nums">
+              <span className={`block font-semibold ${isSent ? '' : 'text-accent'}`}>
+                <span className="sr-only">{isSent ? 'sent ' : 'received '}</span>
+                {isSent ? '−' : '+'}
+                {formatCents(payment.amount)}
+              </span>
+              {payment.balance_after !== null && payment.balance_after !== undefined && (
+                <span className="block text-sm text-muted">
+                  <span className="sr-only">balance then </span>
+                  {formatCents(payment.balance_after)}
+                </span>
+              )}
+            </span>
           </span>
         </summary>
         <dl className="grid grid-cols-[auto_minmax(0,1fr)] gap-x-4 gap-y-1 px-3 pb-4 pl-[4.25rem] text-sm">
-          {payment.note && <Detail name="Note" text={payment.note} />}
-          <Detail name="Exact time" text={exactTime(payment.created_at)} />
-          <Detail name="Account" text={`${name(other)}, number ${other}`} />
-          <Detail name="Payment" text={payment.id} />
+          {note && (
+            <Detail title="Note">
+              <bdi>{note}</bdi>
+            </Detail>
+          )}
+          <Detail title="Exact time">{exactTime(payment.created_at)}</Detail>
+          <Detail title="Account">
+            <bdi>{name}</bdi>, number {other}
+          </Detail>
+          <Detail title="Payment">{payment.id}</Detail>
         </dl>
       </details>
     </li>
   );
 }
 
-function Detail({ name, text }: { name: string; text: string }) {
+function Detail({ title, children }: { title: string; children: ReactNode }) {
   return (
     <>
-      <dt className="text-muted">{name}</dt>
-      <dd className="break-words">{text}</dd>
+      <dt className="text-muted">{title}</dt>
+      <dd>{children}</dd>
     </>
   );
 }

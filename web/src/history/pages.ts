@@ -23,6 +23,9 @@ export const PAGE_SIZE = 10;
 /** After so many pages of news in one look, the history is read anew instead. */
 const NEWS_PAGES_MAX = 10;
 
+/** So many news are there at least, then. */
+export const NEWS_MAX = NEWS_PAGES_MAX * PAGE_SIZE;
+
 /** Reads a page: the newest payments, or those after a cursor. */
 export async function readPage(
   account: number,

@@ -4,7 +4,8 @@ import {
   useQueryClient,
   type InfiniteData,
 } from '@tanstack/react-query';
-import { answered, api, ApiFailure, readSignal } from '../api/client';
+import { answered, api, ApiFailure, readSignal, type Payment } from '../api/client';
+import { getToKnow } from '../people/people';
 import { readNews, readPage, withNews, type Cursor, type Page } from './pages';
 
 /** How often the page looks for money that arrived, while it is visible. */
@@ -33,6 +34,7 @@ export function useHistory(account: number) {
 
 /** The account itself, looked at again and again. */
 export function useAccount(account: number) {
+  const client = useQueryClient();
   return useQuery({
     queryKey: ['account', account],
     queryFn: async ({ signal }) => {
@@ -42,35 +44,54 @@ export function useAccount(account: number) {
         signal: readSignal(signal),
         cache: 'no-store',
       });
-      return (await answered(call)).data;
+      const { data } = await answered(call);
+      getToKnow(client, [data]);
+      return data;
     },
     refetchInterval: lookAgainMs,
   });
 }
 
-/** Looks for new payments and puts them at the top of the history. */
-export function useNews(account: number) {
+/** Payments that have come since the newest one that is shown. */
+export interface News {
+  /** Newest first; none of them where they are many. */
+  payments: Payment[];
+  /** They are so many that the history is to be read anew. */
+  areMany: boolean;
+}
+
+const NO_NEWS: News = { payments: [], areMany: false };
+
+const newsKey = (account: number) => ['news', account];
+
+/** Looks for new payments, which wait until they are taken: put at the top of the history. */
+export function useNews(account: number): { news: News; take: () => void } {
   const client = useQueryClient();
-  const key = historyKey(account);
-  return useQuery({
-    queryKey: ['news', account],
+  const { data } = useQuery({
+    queryKey: newsKey(account),
     queryFn: async ({ signal }) => {
-      const before = client.getQueryData<Pages>(key);
-      if (!before) return 0;
-      const newest = before.pages[0]?.payments[0]?.id ?? null;
-      const news = await readNews(account, newest, signal);
-      if (news === null) {
-        await client.resetQueries({ queryKey: key });
-      } else if (news.length > 0) {
-        client.setQueryData<Pages>(
-          key,
-          (now) => now && { ...now, pages: withNews(now.pages, news) },
-        );
-      }
-      return news?.length ?? 0;
+      const shown = client.getQueryData<Pages>(historyKey(account));
+      const waiting = client.getQueryData<News>(newsKey(account)) ?? NO_NEWS;
+      if (!shown || waiting.areMany) return waiting;
+      const newest = waiting.payments[0] ?? shown.pages[0]?.payments[0];
+      const news = await readNews(account, newest?.id ?? null, signal);
+      if (news === null) return { payments: [], areMany: true };
+      // Those that waited may have been taken meanwhile.
+      const still = client.getQueryData<News>(newsKey(account)) ?? NO_NEWS;
+      return { payments: [...news, ...still.payments], areMany: false };
     },
     refetchInterval: lookAgainMs,
   });
+  const take = () => {
+    const { payments, areMany } = client.getQueryData<News>(newsKey(account)) ?? NO_NEWS;
+    if (areMany) void client.resetQueries({ queryKey: historyKey(account) });
+    client.setQueryData<Pages>(
+      historyKey(account),
+      (now) => now && { ...now, pages: withNews(now.pages, payments) },
+    );
+    client.setQueryData<News>(newsKey(account), NO_NEWS);
+  };
+  return { news: data ?? NO_NEWS, take };
 }
 
 /** Looks at once: for whoever has just paid. */

@@ -2,8 +2,9 @@
 
 import { useId, useState } from 'react';
 import { Avatar } from '../people/Avatar';
-import { nameOf, useNames, type usePeople } from '../people/people';
+import { useCalled, type usePeople } from '../people/people';
 import { PeopleTrouble } from '../people/PeopleTrouble';
+import { NumberOf } from '../people/PersonName';
 import { matching, useFound } from '../people/search';
 
 /** So many faces are shown at once; the rest are found by typing. */
@@ -26,8 +27,8 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
   const shown = matches.slice(0, SHOWN_MAX);
   // Whoever is chosen stays in sight.
   const isMissing = people.isSuccess && chosen !== null && !shown.some(({ id }) => id === chosen);
-  const nameOfMissing = useNames(isMissing ? [chosen] : []);
-  if (isMissing) shown.unshift({ id: chosen, name: nameOfMissing(chosen) });
+  if (isMissing) shown.unshift({ id: chosen, name: null });
+  const called = useCalled(isMissing ? [chosen] : []);
 
   return (
     <fieldset className="min-w-0" aria-describedby={complaint ? `${id}-why` : undefined}>
@@ -58,11 +59,12 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
       )}
       <div className="mt-2 grid grid-cols-4 gap-1 min-[22.5rem]:grid-cols-5">
         {shown.map((person, index) => {
-          const name = nameOf(person.id, person.name);
+          const payee = called(person.id);
           return (
             <label
               key={person.id}
-              className="group flex cursor-pointer flex-col items-center gap-1 rounded-2xl px-1 py-2 text-sm has-checked:bg-accent-soft has-checked:font-semibold has-focus-visible:outline-3 has-focus-visible:outline-accent hover:bg-accent-soft"
+              title={payee.name}
+              className="group flex min-w-0 cursor-pointer flex-col items-center gap-1 rounded-2xl px-0.5 py-2 text-[0.8125rem] min-[22.5rem]:px-1 min-[22.5rem]:text-sm has-checked:bg-accent-soft has-checked:font-semibold has-focus-visible:outline-3 has-focus-visible:outline-accent hover:bg-accent-soft"
             >
               <input
                 type="radio"
@@ -73,9 +75,11 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
                 onChange={() => choose(person.id)}
               />
               <span className="rounded-full ring-accent ring-offset-2 ring-offset-card group-has-checked:ring-3">
-                <Avatar id={person.id} name={name} size="size-12" />
+                <Avatar id={person.id} name={payee.name} size="size-12" />
               </span>
-              <span className="w-full truncate text-center">{name}</span>
+              <span className="w-full text-center">
+                <bdi className="line-clamp-3">{payee.name}</bdi> <NumberOf called={payee} />
+              </span>
             </label>
           );
         })}

@@ -3,7 +3,8 @@
 import { useEffect, useId, useRef, useState, type FormEvent } from 'react';
 import { useLookNow } from '../history/useHistory';
 import { formatCents, parseDollars } from '../money';
-import { useNames, usePeople } from '../people/people';
+import { useCalled, usePeople } from '../people/people';
+import { NumberOf } from '../people/PersonName';
 import { InDoubt } from './InDoubt';
 import { newKey } from './key';
 import {
@@ -49,8 +50,23 @@ function complaintsOf(draft: Draft): Complaints {
     note:
       tooLong > 0
         ? `The note is ${tooLong} ${tooLong === 1 ? 'character' : 'characters'} too long.`
-        : undefined,
+        : refusedIn(draft.note),
   };
+}
+
+/** Tabs, line ends and the like come with what is pasted, and the service takes none of them. */
+const CONTROLS = /\p{Cc}+/gu;
+
+/** Why the service would refuse the note. */
+function refusedIn(note: string): string | undefined {
+  const found = note.trim().match(CONTROLS)?.[0];
+  if (!found) return undefined;
+  const kind = found.includes('\t')
+    ? 'a tab'
+    : /[\n\r]/.test(found)
+      ? 'a new line'
+      : 'a control character';
+  return `There is ${kind} in the note, and a note is one line of plain text.`;
 }
 
 export function SendForm({ me }: { me: number }) {
@@ -77,11 +93,12 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
   const people = usePeople();
   const amount = useRef<HTMLInputElement>(null);
   const form = useRef<HTMLFormElement>(null);
+  const button = useRef<HTMLButtonElement>(null);
   const id = useId();
   const isAsking = attempt?.state === 'asking';
   const hasAttempt = attempt !== null;
   const wish = wishOf(me, draft);
-  const name = useNames(draft.to === null ? [] : [draft.to]);
+  const called = useCalled(draft.to === null ? [] : [draft.to]);
 
   const lookNow = useLookNow(me);
   const look = useRef(lookNow);
@@ -104,7 +121,7 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
   const send = async (event: FormEvent) => {
     event.preventDefault();
     if (isAsking || isPressed.current) return;
-    if (!wish) {
+    if (!wish || refusedIn(draft.note)) {
       // The later clicks of a double click find an empty form, which is no mistake.
       const isEmpty = draft.amount === '' && draft.note === '' && draft.to !== null;
       if (isEmpty) amount.current?.focus();
@@ -126,10 +143,15 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
     }
   };
 
-  // A press on "Change the payment" takes that button away: its focus goes to where one types.
+  // A press on a button of the progress takes it away in the end. From "Change the payment" the focus
+  // goes to where one types; else it goes to the button for the next payment.
+  const wasAsking = useRef(isAsking);
   useEffect(() => {
-    if (!isAsking && document.activeElement === document.body && hasAttempt)
-      amount.current?.focus();
+    const hasEnded = wasAsking.current && !isAsking;
+    wasAsking.current = isAsking;
+    if (!hasEnded || document.activeElement !== document.body) return;
+    if (hasAttempt) amount.current?.focus();
+    else button.current?.focus({ preventScroll: true });
   }, [isAsking, hasAttempt]);
 
   const complain = (found: Complaints) => {
@@ -138,10 +160,17 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
     form.current?.querySelector<HTMLElement>(`[data-field="${first}"]`)?.focus();
   };
 
+  // Said at once: nobody sees a tab.
+  const noteWhy = complaints.note ?? refusedIn(draft.note);
+
   return (
     <>
       <form ref={form} onSubmit={(event) => void send(event)} noValidate className="mt-3">
-        <fieldset disabled={isAsking} className="grid min-w-0 gap-4 disabled:opacity-70">
+        {/* Not disabled: that would take the focus away from whoever pays by pressing Enter. */}
+        <fieldset
+          aria-disabled={isAsking}
+          className="grid min-w-0 grid-cols-1 gap-4 aria-disabled:opacity-70"
+        >
           <legend className="sr-only">Payment</legend>
           <PayeePicker
             me={me}
@@ -169,6 +198,7 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
                 inputMode="decimal"
                 autoComplete="off"
                 maxLength={30}
+                readOnly={isAsking}
                 placeholder="0.00"
                 value={draft.amount}
                 onChange={(event) => type({ amount: event.target.value })}
@@ -187,27 +217,48 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
               data-field="note"
               className="field mt-1"
               autoComplete="off"
+              readOnly={isAsking}
               value={draft.note}
               onChange={(event) => type({ note: event.target.value })}
-              aria-invalid={complaints.note ? true : undefined}
-              aria-describedby={`${id}-note-count${complaints.note ? ` ${id}-note-why` : ''}`}
+              aria-invalid={noteWhy ? true : undefined}
+              aria-describedby={`${id}-note-count${noteWhy ? ` ${id}-note-why` : ''}`}
             />
             <NoteCount id={`${id}-note-count`} chars={noteChars(draft)} />
-            <Complaint id={`${id}-note-why`} text={complaints.note} />
+            <Complaint id={`${id}-note-why`} text={noteWhy} />
+            {refusedIn(draft.note) && (
+              <button
+                type="button"
+                className="button button-quiet mt-2"
+                onClick={() => {
+                  type({ note: draft.note.replace(CONTROLS, ' ') });
+                  form.current?.querySelector<HTMLElement>('[data-field="note"]')?.focus();
+                }}
+              >
+                Put a space there
+              </button>
+            )}
           </div>
         </fieldset>
         <InDoubt me={me} slip={slip} />
         {/* Never disabled: a press while the payment is under way changes nothing. */}
         <button
+          ref={button}
           type="submit"
           aria-disabled={isAsking}
           className="button button-main mt-5 w-full text-lg aria-disabled:opacity-70"
         >
-          {isAsking
-            ? 'Sending…'
-            : wish
-              ? `Send ${formatCents(wish.amount)} to ${name(wish.to)}`
-              : 'Send'}
+          {isAsking ? (
+            'Sending…'
+          ) : wish ? (
+            <>
+              <span className="line-clamp-3 min-w-0">
+                Send {formatCents(wish.amount)} to <bdi>{called(wish.to).name}</bdi>
+              </span>{' '}
+              <NumberOf called={called(wish.to)} />
+            </>
+          ) : (
+            'Send'
+          )}
         </button>
         {complaints.form && (
           <p role="alert" className="mt-4 rounded-2xl bg-bad-soft p-4 text-bad">

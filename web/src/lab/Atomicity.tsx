@@ -49,10 +49,11 @@ async function balance(id: number): Promise<number> {
 }
 
 export function Atomicity() {
-  const run = useExperiment(experiment);
+  const run = useExperiment('atomicity', experiment);
   return (
     <Experiment
       number={2}
+      name="atomicity"
       title="Atomicity"
       run={run}
       action="Kill a payment halfway"
@@ -89,7 +90,7 @@ function Picture({ seen: { crash, retried } }: { seen: Seen }) {
       </ol>
       <p className="mt-4 text-sm">
         <span className="text-muted">COMMIT ended with: </span>
-        <q className="font-mono break-words">{error}</q>
+        <q className="font-mono">{error}</q>
       </p>
       <Findings isDone={retried !== null}>
         <Finding
@@ -144,7 +145,7 @@ function Side({ name, cents, change }: { name: string; cents: number; change: nu
     <div>
       <dt className="text-muted">{name}</dt>
       <dd className="tabular-nums">
-        <span className="block font-semibold break-words">{formatCents(cents)}</span>
+        <span className="block font-semibold">{formatCents(cents)}</span>
         <span className={change === 0 ? 'text-muted' : change > 0 ? 'text-accent' : 'text-bad'}>
           {change === 0 ? 'unchanged' : `${change > 0 ? '+' : ''}${formatCents(change)}`}
         </span>

@@ -5,6 +5,8 @@ import type { Run } from './useExperiment';
 
 interface Props {
   number: number;
+  /** Its place in the page's address. */
+  name: string;
   title: string;
   /** What it shows, in three sentences. */
   children: ReactNode;
@@ -15,18 +17,19 @@ interface Props {
   picture: ReactNode;
 }
 
-export function Experiment({ number, title, children, code, run, action, picture }: Props) {
+export function Experiment({ number, name, title, children, code, run, action, picture }: Props) {
   const id = useId();
   const isRunning = run.state === 'running';
   const mayRun = useMayRun();
   return (
     <section
+      id={name}
       aria-labelledby={id}
-      className="card min-w-0 p-5 sm:p-8"
-      data-experiment={title.toLowerCase()}
+      className="card min-w-0 scroll-mt-4 p-5 sm:p-8"
+      data-experiment={name}
       data-state={run.state}
     >
-      <div className="grid gap-6 lg:grid-cols-[20rem_minmax(0,1fr)] lg:gap-10">
+      <div className="grid grid-cols-1 gap-6 lg:grid-cols-[20rem_minmax(0,1fr)] lg:gap-10">
         <div>
           <p className="text-sm font-semibold text-accent" aria-hidden="true">
             Experiment {number}
@@ -39,8 +42,7 @@ export function Experiment({ number, title, children, code, run, action, picture
           <ul className="mt-1 space-y-1 text-sm text-muted">
             {code.map(([path, what]) => (
               <li key={path}>
-                <code className="font-mono text-[0.8125rem] break-words text-ink">{path}</code>:{' '}
-                {what}
+                <code className="font-mono text-[0.8125rem] text-ink">{path}</code>: {what}
               </li>
             ))}
           </ul>

@@ -47,10 +47,11 @@ async function experiment(tell: (seen: Seen) => void) {
 }
 
 export function Idempotency() {
-  const run = useExperiment(experiment);
+  const run = useExperiment('idempotency', experiment);
   return (
     <Experiment
       number={1}
+      name="idempotency"
       title="Idempotency"
       run={run}
       action={`Send one payment ${COPIES} times`}

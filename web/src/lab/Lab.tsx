@@ -23,7 +23,7 @@ export function Lab() {
         </p>
       </div>
       {!mayRun && <NeedsOperator />}
-      <div className="grid gap-6">
+      <div className="grid grid-cols-1 gap-6">
         <Idempotency />
         <Atomicity />
         <Locks />

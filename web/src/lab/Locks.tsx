@@ -61,10 +61,11 @@ async function balancesAfter(payee: number, ids: Set<string>): Promise<Map<strin
 }
 
 export function Locks() {
-  const run = useExperiment(experiment);
+  const run = useExperiment('locks', experiment);
   return (
     <Experiment
       number={3}
+      name="locks"
       title="Locks"
       run={run}
       action={`${PAYERS} people pay one person`}
@@ -106,16 +107,16 @@ function Picture({ seen: { bars } }: { seen: Seen }) {
           </caption>
           <thead className="text-left text-muted">
             <tr>
-              <th scope="col" className="pr-2 font-medium">
+              <th scope="col" className="pr-2 font-medium whitespace-nowrap">
                 Payer
               </th>
               <th scope="col" className="w-full font-medium">
                 Request
               </th>
-              <th scope="col" className="px-1 font-medium sm:px-2">
+              <th scope="col" className="px-1 font-medium whitespace-nowrap sm:px-2">
                 Batch
               </th>
-              <th scope="col" className="text-right font-medium">
+              <th scope="col" className="text-right font-medium whitespace-nowrap">
                 Payee has
               </th>
             </tr>

@@ -49,10 +49,11 @@ async function experiment(tell: (seen: Seen) => void) {
 }
 
 export function Pagination() {
-  const run = useExperiment(experiment);
+  const run = useExperiment('pagination', experiment);
   return (
     <Experiment
       number={4}
+      name="pagination"
       title="Pagination"
       run={run}
       action="Read while money arrives"

@@ -1,4 +1,4 @@
-import { useState } from 'react';
+import { skipToken, useQuery, useQueryClient } from '@tanstack/react-query';
 import { whyReadFailed } from '../api/problems';
 
 /** An experiment that a person runs, watches, and may run again. */
@@ -10,18 +10,33 @@ export interface Run<T> {
   start: () => void;
 }
 
-/** `experiment` tells what it sees by calling `tell`; a rejection is told in plain words. */
-export function useExperiment<T>(experiment: (tell: (seen: T) => void) => Promise<void>): Run<T> {
-  const [run, setRun] = useState<Omit<Run<T>, 'start'>>({ state: 'idle', seen: null, why: null });
+type State<T> = Omit<Run<T>, 'start'>;
+
+/**
+ * `experiment` tells what it sees by calling `tell`; a rejection is told in plain words. What was seen
+ * stays while one looks at another page, until somebody else signs in.
+ */
+export function useExperiment<T>(
+  name: string,
+  experiment: (tell: (seen: T) => void) => Promise<void>,
+): Run<T> {
+  const client = useQueryClient();
+  const queryKey = ['experiment', name];
+  const idle: State<T> = { state: 'idle', seen: null, why: null };
+  const { data } = useQuery<State<T>>({ queryKey, queryFn: skipToken, gcTime: Infinity });
+  const run = data ?? idle;
+  const change = (to: Partial<State<T>>) =>
+    client.setQueryData<State<T>>(queryKey, (now = idle) => ({ ...now, ...to }));
   const start = () => {
     if (run.state === 'running') return;
-    setRun({ state: 'running', seen: null, why: null });
-    const tell = (seen: T) => setRun((now) => ({ ...now, seen }));
-    experiment(tell).then(
-      () => setRun((now) => ({ ...now, state: 'done' })),
+    // The address leads back to it.
+    history.replaceState(null, '', `#${name}`);
+    change({ state: 'running', seen: null, why: null });
+    experiment((seen) => change({ seen })).then(
+      () => change({ state: 'done' }),
       (error: unknown) => {
         const why = error instanceof Surprise ? error.message : whyReadFailed(error);
-        setRun((now) => ({ ...now, state: 'failed', why }));
+        change({ state: 'failed', why });
       },
     );
   };

@@ -1,3 +1,5 @@
+const letters = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+
 /** A person's initial on a colour of their own. */
 export function Avatar({
   id,
@@ -13,10 +15,10 @@ export function Avatar({
   return (
     <span
       aria-hidden="true"
-      className={`${size} grid shrink-0 place-items-center rounded-full font-semibold text-white`}
+      className={`${size} grid shrink-0 place-items-center overflow-clip rounded-full font-semibold text-white`}
       style={{ background: `oklch(0.47 0.11 ${hue})` }}
     >
-      {[...name][0]?.toUpperCase()}
+      {[...letters.segment(name)][0]?.segment.toUpperCase()}
     </span>
   );
 }

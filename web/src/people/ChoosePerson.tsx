@@ -4,13 +4,15 @@ import { useState } from 'react';
 import { Avatar } from './Avatar';
 import { become } from './me';
 import { leave, useSession } from '../session/session';
-import { nameOf, usePeople } from './people';
+import { useCalled, usePeople } from './people';
+import { NumberOf } from './PersonName';
 import { PeopleTrouble } from './PeopleTrouble';
 import { matching, useFound } from './search';
 
 /** Nobody is signed in here: one says who one is. */
 export function ChoosePerson() {
   const people = usePeople();
+  const called = useCalled();
   const isOperator = useSession().state === 'in';
   const [search, setSearch] = useState('');
   const found = useFound(people.data ?? [], search);
@@ -59,15 +61,19 @@ export function ChoosePerson() {
         </p>
       )}
       <ul className="mt-6 grid grid-cols-2 gap-3 sm:grid-cols-3">
-        {shown.slice(0, 30).map(({ id, name }) => (
+        {shown.slice(0, 30).map(({ id }) => (
           <li key={id}>
             <button
               type="button"
               onClick={() => become(id)}
-              className="flex w-full items-center gap-3 rounded-2xl border border-line p-3 text-left font-medium hover:border-accent hover:bg-accent-soft"
+              title={called(id).name}
+              className="flex h-full w-full items-center gap-3 rounded-2xl border border-line p-3 text-left font-medium hover:border-accent hover:bg-accent-soft"
             >
-              <Avatar id={id} name={nameOf(id, name)} />
-              <span className="truncate">{nameOf(id, name)}</span>
+              <Avatar id={id} name={called(id).name} />
+              <span className="min-w-0">
+                <bdi className="line-clamp-3">{called(id).name}</bdi>{' '}
+                <NumberOf called={called(id)} />
+              </span>
             </button>
           </li>
         ))}

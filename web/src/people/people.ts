@@ -1,11 +1,9 @@
 /** Whom the accounts belong to. */
 
-import { useQuery } from '@tanstack/react-query';
+import { skipToken, useQuery, useQueryClient, type QueryClient } from '@tanstack/react-query';
 import { answered, api, ApiFailure, readSignal, type NamedAccount } from '../api/client';
 import { isLabAccount } from '../lab/accounts';
-
-/** Where money enters the ledger. It is nobody to send money to. */
-const BANK = 0;
+import { BANK, inWords, Known, type Called } from './names';
 
 /** The service's limit for one list. */
 const LIST_SIZE = 100;
@@ -15,12 +13,6 @@ const NAMES_STAY_MS = 60_000;
 
 const ASK_AGAIN_MS = 3_000;
 
-/** What a person is called. */
-export function nameOf(id: number, name: string | null | undefined): string {
-  if (id === BANK) return 'The bank';
-  return name ?? `Account ${id}`;
-}
-
 /** Soon after a failure that may pass. */
 function askAgainMs(error: unknown): number | false {
   if (!error) return false;
@@ -29,8 +21,23 @@ function askAgainMs(error: unknown): number | false {
   return Math.max(ASK_AGAIN_MS, error.retryAfterMs);
 }
 
+const KNOWN = ['known'];
+const NOBODY = new Known();
+
+/** Everybody whose name this window has read, until somebody else signs in. */
+function useKnown(): Known {
+  const { data } = useQuery<Known>({ queryKey: KNOWN, queryFn: skipToken, gcTime: Infinity });
+  return data ?? NOBODY;
+}
+
+/** Remembers what accounts are called. */
+export function getToKnow(client: QueryClient, accounts: { id: number; name?: string | null }[]) {
+  client.setQueryData<Known>(KNOWN, (before = NOBODY) => before.with(accounts));
+}
+
 /** The first hundred people. */
 export function usePeople() {
+  const client = useQueryClient();
   return useQuery({
     queryKey: ['people'],
     queryFn: async ({ signal }) => {
@@ -38,36 +45,55 @@ export function usePeople() {
       const { data } = await answered(
         api.GET('/accounts', { params: { query }, signal: readSignal(signal) }),
       );
-      return data.filter(({ id }) => id !== BANK && !isLabAccount(id));
+      const people = data.filter(({ id }) => id !== BANK && !isLabAccount(id));
+      getToKnow(client, people);
+      return people;
     },
     staleTime: NAMES_STAY_MS,
     refetchInterval: ({ state: { error } }) => askAgainMs(error),
   });
 }
 
-/** The names of accounts beyond those, by their ids. */
-export function useNames(ids: number[]): (id: number) => string {
-  const people = usePeople().data ?? [];
-  const known = new Map(people.map(({ id, name }) => [id, name]));
+/** What accounts are called, by their ids; asks for the names of these where it has to. */
+export function useCalled(ids: number[] = []): (id: number) => Called {
+  const client = useQueryClient();
+  // Asked for at the same time, most of them are among these.
+  usePeople();
+  const known = useKnown();
   const missing = [...new Set(ids)].filter((id) => !known.has(id)).sort((a, b) => a - b);
-  const found = useQuery({
+  useQuery({
     queryKey: ['names', ...missing],
-    queryFn: async ({ signal }) => byIds(missing.slice(0, LIST_SIZE), signal),
+    queryFn: async ({ signal }) => byIds(client, missing.slice(0, LIST_SIZE), signal),
     enabled: missing.length > 0,
     staleTime: NAMES_STAY_MS,
-    placeholderData: (before) => before,
-  }).data;
-  for (const { id, name } of found ?? []) known.set(id, name);
-  return (id) => nameOf(id, known.get(id));
+  });
+  return (id) => known.called(id);
+}
+
+/** The same as texts for sentences. */
+export function useNames(ids: number[]): (id: number) => string {
+  const called = useCalled(ids);
+  return (id) => inWords(called(id));
 }
 
 /** The account with this number, or null. */
-export async function personById(id: number, signal?: AbortSignal): Promise<NamedAccount | null> {
-  return (await byIds([id], signal))[0] ?? null;
+export function usePerson(id: number | null) {
+  const client = useQueryClient();
+  return useQuery({
+    queryKey: ['person', id],
+    queryFn: async ({ signal }) => (await byIds(client, [id ?? BANK], signal))[0] ?? null,
+    enabled: id !== null,
+  });
 }
 
-async function byIds(ids: number[], signal?: AbortSignal): Promise<NamedAccount[]> {
+async function byIds(
+  client: QueryClient,
+  ids: number[],
+  signal?: AbortSignal,
+): Promise<NamedAccount[]> {
   const query = { ids: ids.join(',') };
-  return (await answered(api.GET('/accounts', { params: { query }, signal: readSignal(signal) })))
-    .data;
+  const call = api.GET('/accounts', { params: { query }, signal: readSignal(signal) });
+  const { data } = await answered(call);
+  getToKnow(client, data);
+  return data;
 }

@@ -1,6 +1,6 @@
-import { useQuery } from '@tanstack/react-query';
 import type { NamedAccount } from '../api/client';
-import { nameOf, personById } from './people';
+import { nameOf } from './names';
+import { usePerson } from './people';
 
 /** Those whose name or number has the text in it. */
 export function matching(people: NamedAccount[], text: string): NamedAccount[] {
@@ -16,10 +16,6 @@ export function useFound(people: NamedAccount[], text: string): NamedAccount[] {
   const id = /^[1-9]\d{0,15}$/.test(text.trim()) ? Number(text.trim()) : null;
   const isWanted =
     id !== null && Number.isSafeInteger(id) && !people.some((person) => person.id === id);
-  const { data } = useQuery({
-    queryKey: ['person', id],
-    queryFn: ({ signal }) => personById(id ?? 0, signal),
-    enabled: isWanted,
-  });
+  const { data } = usePerson(isWanted ? id : null);
   return isWanted && data ? [data] : [];
 }
