@@ -142,7 +142,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 /// Brings the schema up to date.
 async fn migrate(settings: &Settings, ledger: &Ledger) -> Result<()> {
-    find_the_ledger(settings, &ledger.owner, db::Purpose::Migrate).await?;
+    find_the_ledger(settings, &ledger.owner).await?;
     let mut attempt: u32 = 1;
     loop {
         // A new session each time: one whose migration failed still holds the migrations' lock.
@@ -179,15 +179,11 @@ async fn grant(conn: &mut db::PgConnection, ledger: &Ledger) -> Result<(), db::E
 }
 
 /// Makes sure that there is one ledger only that can be meant.
-async fn find_the_ledger(
-    settings: &Settings,
-    target: &db::Target,
-    purpose: db::Purpose,
-) -> Result<()> {
-    let mut conn = db::connect(target, purpose).await?;
+async fn find_the_ledger(settings: &Settings, target: &db::Target) -> Result<()> {
     if settings.database.schema.is_some() {
         return Ok(());
     }
+    let mut conn = db::connect(target, db::Purpose::Find).await?;
     let others = db::schema::others_with_a_ledger(&mut conn).await?;
     if let Some(other) = others.first() {
         bail!(
@@ -210,7 +206,7 @@ fn warn_of_lost_commits(settings: &Settings) {
 }
 
 async fn prune(target: &db::Target, settings: &Settings) -> Result<ExitCode> {
-    find_the_ledger(settings, target, db::Purpose::Prune).await?;
+    find_the_ledger(settings, target).await?;
     let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
     let swept = pruning::sweep(target, settings.prune, step_timeout).await;
     match swept.context("old keys could not be removed")? {
@@ -240,7 +236,7 @@ fn health(server: &Server) -> Result<ExitCode> {
 }
 
 async fn audit(settings: &Settings, target: &db::Target, json: bool) -> Result<ExitCode> {
-    find_the_ledger(settings, target, db::Purpose::Audit).await?;
+    find_the_ledger(settings, target).await?;
     let report = audit::run(target).await.context("the audit could not be made")?;
     let text = if json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
     writeln!(std::io::stdout(), "{text}").context("the report cannot be printed")?;
@@ -326,9 +322,11 @@ async fn start(settings: &Settings, ledger: &Ledger) -> Result<(Auth, Arc<Servic
     let auth = Auth::start(&settings.auth).await?;
     if settings.database.migrate_on_start {
         migrate(settings, ledger).await?;
+    } else {
+        find_the_ledger(settings, &ledger.target).await?;
     }
     // As the writers will find it, and not only as the owner does.
-    find_the_ledger(settings, &ledger.target, db::Purpose::Write).await?;
+    db::connect(&ledger.target, db::Purpose::Write).await?;
     // A private database is a playground, and nobody else's.
     let may_play = ledger.server.is_some();
     let (service, writers) = Service::start(&ledger.target, Limits::of(settings), may_play)?;
