@@ -10,7 +10,6 @@ use clap::Args;
 use utoipa::openapi::OpenApi;
 
 use crate::config::Settings;
-use crate::db::Purpose;
 use crate::domain::AccountId;
 use crate::process::{Ledger, Serving};
 use crate::service::audit;
@@ -41,7 +40,7 @@ pub struct TokenOptions {
 /// # Errors
 /// The database does not answer, or the report cannot be printed.
 pub async fn audit(ledger: &Ledger, options: &AuditOptions) -> Result<ExitCode> {
-    ledger.find_with(&ledger.owner, Purpose::Audit).await?;
+    ledger.find(&ledger.owner).await?;
     let report = audit::run(&ledger.owner).await.context("the audit could not be made")?;
     let text =
         if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use payonce::commands::{self, AuditOptions, TokenOptions, say};
 use payonce::config::{Server, Settings, milliseconds};
-use payonce::db::Purpose;
 use payonce::process::{self, Ledger, Prepared, Signals};
 use payonce::service::pruning::{self, Swept, When};
 use payonce::{http, telemetry};
@@ -93,7 +92,7 @@ async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Re
 }
 
 async fn prune(ledger: &Ledger, settings: &Settings) -> Result<ExitCode> {
-    ledger.find_with(&ledger.target, Purpose::Prune).await?;
+    ledger.find(&ledger.target).await?;
     let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
     let swept = pruning::sweep(&ledger.target, settings.prune, step_timeout, When::Now).await;
     match swept.context("old keys could not be removed")? {

@@ -59,17 +59,16 @@ impl Ledger {
         Ok(Self { target, owner, is_schema_named: settings.database.schema.is_some() })
     }
 
-    /// Makes sure that the database can be used and has one ledger only that can be meant, as a session of
-    /// this purpose finds it.
+    /// Makes sure that there is one ledger only that can be meant.
     ///
     /// # Errors
-    /// The database cannot be reached or is not to be used; or another schema of it has a ledger, and no
-    /// setting says which is meant.
-    pub async fn find_with(&self, target: &Target, purpose: Purpose) -> Result<()> {
-        let mut conn = db::connect(target, purpose).await?;
+    /// The database cannot be reached; or another schema of it has a ledger, and no setting says which is
+    /// meant.
+    pub async fn find(&self, target: &Target) -> Result<()> {
         if self.is_schema_named {
             return Ok(());
         }
+        let mut conn = db::connect(target, Purpose::Find).await?;
         let others = db::schema::others_with_a_ledger(&mut conn).await?;
         if let Some(other) = others.first() {
             bail!(
@@ -168,9 +167,11 @@ impl Prepared {
         let auth = Auth::start(&settings.auth).await?;
         if settings.database.migrate_on_start {
             migrate(ledger).await?;
+        } else {
+            ledger.find(&ledger.target).await?;
         }
         // As the writers will find it, and not only as the owner does.
-        ledger.find_with(&ledger.target, Purpose::Write).await?;
+        db::connect(&ledger.target, Purpose::Write).await?;
         let (service, writers) = Service::start(&ledger.target, Limits::of(settings))?;
         let mut upkeep = JoinSet::new();
         if settings.prune.in_background {
@@ -268,7 +269,7 @@ impl Serving {
 /// # Errors
 /// The database cannot be reached, is too old, or a migration fails.
 pub async fn migrate(ledger: &Ledger) -> Result<()> {
-    ledger.find_with(&ledger.owner, Purpose::Migrate).await?;
+    ledger.find(&ledger.owner).await?;
     let mut attempt: u32 = 1;
     loop {
         // A new session each time: one whose migration failed still holds the migrations' lock.

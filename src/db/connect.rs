@@ -44,6 +44,8 @@ pub enum Purpose {
     Migrate,
     /// Audits: long statements over whole tables.
     Audit,
+    /// Finds out where there are ledgers, whatever they are like.
+    Find,
 }
 
 /// Plans for statements that touch few rows of tables that may be empty now and large tomorrow.
@@ -182,6 +184,7 @@ impl Target {
                 .application_name("payonce migration")
                 .options([("lock_timeout", MIGRATION_LOCK_TIMEOUT_MS)]),
             Purpose::Audit => options.application_name("payonce audit"),
+            Purpose::Find => options.application_name("payonce"),
         }
     }
 }
@@ -194,6 +197,11 @@ impl std::fmt::Debug for Target {
 }
 
 impl Purpose {
+    /// Whether its sessions are for a ledger that is there already.
+    fn needs_ledger(self) -> bool {
+        !matches!(self, Self::Migrate | Self::Find)
+    }
+
     /// Whether somebody is told of what its sessions commit.
     fn acknowledges(self) -> bool {
         matches!(self, Self::Write | Self::Look | Self::Migrate)

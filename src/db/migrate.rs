@@ -1,8 +1,8 @@
-use sqlx::PgConnection;
 use sqlx::migrate::MigrateError;
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connect::quoted;
-use super::{Error, schema};
+use super::{Error, Unfit, schema};
 
 /// Why the schema is not up to date.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +24,9 @@ pub enum Failed {
 /// # Errors
 /// A migration fails, or one that was applied has changed since.
 pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
+    make_schema(conn, schema).await.map_err(Failed::Statement)?;
     let mut migrator = sqlx::migrate!();
     migrator.set_ignore_missing(true);
-    // Asking first: without the right to make schemas it would fail also where there is nothing to make.
-    if !schema::exists(conn, schema).await.map_err(Failed::Statement)? {
-        migrator.create_schema(quoted(schema));
-    }
     migrator.run(conn).await.map_err(|error| match error {
         MigrateError::Execute(error) => Failed::Statement(error.into()),
         MigrateError::ExecuteMigration(error, version) => {
@@ -37,6 +34,27 @@ pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
         }
         error => Failed::History(error),
     })
+}
+
+/// Makes the schema where it is not there. Asking first: without the right to make schemas, Postgres
+/// refuses also where there is nothing to make.
+async fn make_schema(conn: &mut PgConnection, name: &str) -> Result<(), Error> {
+    if !schema::exists(conn, name).await? {
+        let make = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(name));
+        let made = conn.execute(AssertSqlSafe(make)).await;
+        // Another process may have made it at the same moment.
+        if let Err(error) = made
+            && !schema::exists(conn, name).await?
+        {
+            return Err(error.into());
+        }
+    }
+    // Tables that cannot be made there would be temporary ones.
+    if schema::current(conn).await?.as_deref() == Some(name) {
+        Ok(())
+    } else {
+        Err(Unfit::NoSchema(name.to_owned()).into())
+    }
 }
 
 /// Whether a migration has waited for a lock for as long as it may: there are payments, or another

@@ -36,3 +36,12 @@ pub async fn exists(conn: &mut PgConnection, schema: &str) -> Result<bool, Error
     );
     Ok(exists.fetch_one(conn).await?)
 }
+
+/// The schema in which this session makes tables.
+///
+/// # Errors
+/// The database's.
+pub async fn current(conn: &mut PgConnection) -> Result<Option<String>, Error> {
+    let current = sqlx::query_scalar!(r#"SELECT current_schema()::text AS "name?""#);
+    Ok(current.fetch_one(conn).await?)
+}

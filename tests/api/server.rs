@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use local_postgres::{LocalPostgres, Purpose, Source};
+use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
 use crate::harness::{ALLOW_LOST_COMMITS, Database, SERVICE_ROLE, command, eventually};
@@ -85,7 +86,7 @@ impl Server {
         let url = format!("{}&port={port}", self.postgres.url());
         let listening = Listening { server: self, process, port, database: Database { url } };
         eventually("Postgres listens", async || {
-            listening.database.try_execute("SELECT 1").await.is_ok()
+            PgConnection::connect(&listening.database.url).await.is_ok()
         })
         .await;
         listening

@@ -79,7 +79,7 @@ pub(super) async fn check(
         Unfit::Pooler
     } else if found.encoding != "UTF8" {
         Unfit::Encoding(found.encoding)
-    } else if purpose != Purpose::Migrate && found.schema.as_deref() != Some(&target.schema) {
+    } else if purpose.needs_ledger() && found.schema.as_deref() != Some(&target.schema) {
         Unfit::NoSchema(target.schema.clone())
     } else if found.zeroes_pages {
         Unfit::ReadsDamage("zero_damaged_pages")

@@ -15,7 +15,11 @@ const POOLERS_SAY: [&str; 3] =
 pub(in crate::db) fn hint(error: &Error) -> String {
     let told = match error {
         Error::Database(refusal) => {
-            let is_pooler = POOLERS_SAY.iter().any(|words| refusal.message().contains(words));
+            // A new session knows no statement yet, and a used one may know others.
+            let is_used =
+                ["42P05", "26000"].iter().any(|it| refusal.code().as_deref() == Some(*it));
+            let is_pooler =
+                is_used || POOLERS_SAY.iter().any(|words| refusal.message().contains(words));
             is_pooler.then_some(POOLER)
         }
         Error::Io(error) => error.get_ref().and_then(|it| it.downcast_ref()).and_then(of_tls),
