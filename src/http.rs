@@ -234,7 +234,7 @@ pub fn listen(
     service: Arc<Service>,
     auth: Auth,
     settings: &Settings,
-    added: Option<AddedRoute>,
+    added: Option<&AddedRoute>,
 ) -> Result<Listening> {
     let server = settings.server.clone();
     let limits = HttpLimits {
@@ -245,7 +245,7 @@ pub fn listen(
     let service = web::Data::from(service);
     let auth = web::Data::new(auth);
     let rate_limits = web::Data::new(RateLimits::of(settings));
-    let document = openapi(added.as_ref().map(|added| added.document.clone()))?;
+    let document = openapi(added.map(|added| added.document.clone()))?;
     let document = web::Data::new(DocumentText(document.into()));
     let rendering = web::Data::new(Rendering::default());
     METRICS.payment_outcomes(payments::outcomes());
@@ -257,7 +257,7 @@ pub fn listen(
         let (service, auth, rate_limits) = (service.clone(), auth.clone(), rate_limits.clone());
         let (rendering, stopping) = (rendering.clone(), stopping_data.clone());
         let (origins, page) = (server.cors_origins.clone(), settings.page.dir.clone());
-        let (document, added) = (document.clone(), added.clone());
+        let (document, added) = (document.clone(), added.cloned());
         let mut http = HttpServer::new(move || {
             App::new()
                 .app_data(service.clone())

@@ -185,7 +185,7 @@ impl Prepared {
     ///
     /// # Errors
     /// An address is not ours or is in use.
-    pub fn listen(self, settings: &Settings, added: Option<AddedRoute>) -> Result<Serving> {
+    pub fn listen(self, settings: &Settings, added: Option<&AddedRoute>) -> Result<Serving> {
         let Self { service, auth, writers, mut upkeep } = self;
         let health = Arc::clone(&service.health);
         let listening = http::listen(service, auth, settings, added)?;

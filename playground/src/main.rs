@@ -130,7 +130,7 @@ async fn serve(
         return Ok(ExitCode::SUCCESS);
     };
     let added = server.map(|_| crash::route(&ledger.target, settings));
-    let serving = prepared?.listen(settings, added)?;
+    let serving = prepared?.listen(settings, added.as_ref())?;
     commands::say_addresses(&serving);
     if let Some(server) = server {
         greet(serving.addresses(), server, settings.auth.mode);

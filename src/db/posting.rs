@@ -96,7 +96,7 @@ pub enum Holder {
 /// Who holds the accounts; those that do not exist are left out.
 ///
 /// The row's `xmax` is the transaction that locked it, and `pg_locks` has the session of each
-/// transaction that is under way (Postgres manual, "pg_locks"). A writer that has had no statement under
+/// transaction that is under way (Postgres manual, `pg_locks`). A writer that has had no statement under
 /// way for a second belongs to a process that hangs.
 pub async fn holders(
     conn: &mut PgConnection,

@@ -89,7 +89,6 @@ impl Decision {
     /// The declined ones of the intents that were decided, where nothing is known of their keys: they may
     /// have been paid all the same, under a key whose row was removed.
     #[must_use]
-    #[expect(clippy::implicit_hasher, reason = "one caller, one hasher")]
     pub fn declined_without_key<'a>(
         &self,
         intents: &[&'a Intent],

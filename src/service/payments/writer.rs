@@ -332,7 +332,7 @@ impl Writer {
             round.tickets.iter().for_each(PayTicket::doubt);
         }
         match kind {
-            Kind::LockNotAvailable => self.recover_from_lock(round, *stage, rounds, left),
+            Kind::LockNotAvailable => Self::recover_from_lock(round, *stage, rounds, left),
             Kind::Conflict if attempt == 1 && matches!(error, Error::KnownAlready) => {
                 METRICS.repost("known_already");
                 rounds.push(Round { attempt: next, ..round });
@@ -391,13 +391,7 @@ impl Writer {
     }
 
     /// What to do about a batch that waited for a lock for as long as it may.
-    fn recover_from_lock(
-        &mut self,
-        round: Round,
-        stage: Stage,
-        rounds: &mut Vec<Round>,
-        left: &mut Left,
-    ) {
+    fn recover_from_lock(round: Round, stage: Stage, rounds: &mut Vec<Round>, left: &mut Left) {
         let obstacle = match stage {
             Stage::Locking if round.locking != Locking::Skip => {
                 // Who holds the rows is told by the next attempt. Only a writer that has nothing set aside
