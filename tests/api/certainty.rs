@@ -134,8 +134,8 @@ async fn a_key_that_somebody_else_holds_is_told_as_such() {
     let hold = "BEGIN; INSERT INTO idempotency_keys (user_id, key, status)
                 VALUES (1, 'k', 'in_progress')";
     sqlx::raw_sql(hold).execute(&mut session).await.unwrap();
-    let (held, free) = tokio::join!(app.pay(1, 2, 1, "k"), app.pay(1, 2, 1, "other"));
-    held.assert_problem(409, "request_in_progress");
+    let (busy, free) = tokio::join!(app.pay(1, 2, 1, "k"), app.pay(1, 2, 1, "other"));
+    busy.assert_problem(409, "request_in_progress");
     free.assert_paid();
     sqlx::raw_sql("ROLLBACK").execute(&mut session).await.unwrap();
     app.pay(1, 2, 1, "k").await.assert_paid();
