@@ -326,7 +326,12 @@ async fn start(settings: &Settings, ledger: &Ledger) -> Result<(Auth, Arc<Servic
         find_the_ledger(settings, &ledger.target).await?;
     }
     // As the writers will find it, and not only as the owner does.
-    db::connect(&ledger.target, db::Purpose::Write).await?;
+    match db::connect(&ledger.target, db::Purpose::Write).await {
+        Ok(_) => {}
+        // Somebody else makes it, and until then readiness says that it is missing.
+        Err(db::Error::Unfit(db::Unfit::NoSchema(_))) if !settings.database.migrate_on_start => {}
+        Err(error) => return Err(error.into()),
+    }
     // A private database is a playground, and nobody else's.
     let may_play = ledger.server.is_some();
     let (service, writers) = Service::start(&ledger.target, Limits::of(settings), may_play)?;

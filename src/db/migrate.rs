@@ -40,8 +40,8 @@ pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
 /// refuses also where there is nothing to make.
 async fn make_schema(conn: &mut PgConnection, name: &str) -> Result<(), Error> {
     if !schema::exists(conn, name).await? {
-        let make = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(name));
-        let made = conn.execute(AssertSqlSafe(make)).await;
+        let statement = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(name));
+        let made = conn.execute(AssertSqlSafe(statement)).await;
         // Another process may have made it at the same moment.
         if let Err(error) = made
             && !schema::exists(conn, name).await?
