@@ -1,7 +1,7 @@
 //! What `database.url` may look like, against a real server with a certificate; and that what is told of
 //! one that is wrong says what to do, and never a password.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -22,7 +22,7 @@ struct Certificates {
 }
 
 impl Certificates {
-    fn new(directory: PathBuf) -> Self {
+    fn new(directory: &Path) -> Self {
         let mut authority = CertificateParams::new([]).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority_key = KeyPair::generate().unwrap();
@@ -67,7 +67,7 @@ fn ask(url: &str) -> Option<String> {
 async fn a_url_leads_to_the_ledger_or_to_a_word_about_what_to_do() {
     let server = Server::start().await;
     assert!(server.command().arg("migrate").status().unwrap().success());
-    let certificates = Certificates::new(server.directory("certificates"));
+    let certificates = Certificates::new(&server.directory("certificates"));
     let listening = server.listen().await;
     let Listening { port, server, .. } = &listening;
     let socket = server.postgres.socket_dir().display();
