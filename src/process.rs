@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::auth::Auth;
 use crate::config::{Database, Settings, milliseconds};
-use crate::db::{self, DEFAULT_SCHEMA, Purpose, Target};
+use crate::db::{self, DEFAULT_SCHEMA, Purpose, Target, Unfit};
 use crate::http::{self, AddedRoute};
 use crate::service::health::keep_looking;
 use crate::service::pruning::keep_pruning;
@@ -157,13 +157,6 @@ impl Prepared {
     /// # Errors
     /// The database or the issuer's keys cannot be reached, or the schema cannot be migrated.
     pub async fn new(settings: &Settings, ledger: &Ledger) -> Result<Self> {
-        if settings.database.allow_lost_commits {
-            // For tests and benchmarks, and never by oversight.
-            tracing::warn!(
-                "database.allow_lost_commits is on: payments that were answered can be lost in a crash \
-                 of the database's server"
-            );
-        }
         let auth = Auth::start(&settings.auth).await?;
         if settings.database.migrate_on_start {
             migrate(ledger).await?;
@@ -171,7 +164,19 @@ impl Prepared {
             ledger.find(&ledger.target).await?;
         }
         // As the writers will find it, and not only as the owner does.
-        db::connect(&ledger.target, Purpose::Write).await?;
+        match db::connect(&ledger.target, Purpose::Write).await {
+            Ok(_) => {}
+            // Somebody else makes it, and until then readiness says that it is missing.
+            Err(db::Error::Unfit(Unfit::NoSchema(_))) if !settings.database.migrate_on_start => {}
+            Err(error) => return Err(error.into()),
+        }
+        if settings.database.allow_lost_commits {
+            // For tests and benchmarks, and never by oversight.
+            tracing::warn!(
+                "database.allow_lost_commits is on: payments that were answered can be lost in a crash \
+                 of the database's server"
+            );
+        }
         let (service, writers) = Service::start(&ledger.target, Limits::of(settings))?;
         let mut upkeep = JoinSet::new();
         if settings.prune.in_background {

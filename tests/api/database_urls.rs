@@ -1,7 +1,7 @@
 //! What `database.url` may look like, against a real server with a certificate; and that what is told of
 //! one that is wrong says what to do, and never a password.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -13,14 +13,16 @@ struct Certificates {
     key: KeyPair,
     /// For `localhost`, by the authority.
     issued: Certificate,
-    /// For `localhost`, by itself, as `openssl req -x509` makes it: it says that it may sign others.
+    /// For `localhost`, by itself.
     of_its_own: Certificate,
+    /// The same as `openssl req -x509` makes it: it says of itself that it may sign others.
+    of_an_authority: Certificate,
     authority_file: PathBuf,
     own_file: PathBuf,
 }
 
 impl Certificates {
-    fn new(directory: PathBuf) -> Self {
+    fn new(directory: &Path) -> Self {
         let mut authority = CertificateParams::new([]).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority_key = KeyPair::generate().unwrap();
@@ -28,13 +30,14 @@ impl Certificates {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         let issued = params.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let of_its_own = params.self_signed(&key).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let of_an_authority = params.self_signed(&key).unwrap();
         let authority_file = directory.join("authority.pem");
         std::fs::write(&authority_file, authority_certificate.pem()).unwrap();
         let own_file = directory.join("own.pem");
         std::fs::write(&own_file, of_its_own.pem()).unwrap();
-        Self { key, issued, of_its_own, authority_file, own_file }
+        Self { key, issued, of_its_own, of_an_authority, authority_file, own_file }
     }
 }
 
@@ -64,7 +67,7 @@ fn ask(url: &str) -> Option<String> {
 async fn a_url_leads_to_the_ledger_or_to_a_word_about_what_to_do() {
     let server = Server::start().await;
     assert!(server.command().arg("migrate").status().unwrap().success());
-    let certificates = Certificates::new(server.directory("certificates"));
+    let certificates = Certificates::new(&server.directory("certificates"));
     let listening = server.listen().await;
     let Listening { port, server, .. } = &listening;
     let socket = server.postgres.socket_dir().display();
@@ -117,7 +120,10 @@ async fn a_url_leads_to_the_ledger_or_to_a_word_about_what_to_do() {
     let unknown = ask(&format!("postgres://{at}/{db}?sslmode=verify-full")).unwrap();
     assert!(unknown.contains("sslrootcert") && unknown.contains("sslmode=require"), "{unknown}");
     let own = format!("sslrootcert={}", certificates.own_file.display());
-    let as_authority = ask(&format!("postgres://{at}/{db}?sslmode=verify-full&{own}")).unwrap();
-    assert!(as_authority.contains("CA:FALSE"), "{as_authority}");
+    assert_eq!(ask(&format!("postgres://{at}/{db}?sslmode=verify-full&{own}")), None);
     assert_eq!(ask(&format!("postgres://{at}/{db}?sslmode=require")), None);
+
+    show(&listening, &certificates, &certificates.of_an_authority).await;
+    let told = ask(&format!("postgres://{at}/{db}?sslmode=verify-full")).unwrap();
+    assert!(told.contains("CA:FALSE") && told.contains("sslmode=require"), "{told}");
 }

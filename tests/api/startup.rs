@@ -46,6 +46,7 @@ async fn with_a_database_the_playground_serves_that_one_and_neither_fills_nor_br
     let mut command = home.command();
     command.env("DATABASE_URL", database.service_url());
     command.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url);
+    command.env(ALLOW_LOST_COMMITS, "true");
     let app = App::spawn(command, database);
     assert_eq!(app.get("/health/ready").await.status, 200);
     app.get("/accounts/1").await.assert_problem(404, "account_not_found");
