@@ -12,6 +12,7 @@ import {
   signIn,
   startBoth,
   startWire,
+  store,
   type Wire,
 } from './harness';
 
@@ -269,6 +270,24 @@ test('whoever signs out leaves nothing behind', async () => {
   await page.getByText('From The bank').waitFor();
 });
 
+test('what was typed is there when one signs out and in again, and for nobody else', async () => {
+  const me = await somebody('Xenia');
+  const page = await signedOut();
+  await signIn(page, me.token);
+  await fillIn(page, 'Ben', '5', 'for later');
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await signIn(page, (await somebody('Yvonne')).token);
+  await account(page).getByText('Yvonne').waitFor();
+  assert.equal(await page.getByLabel('What for?').inputValue(), '');
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await signIn(page, me.token);
+  await account(page).getByText('Xenia').waitFor();
+  assert.equal(await page.getByLabel('What for?').inputValue(), 'for later');
+  await sendButton(page).click();
+  await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(me.id, 500);
+});
+
 test('an operator acts as the account of the token; without one, as whom he chooses', async () => {
   const page = await signedOut();
   await signIn(page, await service.token('--operator', '--account=5'));
@@ -291,11 +310,8 @@ test('what a token does not allow is said in plain words', async () => {
   const page = await signedOut();
   await signIn(page, token);
   await fillIn(page, 'Ben', '5');
-  await page.evaluate((id) => {
-    const name = `payonce.slip.${id}`;
-    const slip = JSON.parse(localStorage.getItem(name) ?? '{}');
-    localStorage.setItem(name, JSON.stringify({ ...slip, draft: { ...slip.draft, to: 0 } }));
-  }, id);
+  const draft = { key: 'a-key', to: 0, amount: '5', note: '' };
+  await store(page, id, { draft, attempt: null, setAside: [], receipt: null, isUnread: false });
   await page.reload();
   await sendButton(page).click();
   await progress(page).getByText('The token does not allow this.').waitFor();

@@ -295,19 +295,20 @@ function refuse(
   response.end(JSON.stringify(problem));
 }
 
+// Chromium's own sandbox cannot be had as root or in a container; only our own page is opened.
+export const BROWSER = {
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-dev-shm-usage'],
+};
+
 /** `args` are added to the browser's own. */
 export async function startBrowser(args: string[] = []): Promise<Browser> {
-  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  if (!existsSync(executablePath)) {
+  if (!existsSync(BROWSER.executablePath)) {
     throw new Error(
-      `there is no browser at ${executablePath}: apt-get install chromium (or CHROMIUM=path)`,
+      `there is no browser at ${BROWSER.executablePath}: apt-get install chromium (or CHROMIUM=path)`,
     );
   }
-  // Chromium's own sandbox cannot be had as root or in a container; only our own page is opened.
-  return chromium.launch({
-    executablePath,
-    args: ['--no-sandbox', '--disable-dev-shm-usage', ...args],
-  });
+  return chromium.launch({ ...BROWSER, args: [...BROWSER.args, ...args] });
 }
 
 export const PHONE = { width: 390, height: 844 };
@@ -346,6 +347,24 @@ export function sendButton(page: Page) {
 
 export function progress(page: Page) {
   return page.getByTestId('progress');
+}
+
+/** Puts something where the page of a payer has stored its slip. */
+export async function store(page: Page, payer: number, value: unknown) {
+  await page.evaluate(
+    ([payer, value]) =>
+      new Promise<void>((resolve, reject) => {
+        const opening = indexedDB.open('payonce');
+        opening.onerror = reject;
+        opening.onsuccess = () => {
+          const writing = opening.result.transaction('slips', 'readwrite');
+          writing.objectStore('slips').put(value, payer as number);
+          writing.onabort = reject;
+          writing.oncomplete = () => resolve(opening.result.close());
+        };
+      }),
+    [payer, value],
+  );
 }
 
 /** The ids of the payments that the page shows, from the top. */

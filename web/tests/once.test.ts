@@ -197,6 +197,48 @@ test('an unanswered payment that is edited is another one, and the page warns of
   assert.deepEqual(amounts, [600, 500]);
 });
 
+test('what is refused after a try without an answer is not said to be unpaid', async () => {
+  for (const [status, code] of [
+    [400, 'invalid_request'],
+    [403, 'forbidden'],
+    [404, 'account_not_found'],
+    [500, 'internal'],
+  ] as const) {
+    wire.keys.length = 0;
+    const { page, id } = await unanswered('answer lost', stopTheClock);
+    wire.fate = { status, code };
+    await progress(page).getByText('Next try in').waitFor();
+    await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+    await progress(page)
+      .getByText(status === 500 ? 'Something broke inside' : 'an earlier one got no answer')
+      .waitFor();
+    const said = await progress(page).innerText();
+    assert.match(said, /We don't know yet/);
+    assert.doesNotMatch(said, /was not sent|[Nn]othing was paid/);
+    // Its own key tells.
+    wire.fate = 'passes';
+    if (status === 500) await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+    else await sendButton(page).click();
+    await progress(page).getByText('It had gone through already').waitFor();
+    await assertPaidOnce(id);
+    await page.context().close();
+  }
+});
+
+test('that there is not enough money is the last word, after a try without an answer too', async () => {
+  const { page, id } = await somebody();
+  await fillIn(page, 'Ben', '500');
+  await stopTheClock(page);
+  wire.fate = 'answer lost';
+  await sendButton(page).click();
+  await progress(page).getByText("We don't know yet whether it went through").waitFor();
+  wire.fate = 'passes';
+  await progress(page).getByText('Next try in').waitFor();
+  await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+  await progress(page).getByText('$500.00 was not sent.').waitFor();
+  assert.equal(await service.balance(id), 10_000);
+});
+
 /** From now on a pause of the page lasts until somebody ends it. */
 async function stopTheClock(page: Page) {
   await page.clock.install();

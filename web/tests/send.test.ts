@@ -85,8 +85,27 @@ test('what is missing or wrong is said next to the field, and nothing is sent', 
   assert.ok(await amount.evaluate((field) => field === document.activeElement));
   await fillIn(page, 'Ben', '1', 'x'.repeat(281));
   await sendButton(page).click();
-  await page.getByText('The note is 1 characters too long.').waitFor();
+  await page.getByText('The note is 1 character too long.').waitFor();
   assert.equal((await service.payments(10)).length, 0);
+});
+
+test('a note is counted as the service counts it, never cut, and refused where it is too long', async () => {
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=10`);
+  await fillIn(page, 'Ben', '1');
+  const note = '🎉'.repeat(280);
+  await page.getByLabel('What for?').focus();
+  await page.keyboard.insertText(`${note}🎉🎉`);
+  await page.getByText('282 of 280 characters').waitFor();
+  await sendButton(page).click();
+  await page.getByText('The note is 2 characters too long.').waitFor();
+  assert.equal(await page.getByLabel('What for?').inputValue(), `${note}🎉🎉`);
+  await page.keyboard.press('Backspace');
+  await page.keyboard.press('Backspace');
+  await page.getByText('280 of 280 characters').waitFor();
+  await sendButton(page).click();
+  await progress(page).getByText('You sent $1.00 to Ben.').waitFor();
+  assert.equal((await service.payments(10))[0]?.note, note);
 });
 
 test('everything can be done with the keyboard', async () => {

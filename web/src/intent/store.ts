@@ -195,7 +195,17 @@ function troubleOf(error: unknown): StoreTrouble {
   if (name === 'QuotaExceededError') return 'full';
   if (name === 'VersionError') return 'newer';
   if (name === 'SecurityError' || name === 'InvalidStateError') return 'blocked';
-  return 'broken';
+  return isForbidden() ? 'blocked' : 'broken';
+}
+
+/** Of its database a browser may only say that it does not work; of the local storage it says why. */
+function isForbidden(): boolean {
+  try {
+    void window.localStorage;
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 function open(): Promise<IDBDatabase> {
