@@ -61,7 +61,7 @@ test('every button and choice has a name, also where an account has none that ca
   await fillIn(page, `Account ${invisible}`, '1');
   await sendButton(page).click();
   await progress(page).getByText(`You sent $1.00 to Account ${invisible}.`).waitFor();
-  await page.getByText(`To Account ${invisible}`).waitFor();
+  await page.locator('[data-payment]').getByText(`To Account ${invisible}`).waitFor();
 });
 
 test('of two people with one name each is shown with the number, wherever one chooses or looks', async () => {

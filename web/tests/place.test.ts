@@ -91,7 +91,7 @@ test('hundreds of payments that arrive while one has scrolled down move nothing 
   await eventually('the newest is on top', async () => (await shownIds(page))[0] === newest?.id);
 });
 
-test('the way back from the lab leads to the place in the history, and so does a reload', async () => {
+test('the way back from the lab leads to the place in the history', async () => {
   const id = await withPayments(40);
   const page = await newPage(browser, { viewport: { width: 390, height: 700 } });
   await page.goto(`${service.origin}/?as=${id}`);
