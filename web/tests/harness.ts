@@ -27,6 +27,8 @@ const OUT = path.join(WEB, 'out');
 
 export interface Service {
   origin: string;
+  /** The ledger, for another service beside this one. */
+  databaseUrl: string;
   /** An account of this test's own. */
   open(name: string, cents: number): Promise<number>;
   balance(account: number): Promise<number>;
@@ -47,6 +49,8 @@ export interface Service {
 export interface Settings {
   /** Whether the service asks who one is. */
   withTokens?: boolean;
+  /** The ledger to serve in place of a private one: without faults on demand, as where it is deployed. */
+  databaseUrl?: string;
 }
 
 const SECRET = 'for nothing but the tests of the page';
@@ -72,7 +76,10 @@ export function startBoth(prepare = async () => {}, settings: Settings = {}) {
   });
 }
 
-export async function startService({ withTokens = false }: Settings = {}): Promise<Service> {
+export async function startService({
+  withTokens = false,
+  databaseUrl,
+}: Settings = {}): Promise<Service> {
   const binary = process.env.PAYONCE_BIN;
   if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-page`');
   if (!existsSync(path.join(OUT, 'index.html')))
@@ -85,6 +92,7 @@ export async function startService({ withTokens = false }: Settings = {}): Promi
     if (name.startsWith('PAYONCE_') || ['HOST', 'DATABASE_URL'].includes(name)) delete env[name];
   }
   Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
+  if (databaseUrl) env.DATABASE_URL = databaseUrl;
   if (withTokens) {
     Object.assign(env, { PAYONCE_AUTH__MODE: 'jwt', PAYONCE_AUTH__JWT_SECRET: SECRET });
   }
@@ -114,8 +122,10 @@ export async function startService({ withTokens = false }: Settings = {}): Promi
     assert.ok(response.ok, `${method} ${target}: ${response.status} ${text}`);
     return { body: JSON.parse(text), link: response.headers.get('link') };
   };
+  const socketDir = encodeURIComponent(path.join(dataDir, 'socket'));
   return {
     origin,
+    databaseUrl: databaseUrl ?? `postgres:///payonce?host=${socketDir}&user=payonce`,
     open: async (name, cents) =>
       (await call('POST', '/accounts', { name, opening_balance: cents })).body.id,
     balance: async (account) => (await call('GET', `/accounts/${account}`)).body.balance,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { browser, newPage, service, startBoth } from './harness';
+import { browser, newPage, service, startBoth, startService } from './harness';
 
 let page: Page;
 
@@ -42,6 +42,21 @@ test('atomicity: a session killed before COMMIT changes nothing, and the retry p
   const findings = await run('atomicity');
   assert.match(findings['Money lost by the crash'] ?? '', /\$0\.00/);
   assert.match(findings['Paid by the retry'] ?? '', /\$5\.00/);
+});
+
+test('atomicity: a service that offers no faults is told from one that fails', async () => {
+  const deployed = await startService({ databaseUrl: service.databaseUrl });
+  const other = await newPage(browser);
+  try {
+    await other.goto(`${deployed.origin}/lab/`);
+    const experiment = other.locator('[data-experiment=atomicity]');
+    await experiment.locator('button').first().click();
+    const told = await experiment.getByRole('alert').innerText();
+    assert.match(told, /does not offer the fault/);
+  } finally {
+    await other.context().close();
+    await deployed.stop();
+  }
 });
 
 test('locks: payments to one person are applied one after another', async () => {
