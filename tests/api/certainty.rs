@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{A_WRITER_WAITS, Answer, App, eventually, payment};
+use crate::harness::{A_WRITER_WAITS, Answer, App, SERVICE_ROLE, eventually, payment};
 
 /// SQLSTATEs of all classes: what a trigger may raise, and what Postgres itself may say of one payment.
 const SQLSTATES: [&str; 18] = [
@@ -84,15 +84,14 @@ async fn a_payment_whose_rows_could_not_be_read_is_not_told_that_nothing_was_don
     let app = App::start().await;
     app.open_many(2, 1_000).await;
     app.pay(1, 2, 10, "k").await.assert_paid();
-    let role = crate::harness::SERVICE_ROLE;
     app.database
-        .execute(&format!("REVOKE UPDATE (balance, last_payment_at) ON accounts FROM {role}"))
+        .execute(&format!("REVOKE UPDATE (balance, last_payment_at) ON accounts FROM {SERVICE_ROLE}"))
         .await;
     let unread = app.pay(1, 2, 10, "k").await;
     unread.assert_problem(503, "database_unavailable");
     assert!(unread.text.contains("may not be known"), "{}", unread.text);
     app.database
-        .execute(&format!("GRANT UPDATE (balance, last_payment_at) ON accounts TO {role}"))
+        .execute(&format!("GRANT UPDATE (balance, last_payment_at) ON accounts TO {SERVICE_ROLE}"))
         .await;
     let again = app.pay(1, 2, 10, "k").await;
     again.assert_paid();
@@ -207,8 +206,21 @@ async fn a_history_that_cannot_be_read_is_nobody_elses_trouble() {
     let app = App::start().await;
     app.open_many(6, 1_000).await;
     app.pay(1, 2, 1, "k").await.assert_paid();
-    // A time that the service cannot read.
-    app.database.execute("UPDATE payments SET requested_at = 'infinity' WHERE from_id = 1").await;
+    // Reading what account 1 has paid fails, as on a page of the table that is broken.
+    app.database
+        .execute(&format!(
+            "CREATE FUNCTION fails(amount bigint) RETURNS bigint LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'unlucky' USING ERRCODE = 'XX001'; END $$;
+             ALTER TABLE payments RENAME TO whole_payments;
+             CREATE VIEW payments AS
+                 SELECT id, from_id, to_id,
+                        CASE WHEN from_id = 1 THEN fails(amount) ELSE amount END AS amount,
+                        created_at, from_balance_after, to_balance_after, requested_at,
+                        idempotency_key, note
+                 FROM whole_payments;
+             GRANT SELECT ON payments TO {SERVICE_ROLE}"
+        ))
+        .await;
     let asked: Vec<i64> = (0..90).map(|i| 1 + i % 6).collect();
     let pages = asked.iter().map(|id| (id, format!("/payment_history/{id}")));
     let answers = join_all(pages.map(async |(id, path)| (*id, app.get(&path).await))).await;
@@ -240,11 +252,10 @@ async fn an_opening_is_told_that_nothing_was_done_only_after_its_key_was_read() 
     };
     let first = Answer::of(keyed("good")).await;
     assert_eq!(first.status, 201, "{}", first.text);
-    let role = crate::harness::SERVICE_ROLE;
     let rights = "INSERT ON account_idempotency_keys";
-    app.database.execute(&format!("REVOKE {rights} FROM {role}")).await;
+    app.database.execute(&format!("REVOKE {rights} FROM {SERVICE_ROLE}")).await;
     Answer::of(keyed("good")).await.assert_problem(503, "database_unavailable");
-    app.database.execute(&format!("GRANT {rights} TO {role}")).await;
+    app.database.execute(&format!("GRANT {rights} TO {SERVICE_ROLE}")).await;
     assert_eq!(Answer::of(keyed("good")).await.text, first.text);
     app.database.assert_sound();
 }

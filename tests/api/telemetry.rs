@@ -296,12 +296,15 @@ async fn a_log_that_nobody_reads_keeps_no_request_waiting_and_no_stop() {
     let mut child = serve.spawn().unwrap();
     drop(serve);
     let mut said = String::new();
-    while !said.contains('\n') {
+    let base = loop {
         let mut bytes = [0; 64];
         let count = reader.read(&mut bytes).unwrap();
         said.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-    }
-    let base = said.lines().next().unwrap().strip_prefix("payonce listens on ").unwrap();
+        let mut lines = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        if let Some(base) = lines.find_map(|line| line.strip_prefix("payonce listens on ")) {
+            break base;
+        }
+    };
     // From here on nobody reads. The pipe has 64 KiB; then the queue fills up.
     pipeline(base, 20_000).await;
     let metrics = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
