@@ -268,8 +268,11 @@ fn the_dashboard_reads_from_what_grafana_is_given() {
     assert!(mounts.contains(&&*format!("./deploy/grafana/dashboards:{path}:ro")), "{mounts:?}");
     let prometheus = yaml("deploy/prometheus/prometheus.yml");
     let target = prometheus["scrape_configs"][0]["static_configs"][0]["targets"][0].as_str();
-    let port = compose["services"]["payonce"]["ports"][0].as_str().unwrap().rsplit_once(':');
-    assert_eq!(target, Some(&*format!("payonce:{}", port.unwrap().1)));
+    let service = &compose["services"]["payonce"];
+    let port = service["environment"]["PAYONCE_SERVER__ADMIN_PORT"].as_str().unwrap();
+    assert_eq!(target, Some(&*format!("payonce:{port}")));
+    let published = strings(&service["ports"]);
+    assert!(published.iter().all(|it| !it.contains(port)), "{published:?}");
 }
 
 /// Every setting of `src/config.rs`, as `writer.batch_max`.
