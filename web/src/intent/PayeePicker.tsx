@@ -64,7 +64,7 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
             <label
               key={person.id}
               title={payee.name}
-              className="group flex min-w-0 cursor-pointer flex-col items-center gap-1 rounded-2xl px-0.5 py-2 text-[0.8125rem] min-[22.5rem]:px-1 min-[22.5rem]:text-sm has-checked:bg-accent-soft has-checked:font-semibold has-focus-visible:outline-3 has-focus-visible:outline-accent hover:bg-accent-soft"
+              className="group flex min-w-0 cursor-pointer flex-col items-center gap-1 rounded-2xl px-0.5 py-2 text-[0.8125rem] sm:px-1 sm:text-sm has-checked:bg-accent-soft has-checked:font-semibold has-focus-visible:outline-3 has-focus-visible:outline-accent hover:bg-accent-soft"
             >
               <input
                 type="radio"
