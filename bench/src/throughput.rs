@@ -109,6 +109,7 @@ fn targets(rows: &[(&str, Vec<Row>)]) -> Vec<Target> {
     let best = |name: &str| best(rows, name);
     let rate = |run: &Run| run.load.per_second;
     let p50 = |run: &Run| run.load.latency.p50;
+    let p99 = |run: &Run| run.load.latency.p99;
     let ratio = |what, of: &str, to: &str, figure: fn(&Run) -> f64, bound| {
         let figure = best(of)?.ratio(best(to)?, figure);
         Some(Target { what, figure, bound })
@@ -142,6 +143,7 @@ fn targets(rows: &[(&str, Vec<Row>)]) -> Vec<Target> {
             at_least(0.9, 1.0),
         ),
         ratio("histories to pgbench's best", "reads", "baseline-reads", rate, at_least(0.6, 0.8)),
+        ratio("p99, two processes to one", "two", "uniform", p99, at_most(2.0, 1.3)),
         ratio("idle p50 to pgbench's", "idle", "baseline-idle", p50, at_most(1.5, 1.0)),
         memory(),
     ]
