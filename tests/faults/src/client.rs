@@ -204,13 +204,8 @@ impl Load {
         let suspensions = Arc::default();
         for _ in 0..count {
             self.clients += 1;
-            let person = Person::new(
-                Arc::clone(&self.world),
-                self.clients,
-                &mut self.rng,
-                manner,
-                &suspensions,
-            );
+            let person =
+                Person::new(&self.world, self.clients, &mut self.rng, manner, &suspensions);
             self.tasks.spawn(person.run());
         }
         suspensions

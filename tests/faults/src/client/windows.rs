@@ -95,7 +95,7 @@ impl Store {
 
 impl Person {
     pub fn new(
-        world: Arc<World>,
+        world: &Arc<World>,
         client: u32,
         rng: &mut Rng,
         manner: &Manner,
@@ -103,7 +103,7 @@ impl Person {
     ) -> Self {
         let store = Arc::default();
         let mut window = || Window {
-            world: Arc::clone(&world),
+            world: Arc::clone(world),
             client,
             rng: rng.fork(),
             manner: manner.clone(),
