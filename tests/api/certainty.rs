@@ -330,3 +330,21 @@ async fn an_account_in_the_commit_of_another_process_is_waited_for_and_not_set_a
     paid.assert_paid();
     app.database.assert_sound();
 }
+
+/// A time that is out of the driver's range would end the task that reads it.
+#[tokio::test]
+async fn no_time_can_be_stored_that_cannot_be_read() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 1, "k").await.assert_paid();
+    for column in ["payments.created_at", "payments.requested_at", "accounts.created_at"] {
+        let (table, column) = column.split_once('.').unwrap();
+        for time in ["infinity", "-infinity", "10000-01-01 00:00:00+00", "0001-12-31 00:00:00+00 BC"] {
+            let change = format!("UPDATE {table} SET {column} = '{time}'");
+            let refused = app.database.try_execute(&change).await.unwrap_err();
+            let refused = refused.as_database_error().unwrap();
+            assert_eq!(refused.code().as_deref(), Some("23514"), "{change}: {refused}");
+        }
+    }
+    assert_eq!(app.history(1).await.len(), 2);
+}
