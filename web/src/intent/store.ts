@@ -303,6 +303,8 @@ async function reload() {
     // That one can read says nothing about whether there is room to write.
     if (trouble !== 'full') trouble = null;
     tell();
+    // Those that are shown and could not be stored yet.
+    for (const [payer, { stored }] of slips) if (!stored) void loadSlip(payer);
   } catch (error) {
     inTrouble(error);
     tell();
