@@ -139,7 +139,7 @@ impl Faults {
         }
         let Err(error) = ended else {
             tracing::error!("a session that was killed has committed");
-            return Err(Refusal::Internal);
+            return Err(Refusal::DatabaseUnavailable);
         };
         let after = balances(&mut other, intent).await.map_err(|error| refusal(&error))?;
         // Without `written` it did not come as far as to be killed.
@@ -162,6 +162,6 @@ fn refusal(error: &Error) -> Refusal {
     match error.kind() {
         Kind::LockNotAvailable => Refusal::AccountBusy,
         Kind::Conflict | Kind::Momentary | Kind::Unavailable => Refusal::DatabaseUnavailable,
-        Kind::Refused | Kind::Unexpected => Refusal::Internal,
+        Kind::Refused | Kind::Stale => Refusal::Internal,
     }
 }

@@ -108,8 +108,10 @@ pub async fn complete_key(
         account.get(),
         response
     );
-    update.execute(conn).await?;
-    Ok(())
+    match update.execute(conn).await?.rows_affected() {
+        1 => Ok(()),
+        _ => Err(Error::Swallowed { table: "account_idempotency_keys", given: 1, written: 0 }),
+    }
 }
 
 /// Inserts an account with a balance of 0; `None` where the id is taken.

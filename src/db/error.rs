@@ -30,7 +30,8 @@ pub enum Error {
 /// any SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The data, or code that it set off, is at fault, and will be the next time.
+    /// The data is at fault, or code that it set off, or a right or a page that is missing; and will be
+    /// the next time.
     Refused,
     /// 55P03: somebody else holds a lock for longer than we wait.
     LockNotAvailable,
@@ -39,9 +40,9 @@ pub enum Kind {
     /// The server was short of something, cancelled the statement or is read-only: another moment, or
     /// another server, may do better.
     Momentary,
-    /// Nothing of the above. The session may have gone stale, for instance because a table was
-    /// changed under its prepared statements: one more run, on a new session, tells.
-    Unexpected,
+    /// 0A000, 26000, 42P05: the session went stale, because a table was changed under its prepared
+    /// statements or they are gone. One more run, on a new session, tells.
+    Stale,
     /// The database cannot be reached, is stopping or starting; or the connection broke, and whether a
     /// COMMIT under way arrived is not known.
     Unavailable,
@@ -76,6 +77,15 @@ impl Error {
         matches!(self, Self::Statement(_)) && self.kind() == Kind::Unavailable
     }
 
+    /// Whether a session that met it is as good as before. Another one may lead to a server that is not
+    /// read-only.
+    #[must_use]
+    pub fn spares_the_session(&self) -> bool {
+        let is_read_only = matches!(self, Self::Statement(sqlx::Error::Database(error))
+            if error.code().as_deref() == Some(READ_ONLY));
+        !is_read_only && !matches!(self.kind(), Kind::Stale | Kind::Unavailable)
+    }
+
     /// A statement, a transaction or an attempt to connect that took longer than its limit.
     #[must_use]
     pub fn timed_out() -> Self {
@@ -88,12 +98,6 @@ impl Kind {
     #[must_use]
     pub fn is_about_locks(self) -> bool {
         matches!(self, Self::LockNotAvailable | Self::Conflict)
-    }
-
-    /// Whether a session that met it is as good as before.
-    #[must_use]
-    pub fn spares_the_session(self) -> bool {
-        matches!(self, Self::Refused | Self::LockNotAvailable | Self::Conflict)
     }
 
     pub(super) fn of(error: &sqlx::Error) -> Self {
@@ -112,10 +116,13 @@ impl Kind {
             Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::WorkerCrashed => {
                 Self::Unavailable
             }
-            _ => Self::Unexpected,
+            _ => Self::Refused,
         }
     }
 }
+
+/// SQLSTATE of a write on a server that takes none: a standby, or told to be.
+const READ_ONLY: &str = "25006";
 
 /// SQLSTATE of a table that is not there.
 const UNDEFINED_TABLE: &str = "42P01";
@@ -126,12 +133,11 @@ fn of_sqlstate(code: &str) -> Kind {
     match code {
         "55P03" => Kind::LockNotAvailable,
         "40001" | "40P01" => Kind::Conflict,
-        // A read-only server is a standby, or told to be.
-        "25006" => Kind::Momentary,
+        "0A000" | "26000" | "42P05" => Kind::Stale,
+        READ_ONLY => Kind::Momentary,
         _ => match code.get(..2) {
-            Some("22" | "23" | "09" | "27" | "2F" | "38" | "39" | "44" | "P0") => Kind::Refused,
             Some("08" | "53" | "57" | "58") => Kind::Momentary,
-            _ => Kind::Unexpected,
+            _ => Kind::Refused,
         },
     }
 }
@@ -168,12 +174,13 @@ mod tests {
             ("53100", Kind::Momentary),
             ("08006", Kind::Momentary),
             ("25006", Kind::Momentary),
-            ("0A000", Kind::Unexpected),
-            ("26000", Kind::Unexpected),
-            ("42P05", Kind::Unexpected),
-            ("42703", Kind::Unexpected),
-            ("XX001", Kind::Unexpected),
-            ("", Kind::Unexpected),
+            ("0A000", Kind::Stale),
+            ("26000", Kind::Stale),
+            ("42P05", Kind::Stale),
+            ("42501", Kind::Refused),
+            ("42703", Kind::Refused),
+            ("XX001", Kind::Refused),
+            ("", Kind::Refused),
         ] {
             assert_eq!(of_sqlstate(code), kind, "{code}");
         }

@@ -75,7 +75,7 @@ pub async fn lock_accounts(
 }
 
 /// Takes the locks on tables that writing takes. While they are held nobody can have taken a stronger
-/// one, so that a later wait is for a key: nothing else tells the two apart.
+/// one, so that a later wait is not for a table.
 pub async fn lock_tables(conn: &mut PgConnection) -> Result<(), Error> {
     let lock =
         sqlx::query!("LOCK TABLE accounts, payments, idempotency_keys IN ROW EXCLUSIVE MODE");
@@ -93,11 +93,12 @@ pub enum Holder {
     Stranger,
 }
 
-/// Who holds the accounts; those that do not exist are left out.
+/// Tells who holds the accounts; those that do not exist are left out.
 ///
 /// The row's `xmax` is the transaction that locked it, and `pg_locks` has the session of each
-/// transaction that is under way (Postgres manual, `pg_locks`). A writer that has had no statement under
-/// way for a second belongs to a process that hangs.
+/// transaction that is under way (Postgres manual, `pg_locks`). A writer that has neither begun nor ended
+/// a statement for a second hangs. Rows that several sessions share (`FOR SHARE`) have no such
+/// transaction, and pass for a writer's.
 pub async fn holders(
     conn: &mut PgConnection,
     ids: &BTreeSet<AccountId>,
@@ -111,9 +112,7 @@ pub async fn holders(
             LEFT JOIN LATERAL pg_stat_get_activity(held.pid) AS holder ON true
             WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock' AND held.granted
               AND (holder.application_name = $2
-                   AND (holder.state = 'active'
-                        OR holder.state_change > clock_timestamp() - interval '1 second'))
-                  IS NOT TRUE
+                   AND holder.state_change > clock_timestamp() - interval '1 second') IS NOT TRUE
         )
         SELECT id, EXISTS (SELECT FROM strangers WHERE transactionid = account.xmax) AS "stranger!"
         FROM accounts AS account WHERE id = ANY($1)

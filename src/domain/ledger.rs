@@ -86,6 +86,13 @@ impl Decision {
         self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Replayed(_)))
     }
 
+    /// Its claims, and all else, to be written one after the other.
+    #[must_use]
+    pub fn claims_apart(&self) -> [Self; 2] {
+        let claims = Self { claims: self.claims.clone(), ..Self::default() };
+        [claims, Self { claims: Vec::new(), ..self.clone() }]
+    }
+
     /// The declined ones of the intents that were decided, where nothing is known of their keys: they may
     /// have been paid all the same, under a key whose row was removed.
     #[must_use]

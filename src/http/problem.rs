@@ -92,8 +92,8 @@ catalogue! {
          in how many seconds the next request is due, RateLimit-Policy what is allowed.";
     INTERNAL: INTERNAL_SERVER_ERROR, "internal", FINAL, "The service failed",
         "A fault of the service, or a rule of its database's that it does not know; its operator was \
-         told. Nothing was done for this request, nor for an earlier one with the same key: that was \
-         looked up under the locks.";
+         told. Of a payment or an opening this is said only where nothing was done, by this request or an \
+         earlier one with the same key: that was looked up under the locks.";
     OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", RETRYABLE, "The service takes no more now",
         "More is waiting than can be done in time; or this process is about to stop (only /health/ready \
          says that), or has no public keys yet to verify tokens with. This request was not done; an \

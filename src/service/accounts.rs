@@ -3,6 +3,7 @@
 //! commit together.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -20,6 +21,9 @@ use crate::domain::{Account, AccountId, Balance, IdempotencyKey, Intent, Opening
 /// How often a free id is looked for, and taken by somebody else meanwhile, before that is left to a
 /// retry.
 const ID_SEARCHES_MAX: u32 = 20;
+
+/// The pause of an opening that has waited for a lock, and of the line where none is due.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A request to open an account.
 struct Request {
@@ -114,11 +118,18 @@ struct Pending {
     attempt: u32,
     /// After it has waited for its key, or for a table: the tables are locked first, to tell which.
     locks_tables: bool,
+    /// Not to be tried before.
+    due: Instant,
 }
 
 impl Pending {
     fn new(ticket: OpenTicket) -> Self {
-        Self { ticket, attempt: 1, locks_tables: false }
+        Self { ticket, attempt: 1, locks_tables: false, due: Instant::now() }
+    }
+
+    fn after(self, pause: Duration) -> Self {
+        let due = Instant::now().checked_add(pause).unwrap_or(self.due);
+        Self { due, ..self }
     }
 }
 
@@ -148,7 +159,12 @@ impl Opener {
             {
                 line.push_back(Pending::new(ticket));
             }
-            if let Some(pending) = line.pop_front()
+            let now = Instant::now();
+            let Some(place) = line.iter().position(|pending| pending.due <= now) else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            if let Some(pending) = line.remove(place)
                 && let Some(again) = self.serve(pending).await
             {
                 line.push_back(again);
@@ -158,7 +174,7 @@ impl Opener {
 
     /// Tries once. Returns what is to be tried again.
     async fn serve(&mut self, pending: Pending) -> Option<Pending> {
-        let Pending { ticket, attempt, locks_tables } = pending;
+        let Pending { ticket, attempt, locks_tables, .. } = pending;
         if !ticket.take() {
             return None;
         }
@@ -169,6 +185,11 @@ impl Opener {
             .await;
         let error = match opened {
             Ok((result, _)) => {
+                let result = result.map_err(|refusal| match refusal {
+                    // Where an earlier attempt is in doubt, this one has not seen what became of it.
+                    Refusal::Internal | Refusal::Overloaded => ticket.refusal(refusal),
+                    _ => refusal,
+                });
                 ticket.answer(result);
                 return None;
             }
@@ -183,26 +204,24 @@ impl Opener {
             Kind::Conflict | Kind::Momentary | Kind::Unavailable => {
                 attempt < self.limits.attempts_max
             }
-            // The session may have been at fault, and is a new one then.
-            Kind::Unexpected => attempt == 1,
+            // The session was at fault, and is a new one then.
+            Kind::Stale => attempt == 1,
             Kind::Refused => false,
         };
         if kind == Kind::LockNotAvailable {
-            // It has waited for its lock as long as a transaction may; no need to pause.
             let waited_for_key = stage == Stage::Claiming && locks_tables;
             ticket.release(if waited_for_key { Obstacle::Key } else { Obstacle::Lock });
-            return Some(Pending { ticket, attempt, locks_tables: stage != Stage::Opening });
+            let again = Pending::new(ticket).after(PAUSE);
+            return Some(Pending { attempt, locks_tables: stage != Stage::Opening, ..again });
         }
         if may_try {
             tracing::warn!(%error, attempt, "an account's opening is tried again");
             ticket.release(Obstacle::Database);
-            if kind == Kind::Unavailable {
-                tokio::time::sleep(pause_after(attempt)).await;
-            }
-            return Some(Pending { ticket, attempt: attempt.saturating_add(1), locks_tables });
+            let again = Pending::new(ticket).after(pause_after(attempt));
+            return Some(Pending { attempt: attempt.saturating_add(1), locks_tables, ..again });
         }
         tracing::error!(%error, "an account's opening failed");
-        let is_final = matches!(kind, Kind::Refused | Kind::Unexpected) && stage == Stage::Opening;
+        let is_final = matches!(kind, Kind::Refused | Kind::Stale) && stage == Stage::Opening;
         let refusal = if is_final { Refusal::Internal } else { Refusal::DatabaseUnavailable };
         let refusal = ticket.refusal(refusal);
         ticket.answer(Err(refusal));
@@ -263,7 +282,11 @@ async fn open(
 async fn insert(conn: &mut PgConnection, opening: &Opening) -> Result<Option<Account>, Error> {
     let name = opening.name.as_ref();
     if let Some(id) = opening.id {
-        return db::accounts::insert(conn, id, name).await;
+        let account = db::accounts::insert(conn, id, name).await?;
+        if account.is_none() && db::accounts::get(conn, id).await?.is_none() {
+            return Err(Error::Swallowed { table: "accounts", given: 1, written: 0 });
+        }
+        return Ok(account);
     }
     for _ in 0..ID_SEARCHES_MAX {
         let id = db::accounts::next_id(conn).await?;

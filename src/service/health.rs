@@ -63,7 +63,10 @@ impl Health {
     /// It does not, or too many ask.
     pub async fn ready(&self) -> Result<SignedDuration, NotReady> {
         let looked = self.look().await;
-        METRICS.ready(looked.is_ok());
+        // That too many ask says nothing of the database.
+        if looked != Err(NotReady::Overloaded) {
+            METRICS.ready(looked.is_ok());
+        }
         if let Ok(skew) = looked {
             self.tell_of(skew);
         }

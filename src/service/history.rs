@@ -5,6 +5,7 @@
 //! page at once. Every page comes from a statement that began after it was asked for.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -95,7 +96,10 @@ async fn read_pages(
 
 /// Reads pages with one statement; in parts where the server refuses it, until the page that cannot be
 /// read is alone.
+///
+/// All of it takes no longer than a single read may, and one read more.
 async fn read_together(tickets: Vec<PageTicket>, readers: &Readers) {
+    let began = Instant::now();
     let mut groups = vec![tickets];
     while let Some(mut group) = groups.pop() {
         group.retain(Ticket::take);
@@ -109,7 +113,11 @@ async fn read_together(tickets: Vec<PageTicket>, readers: &Readers) {
                     ticket.answer(Ok(page));
                 }
             }
-            Err(failed) if group.len() > 1 && failed.is_about_the_statement() => {
+            Err(failed)
+                if group.len() > 1
+                    && failed.is_about_the_statement()
+                    && began.elapsed() < readers.timeout() =>
+            {
                 let half = group.split_off(group.len().div_euclid(2));
                 for half in [half, group] {
                     half.iter().for_each(|ticket| ticket.release(Obstacle::Database));

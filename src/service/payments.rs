@@ -12,10 +12,11 @@
 
 mod batch;
 mod intake;
+mod known_trouble;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,7 +25,7 @@ use tokio::task::JoinSet;
 pub use batch::post_one;
 use intake::Intake;
 pub(super) use writer::pause_after;
-use writer::{Aside, Blocked, Writer};
+use writer::{Aside, KnownTrouble, Writer};
 
 use super::queue::{Obstacle, Queue, Ticket};
 use super::session::Session;
@@ -70,7 +71,7 @@ pub struct Payments {
     aside: mpsc::WeakSender<Aside>,
     /// What the waiting writer has taken of that.
     held_aside: Arc<AtomicUsize>,
-    database_down: Arc<AtomicBool>,
+    known: Arc<KnownTrouble>,
 }
 
 impl Payments {
@@ -78,11 +79,10 @@ impl Payments {
         let (queue, inbox) = Queue::bounded(limits.queue_max, limits.request_timeout);
         let intake = Arc::new(Intake::new(inbox, limits.batch_max));
         let (aside, set_aside) = mpsc::channel(limits.queue_max);
-        let blocked = Arc::new(Blocked::default());
-        let database_down = Arc::new(AtomicBool::new(false));
+        let known = Arc::new(KnownTrouble::default());
         let writer = || {
             let session = Session::new(target.clone(), limits.transaction_timeout);
-            Writer::new(session, limits, Arc::clone(&blocked), Arc::clone(&database_down))
+            Writer::new(session, limits, Arc::clone(&known))
         };
         for _ in 0..limits.writers.get() {
             tasks.spawn(writer().run(Arc::clone(&intake), aside.clone()));
@@ -90,7 +90,7 @@ impl Payments {
         let held_aside = Arc::new(AtomicUsize::new(0));
         tasks.spawn(writer().run_waiting(set_aside, Arc::clone(&held_aside)));
         // The waiting writer ends with the others, which have the strong ones.
-        Self { queue, aside: aside.downgrade(), held_aside, database_down }
+        Self { queue, aside: aside.downgrade(), held_aside, known }
     }
 
     /// How many wait to be put into a batch.
@@ -111,7 +111,7 @@ impl Payments {
     pub async fn send(&self, intent: Intent) -> Answer {
         match self.queue.submit(intent).await {
             Ok(answer) => answer,
-            Err(Obstacle::Queue) if self.database_down.load(Ordering::Relaxed) => {
+            Err(Obstacle::Queue) if self.known.database_down.load(Ordering::Relaxed) => {
                 Answer { result: Err(Refusal::DatabaseUnavailable), timing: None }
             }
             Err(obstacle) => Answer { result: Err(obstacle.into()), timing: None },

@@ -36,6 +36,11 @@ impl Readers {
         }
     }
 
+    /// How long a read may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Runs `read`, and once more on a new session where the first turns out to be dead or stale: reading
     /// twice changes nothing.
     pub async fn run<T>(
@@ -53,7 +58,9 @@ impl Readers {
         let twice = async {
             match self.once(&read).await {
                 Err(Failed::Statement(error)) if may_be_the_session(error.kind()) => {
-                    self.pool.retain(|_, _| false);
+                    if error.kind() != Kind::Conflict {
+                        self.pool.retain(|_, _| false);
+                    }
                     self.once(&read).await
                 }
                 result => result,
@@ -75,7 +82,7 @@ impl Readers {
         let mut session = Lease(Some(self.pool.get().await.map_err(Failed::from)?));
         let conn = session.0.as_deref_mut().ok_or(Failed::NoSession)?;
         let result = read(conn).await;
-        if result.as_ref().map_or_else(|error| error.kind().spares_the_session(), |_| true) {
+        if result.as_ref().map_or_else(Error::spares_the_session, |_| true) {
             session.give_back();
         }
         Ok(result?)
@@ -85,7 +92,7 @@ impl Readers {
 /// Whether another session may succeed: the server is another one by now, or tables were changed under
 /// prepared statements; a standby that cancels a read for the sake of its recovery calls it a conflict.
 fn may_be_the_session(kind: Kind) -> bool {
-    matches!(kind, Kind::Unavailable | Kind::Unexpected | Kind::Conflict)
+    matches!(kind, Kind::Unavailable | Kind::Stale | Kind::Conflict)
 }
 
 /// A session that goes back to the pool only when its statement has ended: one that was cut off
@@ -141,7 +148,7 @@ impl Failed {
         match self {
             Self::NoSession => Refusal::Overloaded,
             Self::Statement(error) => {
-                if matches!(error.kind(), Kind::Refused | Kind::Unexpected) {
+                if matches!(error.kind(), Kind::Refused | Kind::Stale) {
                     tracing::error!(%error, "a read failed");
                     Refusal::Internal
                 } else {

@@ -41,7 +41,7 @@ impl Session {
             Err(_) => Err(Error::timed_out()),
         };
         if let Err(error) = &result
-            && !error.kind().spares_the_session()
+            && !error.spares_the_session()
         {
             self.conn = None;
         }

@@ -7,11 +7,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{A_WRITER_WAITS, Answer, App, SERVICE_ROLE, eventually, payment};
 
-/// SQLSTATEs of all classes: what a trigger may raise, and what Postgres itself may say of one payment.
-const SQLSTATES: [&str; 18] = [
-    "P0001", "P0002", "22012", "23514", "42501", "0A000", "2F003", "38000", "55000", "55006",
-    "XX001", "57014", "57P01", "53100", "58030", "40001", "25006", "08006",
+/// SQLSTATEs that a trigger may raise, or Postgres itself say of one payment; and what its payer is told.
+const SQLSTATES: [(&str, (u16, &str)); 19] = [
+    ("P0001", FINAL),
+    ("P0002", FINAL),
+    ("22012", FINAL),
+    ("23514", FINAL),
+    ("42501", FINAL),
+    ("0A000", FINAL),
+    ("2F003", FINAL),
+    ("38000", FINAL),
+    ("55000", FINAL),
+    ("55006", FINAL),
+    ("XX001", FINAL),
+    ("57014", AGAIN),
+    ("57P01", AGAIN),
+    ("53100", AGAIN),
+    ("58030", AGAIN),
+    ("40001", AGAIN),
+    ("25006", AGAIN),
+    ("08006", AGAIN),
+    ("55P03", (503, "account_busy")),
 ];
+
+/// Its rows were read under their locks: nothing was done, and the next time it will be the same.
+const FINAL: (u16, &str) = (500, "internal");
+
+/// Another moment may do better.
+const AGAIN: (u16, &str) = (503, "database_unavailable");
 
 /// Makes the database refuse every new payment of account 1 with a SQLSTATE.
 async fn refuse_payer_1(app: &App, sqlstate: &str) {
@@ -31,12 +54,16 @@ async fn refuse_payer_1(app: &App, sqlstate: &str) {
 
 #[tokio::test]
 async fn batch_mates_of_a_payment_that_the_database_refuses_are_paid_whatever_it_says() {
-    let app = App::start_with(&[("PAYONCE_WRITER__COUNT", "1")]).await;
+    let app = App::start_with(&[
+        ("PAYONCE_WRITER__COUNT", "1"),
+        ("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "4000"),
+    ])
+    .await;
     app.open_many(6, 100_000).await;
     for i in 0..20 {
         app.pay(2, 3, 1, &format!("paid-{i}")).await.assert_paid();
     }
-    for sqlstate in SQLSTATES {
+    for (sqlstate, (status, code)) in SQLSTATES {
         refuse_payer_1(&app, sqlstate).await;
         let bodies: Vec<_> = (0..60)
             .map(|i| match i % 3 {
@@ -48,18 +75,101 @@ async fn batch_mates_of_a_payment_that_the_database_refuses_are_paid_whatever_it
             .collect();
         let answers = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
         for (body, answer) in bodies.iter().zip(&answers) {
-            if body["from"] != 1 {
-                answer.assert_paid();
-            } else if answer.status == 500 {
-                answer.assert_problem(500, "internal");
-                assert_eq!(answer.json["retryable"], false);
+            if body["from"] == 1 {
+                answer.assert_problem(status, code);
+                assert_eq!(answer.json["retryable"], status != 500);
             } else {
-                answer.assert_problem(503, "database_unavailable");
+                answer.assert_paid();
             }
         }
     }
     assert_eq!(app.database.count("SELECT count(*) FROM payments WHERE from_id = 1").await, 0);
     app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_payer_whose_payments_take_too_long_holds_up_nobody_else() {
+    let app = App::start_with(&[
+        ("PAYONCE_WRITER__COUNT", "1"),
+        ("PAYONCE_WRITER__LOCK_WAIT_MS_MAX", "50"),
+        ("PAYONCE_DATABASE__STATEMENT_TIMEOUT_MS", "200"),
+        ("PAYONCE_DATABASE__TRANSACTION_TIMEOUT_MS", "1000"),
+        ("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "10000"),
+    ])
+    .await;
+    app.open_many(6, 100_000).await;
+    app.database
+        .execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.from_id = 1 THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$;
+             CREATE TRIGGER dawdle BEFORE INSERT ON payments
+                 FOR EACH ROW EXECUTE FUNCTION dawdle()",
+        )
+        .await;
+    for round in 0..3 {
+        let bodies: Vec<_> = (0..60)
+            .map(|i| {
+                payment(if i % 20 == 0 { 1 } else { 2 + i % 4 }, 6, 1, &format!("{round}-{i}"))
+            })
+            .collect();
+        let slow = bodies.iter().filter(|body| body["from"] == 1);
+        let others = bodies.iter().filter(|body| body["from"] != 1);
+        let (slow, others) = tokio::join!(
+            join_all(slow.map(|body| app.send_payment(body))),
+            join_all(others.map(|body| app.send_payment(body)))
+        );
+        others.iter().for_each(Answer::assert_paid);
+        slow.iter().for_each(|answer| answer.assert_problem(503, "database_unavailable"));
+    }
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_trigger_that_waits_for_a_row_is_not_told_as_a_key_in_use() {
+    let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1500")]).await;
+    app.open_many(3, 1_000).await;
+    app.database
+        .execute(&format!(
+            "CREATE TABLE quotas (id bigint PRIMARY KEY, used bigint); INSERT INTO quotas VALUES (1, 0);
+             GRANT SELECT, UPDATE ON quotas TO {SERVICE_ROLE};
+             CREATE FUNCTION count_quota() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 UPDATE quotas SET used = used + 1 WHERE id = NEW.from_id; RETURN NEW; END $$;
+             CREATE TRIGGER count_quota BEFORE INSERT ON payments
+                 FOR EACH ROW EXECUTE FUNCTION count_quota()"
+        ))
+        .await;
+    let mut session = app.database.session().await;
+    let hold = "BEGIN; SELECT FROM quotas WHERE id = 1 FOR UPDATE";
+    sqlx::raw_sql(hold).execute(&mut session).await.unwrap();
+    let (waiting, other) = tokio::join!(app.pay(1, 3, 1, "k"), app.pay(2, 3, 1, "k"));
+    waiting.assert_problem(503, "account_busy");
+    other.assert_paid();
+    sqlx::raw_sql("COMMIT").execute(&mut session).await.unwrap();
+    eventually("paid once the row is free", async || app.pay(1, 3, 1, "k").await.status == 200)
+        .await;
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn an_opening_of_which_a_trigger_swallows_a_row_is_refused() {
+    for (table, event, bad) in [
+        ("accounts", "INSERT", "NEW.id = 7"),
+        ("account_idempotency_keys", "UPDATE", "NEW.account_id = 7"),
+    ] {
+        let app = App::start().await;
+        app.database
+            .execute(&format!(
+                "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN RETURN CASE WHEN {bad} THEN NULL ELSE NEW END; END $$;
+                 CREATE TRIGGER swallow BEFORE {event} ON {table}
+                     FOR EACH ROW EXECUTE FUNCTION swallow()"
+            ))
+            .await;
+        app.post("/accounts", &json!({"id": 7})).await.assert_problem(500, "internal");
+        app.get("/accounts/7").await.assert_problem(404, "account_not_found");
+        app.open(8, 10).await;
+        app.database.assert_sound();
+    }
 }
 
 #[tokio::test]
@@ -85,7 +195,9 @@ async fn a_payment_whose_rows_could_not_be_read_is_not_told_that_nothing_was_don
     app.open_many(2, 1_000).await;
     app.pay(1, 2, 10, "k").await.assert_paid();
     app.database
-        .execute(&format!("REVOKE UPDATE (balance, last_payment_at) ON accounts FROM {SERVICE_ROLE}"))
+        .execute(&format!(
+            "REVOKE UPDATE (balance, last_payment_at) ON accounts FROM {SERVICE_ROLE}"
+        ))
         .await;
     let unread = app.pay(1, 2, 10, "k").await;
     unread.assert_problem(503, "database_unavailable");
@@ -339,7 +451,9 @@ async fn no_time_can_be_stored_that_cannot_be_read() {
     app.pay(1, 2, 1, "k").await.assert_paid();
     for column in ["payments.created_at", "payments.requested_at", "accounts.created_at"] {
         let (table, column) = column.split_once('.').unwrap();
-        for time in ["infinity", "-infinity", "10000-01-01 00:00:00+00", "0001-12-31 00:00:00+00 BC"] {
+        for time in
+            ["infinity", "-infinity", "10000-01-01 00:00:00+00", "0001-12-31 00:00:00+00 BC"]
+        {
             let change = format!("UPDATE {table} SET {column} = '{time}'");
             let refused = app.database.try_execute(&change).await.unwrap_err();
             let refused = refused.as_database_error().unwrap();

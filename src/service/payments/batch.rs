@@ -26,8 +26,9 @@ pub(super) struct Manner {
     /// Read all payments, and not only those that would be declined: after an attempt that met a payment
     /// whose key's row is gone, or that may end with a final refusal.
     pub reads_payments: bool,
-    /// Lock the tables before the rows, to find out which of the two a write has waited for.
-    pub locks_tables: bool,
+    /// Take the locks of a write one after the other, to find out which of them it has waited for: first the
+    /// tables, in the end the keys, then the rest.
+    pub takes_apart: bool,
 }
 
 /// How far an attempt came.
@@ -36,7 +37,9 @@ pub(super) enum Stage {
     /// Before it had the rows of its accounts.
     Locking,
     Reading,
-    /// It has read all that it was to read, under the locks.
+    /// It has read all that it was to read, under the locks, and writes the keys alone.
+    Claiming,
+    /// The same, and writes all (that is left).
     Writing,
 }
 
@@ -67,13 +70,13 @@ async fn attempt(
     stage: &mut Stage,
     written: impl FnOnce(),
 ) -> Result<Posted, Error> {
-    let Manner { locking, reads_payments, locks_tables } = manner;
+    let Manner { locking, reads_payments, takes_apart } = manner;
     let ids: BTreeSet<AccountId> =
         intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
     let started = Instant::now();
     let ((outcomes, blocked, lock), commit) = session
         .transaction(async |conn| {
-            if locks_tables {
+            if takes_apart {
                 posting::lock_tables(conn).await?;
             }
             let accounts = posting::lock_accounts(conn, &ids, locking).await?;
@@ -107,7 +110,13 @@ async fn attempt(
                 decision = ledger::decide(now, &accounts, &known, free.iter().copied());
             }
             *stage = Stage::Writing;
-            if !decision.changes_nothing() {
+            if takes_apart {
+                let [claims, rest] = decision.claims_apart();
+                *stage = Stage::Claiming;
+                posting::write(conn, &claims).await?;
+                *stage = Stage::Writing;
+                posting::write(conn, &rest).await?;
+            } else if !decision.changes_nothing() {
                 posting::write(conn, &decision).await?;
             }
             written();

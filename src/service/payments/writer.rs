@@ -1,8 +1,8 @@
 //! The writers: who is in a batch, and what is done when a batch fails.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::batch::{self, Failed, Manner, Posted, Stage};
 use super::intake::{Batch, Intake, Reserved};
+use super::known_trouble::{Blocked, Suspects};
 use super::{Answer, PayTicket, Receipt, Timing};
 use crate::db::posting::{Holder, Locking};
 use crate::db::{Error, Kind};
@@ -28,66 +29,59 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 const WAITING_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a batch waits, for `writer.lock_wait_ms_max` each time, for rows that other writers hold.
-/// They let go when their commit is done; one whose commit takes longer is in trouble.
+/// They let go when their commit is done. One that takes longer is in trouble, and treated as a stranger.
 const WAITS_FOR_WRITERS_MAX: u32 = 10;
-
-/// The accounts that were found locked by somebody else. Payments that need them go straight to
-/// the waiting writer, instead of making a whole batch wait again.
-#[derive(Default)]
-pub(super) struct Blocked(Mutex<HashSet<AccountId>>);
-
-impl Blocked {
-    fn add(&self, ids: &BTreeSet<AccountId>) {
-        self.lock().extend(ids);
-    }
-
-    /// Replaces what is known of `tried` by what was found now.
-    fn update(&self, tried: &BTreeSet<AccountId>, found: &BTreeSet<AccountId>) {
-        let mut blocked = self.lock();
-        blocked.retain(|id| !tried.contains(id));
-        blocked.extend(found);
-    }
-
-    /// The blocked account that a payment needs.
-    fn among(&self, intent: &Intent) -> Option<AccountId> {
-        let blocked = self.lock();
-        [intent.from(), intent.to()].into_iter().find(|id| blocked.contains(id))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<AccountId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Posts batches on a session of its own.
 pub(super) struct Writer {
     session: Session,
     limits: Limits,
-    blocked: Arc<Blocked>,
-    database_down: Arc<AtomicBool>,
+    known: Arc<KnownTrouble>,
     names: BatchNames,
+}
+
+/// What the writers tell each other.
+#[derive(Default)]
+pub(super) struct KnownTrouble {
+    blocked: Blocked,
+    suspects: Suspects,
+    pub database_down: AtomicBool,
 }
 
 /// Tickets to be posted together, and how.
 struct Round {
     tickets: Vec<PayTicket>,
     locking: Locking,
-    locks_tables: bool,
+    takes_apart: bool,
     /// The first has no more statements than it needs. From the second on the payments are read as well,
     /// so that a refusal can be final.
     attempt: u32,
     /// How often it has waited for other writers.
     waits: u32,
+    /// Whether it was given a new session because one had gone stale.
+    is_renewed: bool,
 }
 
 impl Round {
     fn first(tickets: Vec<PayTicket>, locking: Locking) -> Self {
-        Self { tickets, locking, locks_tables: false, attempt: 1, waits: 0 }
+        Self { tickets, locking, takes_apart: false, attempt: 1, waits: 0, is_renewed: false }
     }
 
     fn manner(&self) -> Manner {
-        let Self { locking, locks_tables, attempt, .. } = *self;
-        Manner { locking, reads_payments: attempt > 1, locks_tables }
+        let Self { locking, takes_apart, attempt, .. } = *self;
+        Manner { locking, reads_payments: attempt > 1, takes_apart }
+    }
+
+    /// The same for a part of its tickets.
+    fn with(&self, tickets: Vec<PayTicket>) -> Self {
+        let Self { locking, takes_apart, attempt, waits, is_renewed, .. } = *self;
+        Self { tickets, locking, takes_apart, attempt, waits, is_renewed }
+    }
+
+    /// To be tried again: its transaction has ended, so a request whose time is over goes now.
+    fn again(self, obstacle: Obstacle) -> Self {
+        self.tickets.iter().for_each(|ticket| ticket.release(obstacle));
+        self
     }
 }
 
@@ -97,13 +91,15 @@ pub(super) struct Aside {
     obstacle: Obstacle,
     /// How often it failed, on its own: it is then kept apart from others, whom it would spoil it for.
     failures: u32,
+    /// Whether its write has waited for a lock: it is then taken apart from the beginning.
+    takes_apart: bool,
     /// Not to be tried before.
     due: Instant,
 }
 
 impl Aside {
     fn waiting(ticket: PayTicket, obstacle: Obstacle) -> Self {
-        Self { ticket, obstacle, failures: 0, due: Instant::now() }
+        Self { ticket, obstacle, failures: 0, takes_apart: false, due: Instant::now() }
     }
 }
 
@@ -116,24 +112,27 @@ struct Left {
 }
 
 impl Writer {
-    pub fn new(
-        session: Session,
-        limits: Limits,
-        blocked: Arc<Blocked>,
-        database_down: Arc<AtomicBool>,
-    ) -> Self {
-        Self { session, limits, blocked, database_down, names: BatchNames::default() }
+    pub fn new(session: Session, limits: Limits, known: Arc<KnownTrouble>) -> Self {
+        Self { session, limits, known, names: BatchNames::default() }
     }
 
     /// Posts batch after batch, until the queue is closed.
     pub async fn run(mut self, intake: Arc<Intake>, aside: mpsc::Sender<Aside>) {
         while let Some(Batch { tickets, accounts }) = intake.next_batch().await {
-            let (concerned, free): (Vec<_>, Vec<_>) =
-                tickets.into_iter().partition(|ticket| self.blocked.among(&ticket.work).is_some());
+            let mut free = Vec::with_capacity(tickets.len());
+            let mut concerned = Vec::new();
+            for ticket in tickets {
+                if self.known.suspects.has(ticket.work.from()) {
+                    let aside = Aside::waiting(ticket, Obstacle::Queue);
+                    concerned.push(Aside { failures: 1, ..aside });
+                } else if self.known.blocked.among(&ticket.work).is_some() {
+                    concerned.push(Aside::waiting(ticket, Obstacle::Lock));
+                } else {
+                    free.push(ticket);
+                }
+            }
             let left = self.post(vec![Round::first(free, Locking::Wait)], accounts).await;
-            self.blocked.add(&left.blocked);
-            let concerned =
-                concerned.into_iter().map(|ticket| Aside::waiting(ticket, Obstacle::Lock));
+            self.known.blocked.add(&left.blocked);
             for waiting in left.tickets.into_iter().chain(concerned) {
                 waiting.ticket.release(waiting.obstacle);
                 if let Err(full) = aside.try_send(waiting) {
@@ -173,7 +172,7 @@ impl Writer {
                 .flat_map(|ticket| [ticket.work.from(), ticket.work.to()])
                 .collect();
             let left = self.post(rounds, Reserved::default()).await;
-            self.blocked.update(&tried, &left.blocked);
+            self.known.blocked.update(&tried, &left.blocked);
             for aside in left.tickets {
                 aside.ticket.release(aside.obstacle);
                 waiting.push_back(aside);
@@ -185,8 +184,8 @@ impl Writer {
         }
     }
 
-    /// What the waiting writer tries next: together what has only to wait, and each by itself what has
-    /// failed.
+    /// Chooses the next rounds of the waiting writer: payments that only have to wait go together, and one
+    /// that has failed goes by itself.
     ///
     /// Of the payments that wait for one and the same account, one finds out whether it is free: many
     /// of them shall not keep away those that wait for another.
@@ -199,21 +198,25 @@ impl Writer {
         for aside in waiting.drain(..) {
             let is_full = together.len().saturating_add(rounds.len()) >= self.limits.batch_max;
             let is_early = aside.due > now;
-            let account = self.blocked.among(&aside.ticket.work);
+            let account = self.known.blocked.among(&aside.ticket.work);
             if is_full || is_early || account.is_some_and(|id| !awaited.insert(id)) {
                 later.push_back(aside);
             } else if aside.failures == 0 {
                 together.push(aside.ticket);
+            } else if !rounds.is_empty() {
+                // One at a time: each may take as long as a transaction may.
+                later.push_back(aside);
             } else {
                 let attempt = aside.failures.saturating_add(1);
+                let takes_apart = aside.takes_apart;
                 let round = Round::first(vec![aside.ticket], Locking::Skip);
-                rounds.push(Round { attempt, ..round });
+                rounds.push(Round { attempt, takes_apart, ..round });
             }
         }
         *waiting = later;
         if let Some(first) = together.first() {
             // It waits only while it holds nothing: whoever needs another of these accounts goes on.
-            let awaited = self.blocked.among(&first.work);
+            let awaited = self.known.blocked.among(&first.work);
             let locking = awaited.map_or(Locking::Skip, Locking::WaitFor);
             rounds.push(Round::first(together, locking));
         }
@@ -242,7 +245,7 @@ impl Writer {
             };
             match batch::post(&mut self.session, &intents, round.manner(), hand_over).await {
                 Ok(posted) => {
-                    self.database_down.store(false, Ordering::Relaxed);
+                    self.known.database_down.store(false, Ordering::Relaxed);
                     rounds.extend(self.answer(round, &waited, posted, &mut left));
                 }
                 Err(failed) => self.recover(round, &failed, &mut rounds, &mut left).await,
@@ -260,7 +263,9 @@ impl Writer {
         left: &mut Left,
     ) -> Option<Round> {
         METRICS.batch(waited, posted.lock, posted.commit);
-        let Round { tickets, locks_tables, attempt, waits, .. } = round;
+        let Round { attempt, waits, .. } = round;
+        let rest = round.with(Vec::new());
+        let tickets = round.tickets;
         let batch = self.names.next();
         let failures = if tickets.len() == 1 { attempt.saturating_sub(1) } else { 0 };
         let mut again = Vec::new();
@@ -283,7 +288,12 @@ impl Writer {
                     left.tickets.push(Aside::waiting(ticket, Obstacle::Key));
                     continue;
                 }
-                Some(Outcome::Posted(body)) => Ok(Receipt { body, replayed: false }),
+                Some(Outcome::Posted(body)) => {
+                    if failures > 0 {
+                        self.known.suspects.clear(ticket.work.from());
+                    }
+                    Ok(Receipt { body, replayed: false })
+                }
                 Some(Outcome::Replayed(body)) => Ok(Receipt { body, replayed: true }),
                 Some(Outcome::Declined(declined)) => Err(Refusal::Declined(declined)),
             };
@@ -296,22 +306,26 @@ impl Writer {
             };
             ticket.answer(Answer { result, timing: Some(timing) });
         }
-        let strangers =
-            posted.blocked.into_iter().filter(|(_, holder)| *holder == Holder::Stranger);
-        let strangers: BTreeSet<AccountId> = strangers.map(|(id, _)| id).collect();
-        if waits > 0 && !strangers.is_empty() {
+        let is_blocked = |id: AccountId, holder: Holder| {
+            let took_too_long =
+                waits > WAITS_FOR_WRITERS_MAX || (waits == 0 && self.known.blocked.has(id));
+            holder == Holder::Stranger || took_too_long
+        };
+        let blocked = posted.blocked.into_iter().filter(|(id, holder)| is_blocked(*id, *holder));
+        let blocked: BTreeSet<AccountId> = blocked.map(|(id, _)| id).collect();
+        if waits > 0 && !blocked.is_empty() {
             METRICS.repost("account_locked");
         }
-        left.blocked.extend(strangers);
+        left.blocked.extend(blocked);
         if again.is_empty() {
             return None;
         }
         METRICS.repost("writer_awaited");
-        Some(Round { tickets: again, locking: Locking::Wait, locks_tables, attempt, waits })
+        Some(Round { tickets: again, locking: Locking::Wait, ..rest })
     }
 
-    /// What to do about a batch that failed: the one place that decides whether it is posted
-    /// again. The keys make that safe, also where the outcome of a commit is not known.
+    /// Decides, as the one place that does, whether a batch that failed is posted again. The keys make that
+    /// safe, also where the outcome of a commit is not known.
     ///
     /// Only an error about the connection is about all of a batch. Anything else that the server reports
     /// may be one payment's doing, so the batch is taken apart until that one is alone. A final refusal is
@@ -335,36 +349,40 @@ impl Writer {
             Kind::LockNotAvailable => Self::recover_from_lock(round, *stage, rounds, left),
             Kind::Conflict if attempt == 1 && matches!(error, Error::KnownAlready) => {
                 METRICS.repost("known_already");
-                rounds.push(Round { attempt: next, ..round });
+                rounds.push(Round { attempt: next, ..round }.again(Obstacle::Queue));
             }
             Kind::Unavailable if may_try => {
                 METRICS.repost("database_unavailable");
                 let payments = round.tickets.len();
                 tracing::warn!(%error, attempt, payments, "a batch is posted again");
-                self.database_down.store(true, Ordering::Relaxed);
-                round.tickets.iter().for_each(|ticket| ticket.release(Obstacle::Database));
+                self.known.database_down.store(true, Ordering::Relaxed);
+                let again = Round { attempt: next, ..round }.again(Obstacle::Database);
                 tokio::time::sleep(pause_after(attempt)).await;
-                rounds.push(Round { attempt: next, ..round });
+                rounds.push(again);
             }
             Kind::Unavailable => {
                 tracing::error!(%error, payments = round.tickets.len(), "a batch is given up");
                 refuse_all(round.tickets, Refusal::DatabaseUnavailable);
             }
-            // The moment may have been at fault, or the session, which is a new one then.
-            Kind::Conflict | Kind::Momentary | Kind::Unexpected if attempt == 1 => {
-                METRICS.repost(if kind == Kind::Unexpected { "unexpected" } else { "conflict" });
+            Kind::Stale if !round.is_renewed => {
+                METRICS.repost("stale_session");
+                tracing::warn!(%error, payments = round.tickets.len(), "a session went stale");
+                rounds.push(Round { is_renewed: true, ..round }.again(Obstacle::Queue));
+            }
+            // The moment may have been at fault.
+            Kind::Conflict | Kind::Momentary if attempt == 1 => {
+                METRICS.repost("conflict");
                 tracing::warn!(%error, payments = round.tickets.len(), "a batch is posted again");
-                if kind != Kind::Unexpected {
-                    round.tickets.iter().for_each(|ticket| ticket.release(Obstacle::Queue));
-                    tokio::time::sleep(pause_after(attempt)).await;
-                }
-                rounds.push(Round { attempt: next, ..round });
+                let again = Round { attempt: next, ..round }.again(Obstacle::Queue);
+                tokio::time::sleep(pause_after(attempt)).await;
+                rounds.push(again);
             }
             _ if !is_alone => {
                 METRICS.repost("refused");
                 rounds.extend(halves(Round { attempt: attempt.max(2), ..round }));
             }
             Kind::Conflict | Kind::Momentary if may_try => {
+                self.suspect(&round);
                 tracing::warn!(%error, attempt, "a payment is set aside, and posted again");
                 let due = Instant::now().checked_add(pause_after(attempt));
                 left.tickets.extend(round.tickets.into_iter().map(|ticket| {
@@ -373,15 +391,17 @@ impl Writer {
                 }));
             }
             Kind::Conflict | Kind::Momentary => {
+                self.suspect(&round);
                 tracing::error!(%error, "a payment is given up");
                 refuse_all(round.tickets, Refusal::DatabaseUnavailable);
             }
-            Kind::Refused | Kind::Unexpected if attempt == 1 => {
-                rounds.push(Round { attempt: next, ..round });
+            Kind::Refused | Kind::Stale if attempt == 1 => {
+                rounds.push(Round { attempt: next, ..round }.again(Obstacle::Queue));
             }
-            Kind::Refused | Kind::Unexpected => {
+            Kind::Refused | Kind::Stale => {
+                self.suspect(&round);
                 tracing::error!(%error, "the database refused a payment");
-                let nothing_was_done = *stage == Stage::Writing;
+                let nothing_was_done = matches!(stage, Stage::Claiming | Stage::Writing);
                 refuse_all(
                     round.tickets,
                     if nothing_was_done { Refusal::Internal } else { Refusal::DatabaseUnavailable },
@@ -390,9 +410,15 @@ impl Writer {
         }
     }
 
-    /// What to do about a batch that waited for a lock for as long as it may.
+    /// Keeps the payer of a payment that failed alone apart for a while.
+    fn suspect(&self, round: &Round) {
+        round.tickets.iter().for_each(|ticket| self.known.suspects.add(ticket.work.from()));
+    }
+
+    /// Decides about a batch that waited for a lock for as long as it may.
     fn recover_from_lock(round: Round, stage: Stage, rounds: &mut Vec<Round>, left: &mut Left) {
-        let obstacle = match stage {
+        let is_alone = round.tickets.len() == 1;
+        let (obstacle, failures) = match stage {
             Stage::Locking if round.locking != Locking::Skip => {
                 // Who holds the rows is told by the next attempt. Only a writer that has nothing set aside
                 // waits for other writers again.
@@ -401,35 +427,38 @@ impl Writer {
                     METRICS.repost("account_locked");
                 }
                 let waits = if is_patient { round.waits.saturating_add(1) } else { 0 };
-                rounds.push(Round { locking: Locking::Skip, waits, ..round });
+                let skipping = Round { locking: Locking::Skip, waits, ..round };
+                rounds.push(skipping.again(Obstacle::Lock));
                 return;
             }
             // Nothing waits for rows any more, so it was a table that somebody else has locked.
-            Stage::Locking | Stage::Reading => Obstacle::Lock,
-            Stage::Writing if !round.locks_tables => {
+            Stage::Locking | Stage::Reading => (Obstacle::Lock, 0),
+            Stage::Claiming | Stage::Writing if !round.takes_apart => {
                 METRICS.repost("write_locked");
-                rounds.push(Round { locks_tables: true, ..round });
+                rounds.push(Round { takes_apart: true, ..round }.again(Obstacle::Lock));
                 return;
             }
-            Stage::Writing if round.tickets.len() > 1 => {
+            Stage::Claiming | Stage::Writing if !is_alone => {
                 METRICS.repost("refused");
                 rounds.extend(halves(round));
                 return;
             }
-            // Its accounts and the tables were free: its key was not.
-            Stage::Writing => Obstacle::Key,
+            // Its accounts and the tables were free, and it wrote nothing but its key.
+            Stage::Claiming => (Obstacle::Key, 1),
+            // The key was free, too: a trigger waits for something.
+            Stage::Writing => (Obstacle::Lock, 1),
         };
-        let tickets = round.tickets.into_iter();
-        left.tickets.extend(tickets.map(|ticket| Aside::waiting(ticket, obstacle)));
+        let tickets = round.tickets.into_iter().map(|ticket| Aside::waiting(ticket, obstacle));
+        let takes_apart = failures > 0;
+        left.tickets.extend(tickets.map(|aside| Aside { failures, takes_apart, ..aside }));
     }
 }
 
 /// Of a round that failed, the two halves. The one with the culprit will be halved again.
-fn halves(mut round: Round) -> [Round; 2] {
+fn halves(round: Round) -> [Round; 2] {
+    let mut round = round.again(Obstacle::Queue);
     let tickets = round.tickets.split_off(round.tickets.len().div_euclid(2));
-    tickets.iter().for_each(|ticket| ticket.release(Obstacle::Queue));
-    let Round { locking, locks_tables, attempt, waits, .. } = round;
-    [Round { tickets, locking, locks_tables, attempt, waits }, round]
+    [round.with(tickets), round]
 }
 
 fn refuse_all(tickets: Vec<PayTicket>, refusal: Refusal) {
