@@ -1,5 +1,5 @@
-//! What is known to hold a batch up: such payments go straight to the waiting writer, instead of making a
-//! whole batch wait or fail again.
+//! Accounts that are known to hold a batch up: their payments go straight to the waiting writer, instead of
+//! making a whole batch wait or fail again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -55,7 +55,7 @@ impl Suspects {
         }
     }
 
-    /// One of his payments went through.
+    /// Forgets a payer one of whose payments went through.
     pub fn clear(&self, payer: AccountId) {
         lock(&self.0).remove(&payer);
     }
