@@ -1,8 +1,9 @@
 //! The right ledger, or none: what a role, a database, a server or a pooler sets on its own makes neither a
 //! second ledger nor one that loses payments, and start and readiness say what is wrong.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use payonce::db::{self, Purpose, Target};
@@ -16,9 +17,18 @@ use crate::server::Server;
 /// What the program prints when it does not do what it is told.
 #[track_caller]
 fn refused(command: &mut Command) -> String {
-    let Output { status, stderr, .. } = command.output().unwrap();
-    let told = String::from_utf8_lossy(&stderr).into_owned();
-    assert!(!status.success(), "{told}");
+    let log = tempfile::NamedTempFile::new().unwrap();
+    command.stdout(Stdio::piped()).stderr(log.reopen().unwrap());
+    let mut child = command.spawn().unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // One that serves would do so for ever.
+    let serves = said.into_iter().any(|line| line.starts_with("payonce listens on "));
+    if serves {
+        child.kill().unwrap();
+    }
+    let status = child.wait().unwrap();
+    let told = std::fs::read_to_string(log.path()).unwrap();
+    assert!(!serves && status.code() == Some(1), "{status}, {serves}: {told}");
     told.lines().find(|line| line.starts_with("payonce: ")).unwrap().to_owned()
 }
 
