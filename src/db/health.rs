@@ -48,7 +48,7 @@ pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDate
     )
     .fetch_one(conn)
     .await?;
-    let takes_none = |why: &str| Unfit::TakesNoPayments(why.to_owned()).into();
+    let takes_none = |why| Error::from(Unfit::TakesNoPayments(why));
     if let Some(unfit) = target.loses_commits(found.no_fsync, found.no_full_pages) {
         return Err(unfit.into());
     }
@@ -59,12 +59,8 @@ pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDate
         return Err(takes_none("it is read-only: a standby, or told to be"));
     }
     if let [first, ..] = found.missing.as_slice() {
-        let role = target.role();
-        return Err(takes_none(&format!(
-            "the role {role:?} lacks {} of the rights that payments need, such as {first}: \
-             `payonce migrate` gives them",
-            found.missing.len()
-        )));
+        let (role, missing) = (target.role().to_owned(), found.missing.len());
+        return Err(Unfit::LacksRights { role, missing, first: first.clone() }.into());
     }
     Ok(found.now)
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 use super::Limits;
-use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
+use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target, Unfit};
 use crate::telemetry::metrics::METRICS;
 
 /// How far the clocks of the database and the service may be apart before somebody is told.
@@ -88,6 +88,10 @@ impl Health {
             Err(error) => {
                 tracing::warn!(%error, "the service is not ready");
                 Err(NotReady::Database(match error {
+                    Error::Unfit(Unfit::LacksRights { .. }) => {
+                        "The service's role lacks rights that payments need: `payonce migrate` gives them."
+                            .to_owned()
+                    }
                     Error::Unfit(unfit) => format!("The database is not to be used: {unfit}."),
                     _ => "The database does not answer as it should; the service's log says why."
                         .to_owned(),

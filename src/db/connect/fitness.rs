@@ -44,7 +44,12 @@ pub enum Unfit {
     )]
     Unguarded,
     #[error("{0}")]
-    TakesNoPayments(String),
+    TakesNoPayments(&'static str),
+    #[error(
+        "the role {role:?} lacks {missing} of the rights that payments need, such as {first}: \
+         `payonce migrate` gives them"
+    )]
+    LacksRights { role: String, missing: usize, first: String },
 }
 
 /// Looks at a new session, and lets its commits wait for the disk, whatever its role or database says; for

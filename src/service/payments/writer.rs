@@ -210,7 +210,7 @@ impl Writer {
                 let attempt = aside.failures.saturating_add(1);
                 let takes_apart = aside.takes_apart;
                 let round = Round::first(vec![aside.ticket], Locking::Skip);
-                rounds.push(Round { attempt, takes_apart, ..round });
+                rounds.push(Round { takes_apart, attempt, ..round });
             }
         }
         *waiting = later;
