@@ -1,5 +1,5 @@
 -- One sweep for old keys in each interval, whatever number of processes there are: each of them read the
--- whole table before. Whoever is to sweep changes this row first, if its time has come.
+-- whole table before. The process that is to sweep changes this row first, if its time has come.
 CREATE TABLE key_sweeps (
     the_only_row boolean     PRIMARY KEY DEFAULT true,
     -- When a sweep began or ended, whichever was later. One that died half-way is made up for as one that

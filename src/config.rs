@@ -20,7 +20,7 @@ const FILE: &str = "payonce.toml";
 /// What HS256 needs at least.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// What Postgres keeps of a name.
+/// The bytes of a name that Postgres keeps.
 const NAME_BYTES_MAX: usize = 63;
 
 /// What is read of a file with a secret.
@@ -94,7 +94,7 @@ pub struct Auth {
     pub algorithms: Vec<SignatureAlgorithm>,
     /// What `iss` must be.
     pub issuer: Option<String>,
-    /// What `aud` must be, or contain. With `jwks_url` it must be set.
+    /// The value that `aud` must be, or contain. With `jwks_url` it must be set.
     pub audience: Option<String>,
     /// How far apart the clocks of the issuer and the service may be.
     pub clock_skew_seconds: u32,
@@ -579,7 +579,7 @@ fn is_base(url: &Url) -> bool {
 #[serde(deny_unknown_fields)]
 struct NoneOfItsOwn {}
 
-/// What everybody else calls some of the settings.
+/// The usual names of some settings.
 const USUAL_VARIABLES: [&str; 3] = ["HOST", "PORT", "DATABASE_URL"];
 
 /// Refuses variables that are there and say nothing: a deployment that was to fill them in has failed, and

@@ -119,7 +119,7 @@ impl Stopping {
     }
 }
 
-/// What is served at a port.
+/// The routes that are served at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Serves {
     Everything,

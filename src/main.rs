@@ -75,7 +75,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Migrate => runtime.block_on(process::migrate(&ledger)).map(|()| ExitCode::SUCCESS),
         Command::Audit(options) => runtime.block_on(commands::audit(&ledger, &options)),
         Command::Prune => runtime.block_on(prune(&ledger, &settings)),
-        // What needs no database was done above.
+        // Commands without a database were done above.
         Command::Openapi | Command::Token(_) | Command::Health => Ok(ExitCode::SUCCESS),
     };
     process::shut_down(runtime);

@@ -91,7 +91,7 @@ fn target(settings: &Settings, url: &str) -> Result<Target> {
     Ok(target.in_schema(schema).losing_commits(settings.database.allow_lost_commits))
 }
 
-/// What runs the tasks of a process.
+/// Makes the runtime for the tasks of a process.
 ///
 /// # Errors
 /// Threads cannot be had.
@@ -111,8 +111,8 @@ pub fn shut_down(runtime: Runtime) {
     runtime.shutdown_timeout(SHUTDOWN_REST);
 }
 
-/// What asks the process to stop. It is to be had before anything is started, so that a signal from then
-/// on ends everything in order.
+/// Signals that ask the process to stop. They are to be had before anything is started, so that a signal
+/// from then on ends everything in order.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,

@@ -26,7 +26,7 @@ struct Balances {
     to: i64,
 }
 
-/// What a transaction left behind whose session was killed before COMMIT.
+/// The balances around a transaction whose session was killed before COMMIT.
 #[derive(Serialize, ToSchema)]
 struct Crash {
     before: Balances,

@@ -41,7 +41,7 @@ enum Command {
     Token(TokenOptions),
 }
 
-/// What can be set beside the settings of the service.
+/// Settings of the playground, beside those of the service.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PlaygroundSettings {
@@ -101,7 +101,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         match (signals, command) {
             (Some(signals), _) => serve(&settings, &ledger, server.as_ref(), signals).await,
             (None, Command::Audit(options)) => commands::audit(&ledger, &options).await,
-            // What needs no database was done above.
+            // Commands without a database were done above.
             (None, _) => Ok(ExitCode::SUCCESS),
         }
     });

@@ -8,7 +8,7 @@ use payonce::service::{Refusal, Service};
 const NAMES: [&str; 10] =
     ["Ada", "Ben", "Chloe", "Dan", "Eva", "Finn", "Grace", "Hugo", "Iris", "Jack"];
 
-/// What each of them begins with.
+/// The cents that each of them begins with.
 const OPENING_CENTS: i64 = 100_000;
 
 /// Opens accounts 1 to 10 with money where they are not there yet, so that the first request works at

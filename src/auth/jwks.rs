@@ -107,7 +107,7 @@ async fn keep_current(
     let pause = seconds(source.settings.jwks_pause_seconds);
     let mut refreshed_at = fetched_at;
     loop {
-        // Whoever has none asks as often as for one that is missing.
+        // A process without keys asks as often as for one that is missing.
         let wait = if publish.borrow().is_empty() { refresh.min(pause) } else { refresh };
         let asked = tokio::select! {
             () = tokio::time::sleep(wait.saturating_sub(refreshed_at.elapsed())) => None,

@@ -61,9 +61,9 @@ const INDEX_PLANS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
-/// What our statements mean must not depend on what a role or a database sets for itself.
+/// The meaning of our statements must not depend on a role's or a database's own settings.
 const MEANING: [(&str, &str); 3] = [
-    // What the locks promise depends on it: each statement has a snapshot of its own.
+    // The locks' promise depends on it: each statement has a snapshot of its own.
     ("default_transaction_isolation", "read committed"),
     ("standard_conforming_strings", "on"),
     // Rows that a policy hides would be accounts that do not exist and payments that were not made: with
@@ -80,7 +80,7 @@ pub const SESSION_AGE_MAX: Duration = Duration::from_secs(30);
 const MIGRATION_LOCK_TIMEOUT_MS: &str = "1000";
 
 impl Purpose {
-    /// What sessions that post batches are called in `pg_stat_activity`.
+    /// The name of sessions that post batches, in `pg_stat_activity`.
     pub(super) const WRITER_NAME: &str = "payonce writer";
 }
 
@@ -132,7 +132,7 @@ impl Target {
         &self.schema
     }
 
-    /// What is wrong with a server where one of these is off.
+    /// The fault of a server where one of these is off.
     pub(super) fn loses_commits(&self, no_fsync: bool, no_full_pages: bool) -> Option<Unfit> {
         let off = match (no_fsync, no_full_pages) {
             (true, _) => "fsync",
@@ -214,7 +214,7 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// Two implementations of cryptography are in this house, because sqlx and reqwest bring one each, and
-/// rustls panics where it has to choose. What is chosen here is that of the tokens.
+/// rustls panics where it has to choose. The one chosen here is that of the tokens.
 fn choose_cryptography() {
     static CHOSEN: Once = Once::new();
     CHOSEN.call_once(|| {

@@ -23,7 +23,7 @@ pub enum Error {
     Swallowed { table: &'static str, given: usize, written: i64 },
 }
 
-/// What a failed statement means for its batch (SQLSTATE: Postgres manual, appendix A).
+/// The meaning of a failed statement for its batch (SQLSTATE: Postgres manual, appendix A).
 ///
 /// Only [`Kind::Unavailable`] is about the connection, and so about everything in a batch. All the
 /// others are what the server says of a statement, and may be one payment's doing: a trigger can raise
@@ -127,7 +127,7 @@ const READ_ONLY: &str = "25006";
 /// SQLSTATE of a table that is not there.
 const UNDEFINED_TABLE: &str = "42P01";
 
-/// What an error means that leaves the session alive (severity ERROR). Its SQLSTATE alone does not
+/// The meaning of an error that leaves the session alive (severity ERROR). Its SQLSTATE alone does not
 /// say that the connection is at fault: a trigger may raise 57P01, too.
 fn of_sqlstate(code: &str) -> Kind {
     match code {

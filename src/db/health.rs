@@ -9,7 +9,7 @@ use super::{Error, Target, Unfit};
 /// # Errors
 /// [`Error::Unfit`]: it takes no payments, or is not to be given any. Else the database's.
 pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDateTime, Error> {
-    // What payments and openings need, and no more: keys that are not pruned stop nobody.
+    // The rights that payments and openings need, and no more: keys that are not pruned stop nobody.
     let found = sqlx::query!(
         r#"
         SELECT clock_timestamp() AS "now!",

@@ -93,7 +93,7 @@ pub enum Holder {
     Stranger,
 }
 
-/// Tells who holds the accounts; those that do not exist are left out.
+/// Finds the holders of accounts; those that do not exist are left out.
 ///
 /// The row's `xmax` is the transaction that locked it, and `pg_locks` has the session of each
 /// transaction that is under way (Postgres manual, `pg_locks`). A writer that has neither begun nor ended

@@ -23,7 +23,7 @@ pub struct AddedRoute {
     pub answer: Arc<dyn Fn(Intent) -> Answering + Send + Sync>,
 }
 
-/// What comes of a request: the body of an answer with status 200, as JSON.
+/// The outcome of a request: the body of an answer with status 200, as JSON.
 pub type Answering = Pin<Box<dyn Future<Output = Result<String, Refusal>> + Send>>;
 
 impl AddedRoute {

@@ -264,7 +264,7 @@ pub(super) async fn as_problem<B: MessageBody + 'static>(
         return Ok(response.map_into_left_body());
     };
     let words = response.response().error().map(ToString::to_string).unwrap_or_default();
-    // What has failed inside is nothing for the client.
+    // A failure inside is nothing for the client.
     let is_theirs = response.status().is_client_error() && !words.is_empty();
     let words = if is_theirs { words } else { kind.meaning.to_owned() };
     let (request, refused) = response.into_parts();

@@ -34,7 +34,7 @@ use crate::service::Refusal;
             scope `operator` may do everything. With authorization off, no token is needed.\n\n\
             Where requests are limited, answers carry `RateLimit` and `RateLimit-Policy`.\n\n\
             Fields and parameters that are not listed here are refused, and so are parameters that are \
-            there twice. What is not a success is a problem. Only what is no request (a malformed head, \
+            there twice. Every answer that is not a success is a problem. Only bytes that are no request (a malformed head, \
             one of more than 128 KiB or 96 lines, or one that does not arrive in time) is answered with \
             400, 431 or 408 and no body, and its connection is closed."
     ),
@@ -140,7 +140,7 @@ pub(super) struct DocumentText(pub web::Bytes);
 /// By path and method, the names of the parameters that a query may have.
 pub(super) type Parameters = BTreeMap<String, BTreeMap<&'static str, BTreeSet<String>>>;
 
-/// What the document lists.
+/// Collects the query parameters that the document lists.
 pub(super) fn parameters() -> Parameters {
     let paths = Document::openapi().paths.paths.into_iter();
     let of = |operation: Operation| -> BTreeSet<String> {

@@ -107,7 +107,7 @@ catalogue! {
          was done. Sending it again with the same idempotency key is safe: nothing is done twice.";
 }
 
-/// What an answer of this status is that nobody has told as a problem; `None` where it is no error.
+/// The problem for an answer of this status that nobody has told as one; `None` where it is no error.
 pub(super) fn of_status(status: StatusCode) -> Option<Kind> {
     let told = [
         NOT_FOUND,

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::openapi;
 use crate::domain::{AccountId, Invalid};
 
-/// What is repeated of a name in a message.
+/// The length to which a name is repeated in a message.
 const NAME_CHARACTERS_MAX: usize = 40;
 
 /// Refuses parameters that the API document does not list for a route, and those that are there twice:

@@ -69,7 +69,7 @@ type PayTicket = Ticket<Intent, Answer>;
 pub struct Payments {
     queue: Queue<Intent, Answer>,
     aside: mpsc::WeakSender<Aside>,
-    /// What the waiting writer has taken of that.
+    /// The number of those that the waiting writer has taken.
     held_aside: Arc<AtomicUsize>,
     known: Arc<KnownTrouble>,
 }

@@ -1,4 +1,4 @@
-//! What to do about a session that could not be had, where what was said does not tell.
+//! Advice about a session that could not be had, where the error itself gives none.
 
 use rustls::{CertificateError as Certificate, Error as Tls};
 use sqlx::Error;
@@ -7,7 +7,7 @@ pub(super) const POOLER: &str = "a pooler such as PgBouncer stands between the s
      service pools its sessions itself, and depends on the settings that it opens them with: let \
      database.url lead to Postgres itself";
 
-/// What poolers say of parameters that they do not take: `PgBouncer` and Odyssey; Amazon's proxy.
+/// Words of poolers about parameters that they do not take: `PgBouncer` and Odyssey; Amazon's proxy.
 const POOLERS_SAY: [&str; 3] =
     ["unsupported startup parameter", "unsupported startup option", "command-line options"];
 

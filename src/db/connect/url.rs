@@ -1,4 +1,4 @@
-//! What `database.url` may look like: libpq's connection URIs (Postgres manual, 34.1.1), for one
+//! The form of `database.url`: libpq's connection URIs (Postgres manual, 34.1.1), for one
 //! server. What is wrong with one is told without a word of it: a password may stand anywhere.
 
 use std::fs::File;
@@ -23,7 +23,7 @@ pub struct Malformed(String);
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// What a URL may say of a session, by libpq's name, and the other names that were taken so far.
+/// Parameters of a URL, by libpq's name, and the other names that were taken so far.
 const PARAMETERS: [(&str, &[&str]); 13] = [
     ("host", &[]),
     ("hostaddr", &[]),
@@ -212,7 +212,7 @@ impl std::fmt::Debug for DatabaseUrl {
     }
 }
 
-/// What a parameter's name looks like.
+/// The form of a parameter's name.
 fn is_word(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     (1..=63).contains(&text.len()) && text.bytes().all(fits)

@@ -40,7 +40,7 @@ pub(super) struct Writer {
     names: BatchNames,
 }
 
-/// What the writers tell each other.
+/// Facts that the writers share.
 #[derive(Default)]
 pub(super) struct KnownTrouble {
     blocked: Blocked,
@@ -215,7 +215,7 @@ impl Writer {
         }
         *waiting = later;
         if let Some(first) = together.first() {
-            // It waits only while it holds nothing: whoever needs another of these accounts goes on.
+            // It waits only while it holds nothing: payments that need another of these accounts go on.
             let awaited = self.known.blocked.among(&first.work);
             let locking = awaited.map_or(Locking::Skip, Locking::WaitFor);
             rounds.push(Round::first(together, locking));
