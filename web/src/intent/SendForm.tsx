@@ -1,6 +1,6 @@
 'use client';
 
-import { useEffect, useId, useRef, useState, type FormEvent } from 'react';
+import { useEffect, useId, useRef, useState, type FormEvent, type SyntheticEvent } from 'react';
 import { useLookNow } from '../history/useHistory';
 import { formatCents, parseDollars } from '../money';
 import { useCalled, usePeople } from '../people/people';
@@ -21,7 +21,7 @@ import {
 import { PayeePicker } from './PayeePicker';
 import { Progress } from './Progress';
 import { askNow } from './sender';
-import { changeSlip } from './store';
+import { changeSlip, hadNotSeen } from './store';
 import { StoreTroubleBox } from './StoreTroubleBox';
 import { useSlip, useStoreTrouble } from './useSlip';
 
@@ -117,10 +117,22 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
     changeSlip(me, (now) => edit(now, me, draft.key, change, key), 'relaxed').catch(() => {});
   };
 
+  // When the key or the button was pressed, which is earlier than now where the window slept; null where
+  // something else than a hand presses.
+  const pressedAtMs = useRef<number | null>(null);
+  const noteTime = (event: SyntheticEvent) => {
+    pressedAtMs.current = event.timeStamp;
+  };
   const isPressed = useRef(false);
   const send = async (event: FormEvent) => {
     event.preventDefault();
     if (isAsking || isPressed.current) return;
+    const atMs = pressedAtMs.current;
+    pressedAtMs.current = null;
+    if (wish && atMs !== null && hadNotSeen(me, atMs)) {
+      setComplaints({ form: WHY_NOT_SENT['changed meanwhile'] });
+      return;
+    }
     if (!wish || refusedIn(draft.note)) {
       // The later clicks of a double click find an empty form, which is no mistake.
       const isEmpty = draft.amount === '' && draft.note === '' && draft.to !== null;
@@ -165,7 +177,14 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
 
   return (
     <>
-      <form ref={form} onSubmit={(event) => void send(event)} noValidate className="mt-3">
+      <form
+        ref={form}
+        onKeyDownCapture={noteTime}
+        onPointerDownCapture={noteTime}
+        onSubmit={(event) => void send(event)}
+        noValidate
+        className="mt-3"
+      >
         {/* Not disabled: that would take the focus away from whoever pays by pressing Enter. */}
         <fieldset
           aria-disabled={isAsking}

@@ -183,6 +183,12 @@ export function leftOpen({ draft, attempt, setAside }: Slip): Attempt[] {
   return [...latest, ...setAside].filter(({ request }) => request.idempotency_key !== draft.key);
 }
 
+/** Whether a press on Send means the same on both: the same draft, with the same payments left open. */
+export function looksAlike(one: Slip, other: Slip): boolean {
+  const keys = (slip: Slip) => leftOpen(slip).map(({ request }) => request.idempotency_key);
+  return isSameDraft(one.draft, other.draft) && keys(one).join(' ') === keys(other).join(' ');
+}
+
 /**
  * What is typed changes, by somebody who sees the draft with the key `seen`. Not while the payment is
  * under way, and not where that draft has been replaced: what one does not see one does not edit.

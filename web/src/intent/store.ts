@@ -10,7 +10,7 @@
  */
 
 import { newKey } from './key';
-import { freshSlip, type Slip } from './machine';
+import { freshSlip, looksAlike, type Slip } from './machine';
 import { adopt, slipFrom, slipOfVersion02 } from './stored';
 
 /** Why nothing can be stored, so nothing can be sent. */
@@ -32,6 +32,8 @@ interface Known {
   pending: Change[];
   /** What is stored with these changes. */
   view: Slip | null;
+  /** When the view last became something else than this window had made of it, as `performance.now()`. */
+  surprisedAtMs: number;
 }
 
 const DATABASE = 'payonce';
@@ -79,13 +81,21 @@ function tell() {
 }
 
 function knownOf(payer: number): Known {
-  const known = slips.get(payer) ?? { stored: null, pending: [], view: null };
+  const known = slips.get(payer) ?? { stored: null, pending: [], view: null, surprisedAtMs: 0 };
   slips.set(payer, known);
   return known;
 }
 
-function show(known: Known) {
+function show(known: Known, isOwn = false) {
+  const before = known.view;
   known.view = known.stored && known.pending.reduce((slip, change) => change(slip), known.stored);
+  const isSurprise = !isOwn && before && known.view && !looksAlike(before, known.view);
+  if (isSurprise) known.surprisedAtMs = performance.now();
+}
+
+/** Whether somebody who did something at that time (of an event) may not have seen what is shown now. */
+export function hadNotSeen(payer: number, atMs: number): boolean {
+  return atMs < (slips.get(payer)?.surprisedAtMs ?? 0);
 }
 
 /**
@@ -102,7 +112,7 @@ export async function changeSlip(
 ): Promise<Slip> {
   const known = knownOf(payer);
   known.pending.push(change);
-  show(known);
+  show(known, true);
   tell();
   try {
     const { before, after } = await changeStored(payer, change, durability);
