@@ -4,6 +4,7 @@ import type { Payment, Problem } from '../src/api/client';
 import type { Answer } from '../src/api/send';
 import * as machine from '../src/intent/machine';
 import {
+  forget,
   freshSlip,
   judge,
   leftOpen,
@@ -127,6 +128,14 @@ test('without an answer the key stays', () => {
   assert.equal(inDoubt.attempt?.state, 'asking');
   assert.equal(keyOf(inDoubt), 'a');
   assert.equal(inDoubt.attempt?.tries, 1);
+});
+
+test('what is forgotten is what was typed and paid, and never a payment in doubt', () => {
+  const slip = forget(judged(tried(sent(typed)), 'a', NO_ANSWER), ME, 'f');
+  assert.equal(keyOf(slip), 'a');
+  const stopped = forget(stop(inDoubt, 'a'), ME, 'f');
+  assert.deepEqual({ ...stopped.draft, key: '' }, { to: null, amount: '', note: '', key: '' });
+  assert.equal(keyOf(stopped), 'a');
 });
 
 test('when it is paid, the draft is a fresh one with a new key, empty but for the payee', () => {

@@ -8,7 +8,8 @@ import { Avatar } from '../people/Avatar';
 import { become } from '../people/me';
 import { useCalled } from '../people/people';
 import { NumberOf } from '../people/PersonName';
-import { leave, useSession } from '../session/session';
+import { useSession } from '../session/session';
+import { signOut } from '../session/signOut';
 import { useAccount } from './useHistory';
 
 /** No digit of a bold font is wider than so many of its heights. */
@@ -36,7 +37,7 @@ export function Balance({ me }: { me: number }) {
         </div>
         <button
           type="button"
-          onClick={() => (isTokens ? leave() : become(null))}
+          onClick={() => (isTokens ? void signOut() : become(null))}
           className="shrink-0 rounded-full border border-white/60 px-3 py-1.5 text-sm font-medium outline-white hover:bg-white/15"
         >
           {isTokens ? 'Sign out' : 'Switch person'}

@@ -210,6 +210,12 @@ export function edit(
   return { ...slip, draft: { ...typed, key }, receipt: old(slip.receipt) };
 }
 
+/** Forgets what was typed, and what was paid. A payment that is under way or in doubt stays. */
+export function forget(slip: Slip, from: number, newKey: string): Slip {
+  const nothing = { to: null, amount: '', note: '' };
+  return { ...edit(slip, from, slip.draft.key, nothing, newKey), receipt: null };
+}
+
 function isSpent({ verdict }: Attempt): boolean {
   return verdict?.kind === 'declined' && KEY_IS_SPENT.has(verdict.code);
 }

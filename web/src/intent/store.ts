@@ -10,7 +10,7 @@
  */
 
 import { newKey } from './key';
-import { freshSlip, looksAlike, type Slip } from './machine';
+import { forget, freshSlip, looksAlike, type Slip } from './machine';
 import { adopt, slipFrom, slipOfVersion02 } from './stored';
 
 /** Why nothing can be stored, so nothing can be sent. */
@@ -127,6 +127,17 @@ export async function changeSlip(
     show(known);
     tell();
   }
+}
+
+/** Forgets what anybody has typed here. What cannot be stored is told to those who subscribed. */
+export async function forgetDrafts(): Promise<void> {
+  const payers = [...slips.keys()];
+  await Promise.allSettled(
+    payers.map((payer) => {
+      const key = newKey();
+      return changeSlip(payer, (slip) => forget(slip, payer, key));
+    }),
+  );
 }
 
 function inTrouble(error: unknown): StoreTrouble {

@@ -3,7 +3,8 @@
 import { useState } from 'react';
 import { Avatar } from './Avatar';
 import { become } from './me';
-import { leave, useSession } from '../session/session';
+import { useSession } from '../session/session';
+import { signOut } from '../session/signOut';
 import { useCalled, usePeople } from './people';
 import { NumberOf } from './PersonName';
 import { PeopleTrouble } from './PeopleTrouble';
@@ -26,7 +27,7 @@ export function ChoosePerson() {
           : 'This is a playground: be anybody, and send the others money. Open a second window to be two people at once.'}
       </p>
       {isOperator && (
-        <button type="button" onClick={leave} className="button button-quiet mt-4">
+        <button type="button" onClick={() => void signOut()} className="button button-quiet mt-4">
           Sign out
         </button>
       )}

@@ -1,0 +1,8 @@
+import { forgetDrafts } from '../intent/store';
+import { leave } from './session';
+
+/** Signs out of this window. The next person at this computer finds nothing that was typed. */
+export async function signOut(): Promise<void> {
+  await forgetDrafts();
+  leave();
+}
