@@ -74,7 +74,11 @@ for (const width of WIDTHS) {
       await page.locator('[data-payment]').nth(1).waitFor();
       await page.getByTestId('balance').getByText('$90,071,992,547,409.91').waitFor();
       await page.getByLabel('Find somebody by name or number').fill(String(payee));
-      await page.getByRole('radio').first().check({ force: true });
+      await page
+        .locator('label')
+        .filter({ has: page.getByRole('radio') })
+        .first()
+        .click();
       await page.getByLabel('Amount in dollars').fill('0.01');
       await page.getByLabel('What for?').fill(NOTES[turn % NOTES.length] ?? '');
       await page.locator('[data-payment] summary').first().click();

@@ -344,9 +344,18 @@ export async function signIn(page: Page, token: string) {
   await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
+/** Presses on somebody's face, once it stands still: the page may still be loading what is above it. */
+export async function choosePayee(page: Page, name: string) {
+  const radio = page.getByRole('radio', { name, exact: true });
+  await page.locator('label').filter({ has: radio }).click();
+  await page
+    .getByRole('radio', { name, exact: true, checked: true })
+    .waitFor({ state: 'attached' });
+}
+
 /** Fills in the form of a page that shows it. */
 export async function fillIn(page: Page, payee: string, amount: string, note = '') {
-  await page.getByRole('radio', { name: payee, exact: true }).check({ force: true });
+  await choosePayee(page, payee);
   await page.getByLabel('Amount in dollars').fill(amount);
   await page.getByLabel('What for?').fill(note);
 }

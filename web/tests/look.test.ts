@@ -5,7 +5,16 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { AxeResults } from 'axe-core';
 import type { Page } from 'playwright-core';
-import { browser, DESKTOP, PHONE, newPage, progress, service, startBoth } from './harness';
+import {
+  browser,
+  choosePayee,
+  DESKTOP,
+  PHONE,
+  newPage,
+  progress,
+  service,
+  startBoth,
+} from './harness';
 
 /** What the page may load of script at first, compressed. */
 const SCRIPT_KB_MAX = 200;
@@ -70,7 +79,7 @@ const VIEWS: [name: string, show: (page: Page) => Promise<void>][] = [
     'a payment that was declined',
     async (page) => {
       await page.goto(`${service.origin}/?as=3`);
-      await page.getByRole('radio', { name: 'Ben' }).check({ force: true });
+      await choosePayee(page, 'Ben');
       await page.getByLabel('Amount in dollars').fill('1,000,000');
       await page.locator('button[type=submit]').click();
       await page.getByText('There is not enough money').waitFor();
@@ -81,7 +90,7 @@ const VIEWS: [name: string, show: (page: Page) => Promise<void>][] = [
     async (page) => {
       await page.route('**/send_payment', (route) => route.abort());
       await page.goto(`${service.origin}/?as=4`);
-      await page.getByRole('radio', { name: 'Ben' }).check({ force: true });
+      await choosePayee(page, 'Ben');
       await page.getByLabel('Amount in dollars').fill('5');
       await page.locator('button[type=submit]').click();
       await progress(page).getByText("We don't know yet").waitFor();
