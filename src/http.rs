@@ -303,13 +303,13 @@ pub fn listen(
     };
 
     let Some(admin_port) = server.admin_port else {
-        let (addresses, public) = serve(Serves::Everything, server.port, server.workers)?;
+        let (addresses, public) = serve(Serves::Everything, server.port, server.workers.get())?;
         let servers = Servers { public, admin: None };
         return Ok(Listening { addresses, admin_addresses: Vec::new(), stopping, servers });
     };
     // A thread and connections of its own: it answers, however busy the others are.
     let (admin_addresses, admin) = serve(Serves::Watching, admin_port, 1)?;
-    let (addresses, public) = serve(Serves::AllButWatching, server.port, server.workers)?;
+    let (addresses, public) = serve(Serves::AllButWatching, server.port, server.workers.get())?;
     let servers = Servers { public, admin: Some(admin) };
     Ok(Listening { addresses, admin_addresses, stopping, servers })
 }

@@ -199,7 +199,7 @@ impl Prepared {
             listening,
             writers,
             upkeep,
-            stop_delay: Duration::from_millis(settings.server.stop_delay_ms.into()),
+            stop_delay: milliseconds(settings.server.stop_delay_ms),
             shutdown_timeout: milliseconds(settings.server.shutdown_timeout_ms),
         })
     }

@@ -2,7 +2,6 @@
 //! time, and when a token names one that is not known, but not often.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,8 +102,8 @@ async fn keep_current(
     mut wants: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let mut fetched_at = Instant::now();
-    let refresh = seconds(source.settings.jwks_refresh_seconds);
-    let pause = seconds(source.settings.jwks_pause_seconds);
+    let refresh = seconds(source.settings.jwks_refresh_seconds.get());
+    let pause = seconds(source.settings.jwks_pause_seconds.get());
     let mut refreshed_at = fetched_at;
     loop {
         // A process without keys asks as often as for one that is missing.
@@ -136,8 +135,8 @@ async fn keep_current(
     }
 }
 
-fn seconds(setting: NonZeroU32) -> Duration {
-    Duration::from_secs(setting.get().into())
+fn seconds(setting: u32) -> Duration {
+    Duration::from_secs(setting.into())
 }
 
 struct Source {

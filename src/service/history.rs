@@ -39,7 +39,7 @@ impl Histories {
     pub(super) fn start(readers: Readers, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
         let (pages, inbox) = Queue::bounded(limits.queue_max, limits.read_timeout);
         let inbox = Arc::new(Mutex::new(inbox));
-        for _ in 0..limits.page_readers.get() {
+        for _ in 0..limits.page_readers {
             tasks.spawn(read_pages(Arc::clone(&inbox), readers.clone(), limits.page_batch_max));
         }
         Self { pages, readers }
