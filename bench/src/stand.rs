@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::machine;
+use crate::callers::{AUDIENCE, Callers};
 use crate::meter::{Meter, Serving};
+use crate::{http_alone, machine};
 
 /// Where the scripts for wrk, pgbench and psql are.
 pub const SCRIPTS: &str = env!("CARGO_MANIFEST_DIR");
@@ -122,26 +123,28 @@ impl Stand {
 
     /// Starts it as one would on a network: with tokens, with limits for payers and addresses (which
     /// the load does not reach) and with a role that has no more rights than it needs.
-    pub async fn serve_guarded(&self, database: &Database) -> Result<Service> {
-        let secret: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
-        let guards = [
-            ("PAYONCE_AUTH__MODE", "jwt"),
-            ("PAYONCE_AUTH__JWT_SECRET", &secret),
-            ("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1000000"),
-            ("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "100000000"),
-            ("PAYONCE_DATABASE__MIGRATE_URL", &database.url),
-        ];
+    pub async fn serve_guarded(&self, database: &Database, callers: &Callers) -> Result<Service> {
         database.value(GUARDED_ROLE).await?;
-        let mut token =
-            payonce(&["token", "--operator", "--expires-in-seconds", "86400"], database)?;
-        let token = output_of(token.envs(guards)).await?.trim().to_owned();
         let mut serve = payonce(&["serve"], database)?;
-        let url = database.url.replacen("user=payonce", "user=guarded", 1);
-        serve.envs(guards).env("DATABASE_URL", url);
-        self.start(serve, Some(token)).await
+        serve
+            .env("PAYONCE_AUTH__MODE", "jwt")
+            .env("PAYONCE_AUTH__JWKS_URL", &callers.keys)
+            .env("PAYONCE_AUTH__AUDIENCE", AUDIENCE)
+            .env("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1000000")
+            .env("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "100000000")
+            .env("PAYONCE_DATABASE__MIGRATE_URL", &database.url)
+            .env("DATABASE_URL", database.url.replacen("user=payonce", "user=guarded", 1));
+        self.start(serve, Some(callers.tokens.clone())).await
     }
 
-    async fn start(&self, mut serve: Command, token: Option<String>) -> Result<Service> {
+    /// Starts a server that does HTTP and nothing else.
+    pub async fn serve_http_alone(&self) -> Result<Service> {
+        let mut serve = command(std::env::current_exe()?);
+        serve.arg(http_alone::COMMAND);
+        self.start(serve, None).await
+    }
+
+    async fn start(&self, mut serve: Command, tokens: Option<PathBuf>) -> Result<Service> {
         let log = self.work().join(format!("service-{}.log", fastrand::u32(..)));
         let mut child = serve
             .current_dir(self.work())
@@ -155,7 +158,7 @@ impl Stand {
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next_line().await? {
             if let Some(origin) = line.strip_prefix("payonce listens on ") {
-                return Ok(Service { child, pid, origin: origin.to_owned(), token, log });
+                return Ok(Service { child, pid, origin: origin.to_owned(), tokens, log });
             }
         }
         bail!("the service did not start: {}", end_of(&log));
@@ -233,8 +236,8 @@ pub struct Service {
     child: Child,
     pub pid: u32,
     pub origin: String,
-    /// What its callers show, where they have to.
-    pub token: Option<String>,
+    /// A file with a token of its callers on each line, where they need one.
+    pub tokens: Option<PathBuf>,
     log: PathBuf,
 }
 
