@@ -48,8 +48,6 @@ pub struct Server {
     pub workers: Count<0, 0, 1_024>,
     /// For each worker. For a process that may open fewer files, or has more clients.
     pub connections_max: Count<10_000, 1, { u32::MAX }>,
-    /// A larger body is refused. For a proxy in front that promises less.
-    pub body_bytes_max: Count<16_384, 1, 1_048_576>,
     /// How long a client may take to send a request's head, and then its body. For clients on slow lines. The web
     /// framework's clock moves twice a second: with less than a second, a good request can be late.
     pub read_timeout_ms: Millis<5_000, 1_000>,
@@ -102,8 +100,6 @@ pub struct Auth {
     /// How long after that a token with an unknown key makes them be fetched once more. For an issuer that limits
     /// its callers.
     pub jwks_pause_seconds: Seconds<10>,
-    /// How long fetching them may take.
-    pub jwks_timeout_ms: Millis<3_000>,
     /// Whether everybody who reaches the service may be an operator. For containers on a developer's machine.
     pub allow_off_on_public: bool,
 }
@@ -166,8 +162,6 @@ pub struct Database {
     /// Whether `serve` brings the schema up to date first. Not where somebody else migrates.
     #[default = true]
     pub migrate_on_start: bool,
-    /// How long opening a connection may take.
-    pub connect_timeout_ms: Millis<3_000>,
     /// How long Postgres lets a statement run. For a slow disk.
     pub statement_timeout_ms: Millis<3_000>,
     /// How long a transaction may take before its connection is given up. For a slow disk.
@@ -191,7 +185,8 @@ pub struct Writer {
     pub batch_max: Count<256, 1, 10_000>,
     /// How long a batch waits for rows that somebody else has locked. For a database in which others lock accounts.
     pub lock_wait_ms_max: Millis<100>,
-    /// How often a batch is posted again after a lost connection or a conflict.
+    /// How often a batch is posted again after a lost connection or a conflict. For callers who had rather be
+    /// refused sooner.
     pub attempts_max: Within<8, 1, { u32::MAX }>,
 }
 
@@ -203,8 +198,6 @@ pub struct History {
     pub page_size_max: Within<10, 1, 1_000, u16>,
     /// Statements that read pages side by side. One serves two cores best, more serve more.
     pub reader_count: Within<1, 1, 64>,
-    /// Pages that one statement reads.
-    pub batch_max: Count<64, 1, 1_000>,
 }
 
 /// Removing the rows of old idempotency keys. The payments stay, and so does what the keys promise.
@@ -218,7 +211,7 @@ pub struct Prune {
     pub retention_days: Within<30, 1, 36_500, u16>,
     /// From the end of one sweep over the table to the next, of whichever process. For a large table.
     pub interval_seconds: Seconds<3_600>,
-    /// Pages of the table, of 8 KiB, that one statement reads.
+    /// Pages of the table, of 8 KiB, that one statement reads. For a disk that is busy.
     pub step_pages: Within<128, 1, 1_000>,
     /// How long it pauses between two statements. For a disk that is busy.
     pub pause_ms: Within<20, 0, 60_000>,

@@ -96,6 +96,9 @@ fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
+/// A larger body is refused. The largest request that can succeed has a third of it.
+const BODY_BYTES_MAX: usize = 16_384;
+
 /// The limits that handlers and extractors need.
 #[derive(Debug, Clone, Copy)]
 struct HttpLimits {
@@ -238,7 +241,7 @@ pub fn listen(
 ) -> Result<Listening> {
     let server = settings.server.clone();
     let limits = HttpLimits {
-        body_bytes_max: server.body_bytes_max.get(),
+        body_bytes_max: BODY_BYTES_MAX,
         body_read_timeout: milliseconds(server.read_timeout_ms),
         page_size_max: settings.history.page_size_max.get(),
     };

@@ -79,8 +79,6 @@ pub struct Limits {
     pub readers_max: usize,
     /// How many readers of histories work side by side.
     pub page_readers: u32,
-    /// How many pages of histories one statement may read.
-    pub page_batch_max: usize,
     /// How long a read may take, the wait for a session included.
     pub read_timeout: Duration,
 }
@@ -99,7 +97,6 @@ impl Limits {
             transaction_timeout: milliseconds(database.transaction_timeout_ms),
             readers_max: database.readers_max.get().into(),
             page_readers: history.reader_count.get(),
-            page_batch_max: history.batch_max.get(),
             read_timeout: milliseconds(database.read_timeout_ms),
         }
     }

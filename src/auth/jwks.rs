@@ -16,10 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Key;
-use crate::config::{self, SignatureAlgorithm, milliseconds};
+use crate::config::{self, SignatureAlgorithm};
 use crate::telemetry::metrics::METRICS;
 
 const BYTES_MAX: usize = 1 << 20;
+
+/// How long fetching the keys may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Requests that may wait for keys to be fetched; one more is told that its key is not known.
 const WAITING_MAX: usize = 1_024;
@@ -164,9 +167,9 @@ impl Source {
                 Ok(path) => Place::File(path),
                 Err(()) => bail!("a file's URL has three slashes and an absolute path"),
             },
-            "https" => Place::Url(client(settings).build()?, url),
+            "https" => Place::Url(client().build()?, url),
             // Without TLS nobody else must be between: no proxy of the environment's either.
-            "http" if is_loopback(&url) => Place::Url(client(settings).no_proxy().build()?, url),
+            "http" if is_loopback(&url) => Place::Url(client().no_proxy().build()?, url),
             _ => bail!(
                 "keys come from a file:, an https:, or (on this machine alone) an http: URL, so \
                  that nobody on the way can replace them"
@@ -178,8 +181,7 @@ impl Source {
     async fn fetch(&self) -> Result<Arc<[Named]>> {
         let bytes = match &self.place {
             Place::File(path) => {
-                let timeout = milliseconds(self.settings.jwks_timeout_ms);
-                let read = tokio::time::timeout(timeout, read_file(path)).await;
+                let read = tokio::time::timeout(TIMEOUT, read_file(path)).await;
                 read.unwrap_or_else(|_| bail!("it took too long"))
                     .with_context(|| format!("{} cannot be read", path.display()))?
             }
@@ -224,9 +226,8 @@ impl Source {
     }
 }
 
-fn client(settings: &config::Auth) -> reqwest::ClientBuilder {
-    let timeout = milliseconds(settings.jwks_timeout_ms);
-    Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none())
+fn client() -> reqwest::ClientBuilder {
+    Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none())
 }
 
 fn is_loopback(url: &Url) -> bool {
