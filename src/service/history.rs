@@ -18,6 +18,9 @@ use crate::db::payments;
 use crate::domain::ledger::Declined;
 use crate::domain::{AccountId, Cursor, HistoryPage, Payment, PaymentId};
 
+/// Pages that one statement reads.
+const PAGES_MAX: usize = 64;
+
 /// What was found of a page; `None` where the account does not exist.
 type Found = Result<Option<HistoryPage>, Refusal>;
 
@@ -33,8 +36,8 @@ impl Histories {
     pub(super) fn start(readers: Readers, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
         let (pages, inbox) = Queue::bounded(limits.queue_max, limits.read_timeout);
         let inbox = Arc::new(Mutex::new(inbox));
-        for _ in 0..limits.page_readers.get() {
-            tasks.spawn(read_pages(Arc::clone(&inbox), readers.clone(), limits.page_batch_max));
+        for _ in 0..limits.page_readers {
+            tasks.spawn(read_pages(Arc::clone(&inbox), readers.clone()));
         }
         Self { pages, readers }
     }
@@ -68,14 +71,10 @@ impl Histories {
     }
 }
 
-async fn read_pages(
-    inbox: Arc<Mutex<Inbox<PageOf, Found>>>,
-    readers: Readers,
-    page_batch_max: usize,
-) {
+async fn read_pages(inbox: Arc<Mutex<Inbox<PageOf, Found>>>, readers: Readers) {
     loop {
         let mut tickets = Vec::new();
-        if inbox.lock().await.recv_many(&mut tickets, page_batch_max).await == 0 {
+        if inbox.lock().await.recv_many(&mut tickets, PAGES_MAX).await == 0 {
             return;
         }
         read_together(tickets, &readers).await;
