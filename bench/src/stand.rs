@@ -33,7 +33,7 @@ pub struct Stand {
     home: TempDir,
 }
 
-/// What the figures depend on, for people.
+/// The circumstances of the figures, for people.
 pub struct Setting {
     pub postgres: String,
     pub settings: Vec<(&'static str, String)>,
@@ -217,7 +217,7 @@ pub struct Service {
     process: testbed::Service,
     pub pid: u32,
     pub origin: String,
-    /// What its callers show, where they have to.
+    /// The token that its callers show, where they have to.
     pub token: Option<String>,
 }
 
@@ -253,7 +253,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// What a program printed. Where it is missing or fails, the error says so.
+/// The output of a program. Where it is missing or fails, the error says so.
 pub async fn output_of(command: &mut Command) -> Result<String> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let output = match command.output().await {
