@@ -12,8 +12,9 @@ use testbed::SERVICE_ROLE;
 use tokio::process::Command;
 use tokio::task::spawn_blocking;
 
-use crate::machine;
+use crate::callers::{AUDIENCE, Callers};
 use crate::meter::{Meter, Serving};
+use crate::{http_alone, machine};
 
 /// Where the scripts for wrk, pgbench and psql are.
 pub const SCRIPTS: &str = env!("CARGO_MANIFEST_DIR");
@@ -113,36 +114,40 @@ impl Stand {
 
     /// Starts it as one would on a network: with tokens, with limits for payers and addresses (which
     /// the load does not reach) and with a role that has no more rights than it needs.
-    pub async fn serve_guarded(&self, database: &Database) -> Result<Service> {
-        let secret: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
-        let guards = [
-            ("PAYONCE_AUTH__MODE", "jwt"),
-            ("PAYONCE_AUTH__JWT_SECRET", &secret),
-            ("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1000000"),
-            ("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "100000000"),
-            ("PAYONCE_DATABASE__MIGRATE_URL", &database.url),
-        ];
+    pub async fn serve_guarded(&self, database: &Database, callers: &Callers) -> Result<Service> {
         database.value(&testbed::make_role(SERVICE_ROLE)).await?;
-        let mut token =
-            payonce(&["token", "--operator", "--expires-in-seconds", "86400"], database)?;
-        token.envs(guards);
-        let token = output_of(&mut token.into()).await?.trim().to_owned();
         let mut serve = payonce(&["serve"], database)?;
-        let url = database.url.replacen("user=payonce", &format!("user={SERVICE_ROLE}"), 1);
-        serve.envs(guards).env("DATABASE_URL", url);
-        self.start(serve, Some(token)).await
+        serve
+            .env("PAYONCE_AUTH__MODE", "jwt")
+            .env("PAYONCE_AUTH__JWKS_URL", &callers.keys)
+            .env("PAYONCE_AUTH__AUDIENCE", AUDIENCE)
+            .env("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1000000")
+            .env("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "100000000")
+            .env("PAYONCE_DATABASE__MIGRATE_URL", &database.url)
+            .env(
+                "DATABASE_URL",
+                database.url.replacen("user=payonce", &format!("user={SERVICE_ROLE}"), 1),
+            );
+        self.start(serve, Some(callers.tokens.clone())).await
+    }
+
+    /// Starts a server that does HTTP and nothing else.
+    pub async fn serve_http_alone(&self) -> Result<Service> {
+        let mut serve = testbed::command(std::env::current_exe()?);
+        serve.arg(http_alone::COMMAND);
+        self.start(serve, None).await
     }
 
     async fn start(
         &self,
         mut serve: std::process::Command,
-        token: Option<String>,
+        tokens: Option<PathBuf>,
     ) -> Result<Service> {
         serve.current_dir(self.work()).env("HOST", "127.0.0.1").env("PORT", "0");
         let log = tempfile::tempfile()?;
         let process = spawn_blocking(|| testbed::Service::start(serve, log)).await??;
         let pid = u32::try_from(process.pid().as_raw_nonzero().get())?;
-        Ok(Service { pid, origin: process.origin.clone(), token, process })
+        Ok(Service { pid, origin: process.origin.clone(), tokens, process })
     }
 
     pub fn stop(self) -> Result<()> {
@@ -217,8 +222,8 @@ pub struct Service {
     process: testbed::Service,
     pub pid: u32,
     pub origin: String,
-    /// The token that its callers show, where they have to.
-    pub token: Option<String>,
+    /// A file with a token of its callers on each line, where they need one.
+    pub tokens: Option<PathBuf>,
 }
 
 impl Service {

@@ -41,7 +41,7 @@ impl RateLimits {
         Self {
             payer: Limit::new("payer", limits.payer_per_minute, limits.payer_burst),
             address: Limit::new("address", limits.address_per_minute, limits.address_burst),
-            trusted_proxies: settings.server.trusted_proxies,
+            trusted_proxies: settings.server.trusted_proxies.get(),
         }
     }
 }

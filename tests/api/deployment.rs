@@ -408,7 +408,7 @@ fn a_container_has_longer_to_stop_than_the_service_takes() {
     let service = &compose["services"]["payonce"];
     let server = payonce::config::Settings::default().server;
     let rounded_up = |milliseconds: u32| u64::from(milliseconds.div_ceil(1_000));
-    let (delay, timeout) = (server.stop_delay_ms, server.shutdown_timeout_ms.get());
+    let (delay, timeout) = (server.stop_delay_ms.get(), server.shutdown_timeout_ms.get());
     let as_shipped = rounded_up(delay) + rounded_up(timeout) + TRACES_AND_LOG_SECONDS;
     let documented = format!("| together | {as_shipped} s |");
     assert!(text("docs/operating.md").contains(&documented), "{documented}");
