@@ -99,9 +99,9 @@ async fn a_line_is_json_whatever_the_path() {
     let app = App::start().await;
     let mut wire = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
     let request =
-        b"GET /a\"b%00{\xc3\xbc} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: raw\r\n\r\n";
+        b"GET /a\"b\\{c}%00 HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: raw\r\n\r\n";
     wire.write_all(request).await.unwrap();
-    assert_eq!(line_of(&app, "raw").await["path"], "/a\"b%00{ü}");
+    assert_eq!(line_of(&app, "raw").await["path"], "/a\"b\\{c}%00");
 }
 
 #[tokio::test]
