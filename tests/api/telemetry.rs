@@ -95,6 +95,26 @@ async fn a_line_keeps_no_more_of_a_path_than_its_beginning() {
 }
 
 #[tokio::test]
+async fn a_line_is_json_whatever_the_path() {
+    let app = App::start().await;
+    let mut wire = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let request = b"GET /a\"b\\{c}%00 HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: raw\r\n\r\n";
+    wire.write_all(request).await.unwrap();
+    assert_eq!(line_of(&app, "raw").await["path"], "/a\"b\\{c}%00");
+}
+
+#[tokio::test]
+async fn requests_have_no_lines_where_the_filter_leaves_them_out() {
+    let filter = ("PAYONCE_TELEMETRY__FILTER", "info,payonce::requests=warn");
+    let mut app = App::start_with(&[filter]).await;
+    app.get("/accounts").await;
+    // Its last line.
+    assert!(app.stop(rustix::process::Signal::TERM).success());
+    eventually("the log ends", async || app.log().contains("stopping")).await;
+    assert!(app.requests().is_empty(), "{}", app.whole_log());
+}
+
+#[tokio::test]
 async fn what_is_logged_during_a_request_has_its_id() {
     let app = App::start().await;
     app.database.execute("ALTER TABLE accounts RENAME TO hidden").await;
@@ -199,7 +219,7 @@ async fn traces_go_to_a_collector_and_continue_those_of_the_callers() {
     })
     .await;
     let begun_here = opened[0]["trace_id"].as_str().unwrap().to_owned();
-    // What is not sent yet is sent at the end.
+    // Spans that are not sent yet are sent at the end.
     assert!(app.stop(rustix::process::Signal::TERM).success());
     assert!(collector.has(b"POST /v1/traces HTTP/1.1"));
     assert!(collector.has(&hex(TRACE)), "the caller's trace");
@@ -280,7 +300,7 @@ async fn pipeline(base: &str, count: usize) {
         while seen < count {
             assert_ne!(answers.read_buf(&mut bytes).await.unwrap(), 0, "after {seen} answers");
             seen += bytes.windows(12).filter(|start| *start == b"HTTP/1.1 200").count();
-            // What may be the beginning of the next one stays.
+            // Bytes that may be the beginning of the next one stay.
             bytes.drain(..bytes.len().saturating_sub(11));
         }
     };

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! home/users.lock  held shared by every process that uses the server; the last one out stops it
-//! home/door.lock   held by whoever is starting or stopping the server
+//! home/door.lock   held by the process that is starting or stopping the server
 //! home/cluster/    the data directory, made by initdb
 //! home/socket/     the Unix socket, in a directory that only its owner may enter
 //! home/log         what the server printed
@@ -41,7 +41,7 @@ const SOCKET_DIR_BYTES_MAX: usize = 90;
 
 const START_SECONDS_MAX: &str = "60";
 
-/// What a server is for, which decides its settings.
+/// The use of a server, which decides its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Runs beside other work, as Postgres is shipped but for modest buffers: a commit that was
