@@ -109,7 +109,7 @@ fn explained(why: &Unauthenticated) -> String {
 /// The detail of a refusal. Whether a retry is safe is said where there is a doubt.
 fn sentence(refusal: &Refusal) -> String {
     let fixed = match refusal {
-        Refusal::Declined(Declined::AccountNotFound(id)) => {
+        Refusal::AccountNotFound(id) | Refusal::Declined(Declined::AccountNotFound(id)) => {
             return format!("There is no account {id}.");
         }
         Refusal::AccountExists(id) => return format!("There is an account {id} already."),
@@ -171,7 +171,9 @@ impl ApiError {
             Self::Invalid(Invalid::Amount) => problem::INVALID_AMOUNT,
             Self::Invalid(Invalid::SameAccount) => problem::SAME_ACCOUNT,
             Self::Refused(refusal) => match refusal {
-                Refusal::Declined(Declined::AccountNotFound(_)) => problem::ACCOUNT_NOT_FOUND,
+                Refusal::AccountNotFound(_) | Refusal::Declined(Declined::AccountNotFound(_)) => {
+                    problem::ACCOUNT_NOT_FOUND
+                }
                 Refusal::Declined(Declined::KeyReused) => problem::KEY_REUSED,
                 Refusal::Declined(Declined::InsufficientFunds) => problem::INSUFFICIENT_FUNDS,
                 Refusal::Declined(Declined::BalanceLimit) => problem::BALANCE_LIMIT,
