@@ -24,5 +24,5 @@ pub use connect::{
     DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,
     connect, pool,
 };
-pub use error::{Error, Kind};
+pub use error::{Error, ErrorKind};
 pub use sqlx::PgConnection;

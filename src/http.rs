@@ -2,9 +2,11 @@
 
 mod accounts;
 mod added;
+mod address_limit;
 mod auth;
 mod body;
 mod error;
+mod gate;
 mod headers;
 mod health;
 mod history;
@@ -15,23 +17,20 @@ mod page;
 mod payments;
 mod problem;
 mod query;
-mod rate_limit;
+mod quota;
+mod route;
+mod state;
 mod unread_body;
 
 use std::any::Any;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
-use actix_web::http::{Method, header};
-use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::middleware::Condition;
 use actix_web::rt::net::TcpStream;
-use actix_web::web::{self, PathConfig, PayloadConfig, ServiceConfig, ThinData};
+use actix_web::web::{self, PathConfig, PayloadConfig, ThinData};
 use actix_web::{App, HttpResponse, HttpServer, Resource, Route, guard};
 use anyhow::{Context, Result, bail};
 use rustix::net::sockopt;
@@ -42,84 +41,69 @@ use crate::auth::Auth;
 use crate::config::{AuthMode, Settings, milliseconds};
 use crate::service::Service;
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::spans_are_seen;
 pub use added::AddedRoute;
+use address_limit::AddressLimit;
 use error::ApiError;
+use gate::{DefaultHeaders, Gate};
 use metrics::Rendering;
 use observe::RequestSpan;
 use openapi::DocumentText;
 pub use openapi::openapi;
+use payments::PayerLimit;
 pub use payments::{SendPayment, SendProblems};
-use rate_limit::RateLimits;
+use route::Routes;
+pub use state::Stopping;
+use state::{BODY_BYTES_MAX, HttpLimits};
+
+/// Each path, and what answers there.
+type Table = Vec<(&'static str, Resource)>;
 
 /// Every route of the service, and the one that the program adds, if any; but for those of
-/// [`watching`]. The API document lists each with its
-/// parameters, and [`query::strict`] refuses any other.
-fn routes(app: &mut ServiceConfig, added: Option<&AddedRoute>) {
-    app.service(at("/send_payment", "PUT").route(web::put().to(payments::send)))
-        .service(at("/payment_history/{user}", "GET, HEAD").route(get().to(history::page)))
-        .service(at("/payments/{id}", "GET, HEAD").route(get().to(history::payment)))
-        .service(
-            at("/accounts", "GET, HEAD, POST")
-                .route(get().to(accounts::list))
-                .route(web::post().to(accounts::open)),
-        )
-        .service(at("/accounts/{id}", "GET, HEAD").route(get().to(accounts::get)))
-        .service(at("/problems/{code}", "GET, HEAD").route(get().to(problem::explain)))
-        .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
-        .service(at("/docs", "GET, HEAD").route(get().to(openapi::docs)))
-        .service(at("/docs/{file:.*}", "GET, HEAD").route(get().to(openapi::docs_part)))
-        .default_service(nothing());
-    if let Some(added) = added {
-        app.service(at(added.path, "POST").route(web::post().to(added.handler())));
-    }
+/// [`watching`]. The API document lists each with its parameters, and [`Gate`] refuses any other.
+fn routes(added: Option<&AddedRoute>) -> Table {
+    let mut routes = vec![
+        at("/send_payment", "PUT", [web::put().to(payments::send)]),
+        at("/payment_history/{user}", "GET, HEAD", [get().to(history::page)]),
+        at("/payments/{id}", "GET, HEAD", [get().to(history::payment)]),
+        at(
+            "/accounts",
+            "GET, HEAD, POST",
+            [get().to(accounts::list), web::post().to(accounts::open)],
+        ),
+        at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
+        at("/problems/{code}", "GET, HEAD", [get().to(problem::explain)]),
+        at("/openapi.json", "GET, HEAD", [get().to(openapi::document)]),
+        at("/docs", "GET, HEAD", [get().to(openapi::docs)]),
+        at("/docs/{file:.*}", "GET, HEAD", [get().to(openapi::docs_part)]),
+    ];
+    routes.extend(added.map(|added| at(added.path, "POST", [web::post().to(added.handler())])));
+    routes
 }
 
 /// The routes of those who watch the service.
-fn watching(app: &mut ServiceConfig) {
-    app.service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
-        .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
-        .service(at("/metrics", "GET, HEAD").route(get().to(metrics::text)));
+fn watching() -> Table {
+    vec![
+        at("/health/live", "GET, HEAD", [get().to(health::live)]),
+        at("/health/ready", "GET, HEAD", [get().to(health::ready)]),
+        at("/metrics", "GET, HEAD", [get().to(metrics::text)]),
+    ]
 }
 
-fn nothing() -> Route {
-    web::to(async || Err::<HttpResponse, _>(ApiError::NotFound))
-}
-
-fn at(path: &str, allow: &'static str) -> Resource {
+fn at<const N: usize>(
+    path: &'static str,
+    allow: &'static str,
+    routes: [Route; N],
+) -> (&'static str, Resource) {
     let refuse =
         move || async move { Err::<HttpResponse, _>(ApiError::MethodNotAllowed { allow }) };
-    web::resource(path).default_service(web::to(refuse))
+    let resource = web::resource(path).default_service(web::to(refuse));
+    (path, routes.into_iter().fold(resource, Resource::route))
 }
 
 /// Whatever can be read with GET has a HEAD (RFC 9110, section 9.3.2).
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-}
-
-/// A larger body is refused. The largest request that can succeed has a third of it.
-const BODY_BYTES_MAX: usize = 16_384;
-
-/// The limits that handlers and extractors need.
-#[derive(Debug, Clone, Copy)]
-struct HttpLimits {
-    body_bytes_max: usize,
-    body_read_timeout: Duration,
-    page_size_max: u16,
-}
-
-/// Whether the service is about to stop: it is not ready any more, and keeps no connection.
-#[derive(Debug, Clone, Default)]
-pub struct Stopping(Arc<AtomicBool>);
-
-impl Stopping {
-    /// From now on it is.
-    pub fn announce(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_announced(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// The routes that are served at a port.
@@ -132,15 +116,11 @@ enum Serves {
 }
 
 impl Serves {
-    fn routes(self, app: &mut ServiceConfig, added: Option<&AddedRoute>, page: Option<&Path>) {
-        if self != Self::AllButWatching {
-            watching(app);
-        }
-        if self == Self::Watching {
-            app.default_service(nothing());
-        } else {
-            routes(app, added);
-            page::serve(app, page);
+    fn routes(self, added: Option<&AddedRoute>) -> Table {
+        match self {
+            Self::Everything => watching().into_iter().chain(routes(added)).collect(),
+            Self::AllButWatching => routes(added),
+            Self::Watching => watching(),
         }
     }
 }
@@ -247,42 +227,59 @@ pub fn listen(
     };
     let service = web::Data::from(service);
     let auth = web::Data::new(auth);
-    let rate_limits = web::Data::new(RateLimits::of(settings));
+    let payer_limit = web::Data::new(PayerLimit::of(&settings.rate_limit));
+    let address_limit = AddressLimit::of(settings).map(Arc::new);
+    let listed = Arc::new(openapi::parameters());
     let document = openapi(added.map(|added| added.document.clone()))?;
     let document = web::Data::new(DocumentText(document.into()));
     let rendering = web::Data::new(Rendering::default());
     METRICS.payment_outcomes(payments::outcomes());
     let stopping = Stopping::default();
-    let stopping_data = web::Data::new(stopping.clone());
+    let origins: Arc<[String]> = Arc::from(server.cors_origins.clone());
+    let defaults = DefaultHeaders::new(&origins).context("server.cors_origins")?;
     let write_timeout_ms = server.write_timeout_ms.get();
 
     let serve = |serves: Serves, mut port: u16, workers: usize| -> Result<_> {
-        let (service, auth, rate_limits) = (service.clone(), auth.clone(), rate_limits.clone());
-        let (rendering, stopping) = (rendering.clone(), stopping_data.clone());
-        let (origins, page) = (server.cors_origins.clone(), settings.page.dir.clone());
+        let (service, auth, payer_limit) = (service.clone(), auth.clone(), payer_limit.clone());
+        let (address_limit, listed) = (address_limit.clone(), Arc::clone(&listed));
+        let (rendering, stopping) = (rendering.clone(), stopping.clone());
+        let (origins, defaults) = (Arc::clone(&origins), defaults.clone());
+        let page = settings.page.dir.clone();
         let (document, added) = (document.clone(), added.cloned());
         let mut http = HttpServer::new(move || {
+            let routes = serves.routes(added.as_ref());
+            let gate = Gate {
+                origins: Arc::clone(&origins),
+                routes: Routes::new(routes.iter().map(|(path, _)| *path), &listed),
+                address_limit: address_limit.clone(),
+                stopping: stopping.clone(),
+                defaults: defaults.clone(),
+            };
             App::new()
                 .app_data(service.clone())
                 .app_data(auth.clone())
-                .app_data(rate_limits.clone())
+                .app_data(payer_limit.clone())
                 .app_data(document.clone())
                 .app_data(rendering.clone())
-                .app_data(stopping.clone())
+                .app_data(web::Data::new(stopping.clone()))
                 .app_data(ThinData(limits))
                 .app_data(PayloadConfig::new(limits.body_bytes_max))
                 .app_data(PathConfig::default().error_handler(|error, _| {
                     ApiError::InvalidRequest(format!("The path: {error}.")).into()
                 }))
-                .wrap(from_fn(query::strict))
-                .wrap(from_fn(rate_limit::by_address))
-                .wrap(cors(&origins))
-                .wrap(from_fn(error::as_problem))
-                .wrap(default_headers(&origins))
-                .wrap(from_fn(observe::observed))
-                .wrap(TracingLogger::<RequestSpan>::new())
-                .wrap(from_fn(unread_body::closed))
-                .configure(|app| serves.routes(app, added.as_ref(), page.as_deref()))
+                .wrap(gate)
+                .wrap(Condition::new(spans_are_seen(), TracingLogger::<RequestSpan>::new()))
+                .configure(|app| {
+                    for (_, resource) in routes {
+                        app.service(resource);
+                    }
+                    app.default_service(web::to(async || {
+                        Err::<HttpResponse, _>(ApiError::NotFound)
+                    }));
+                    if serves != Serves::Watching {
+                        page::serve(app, page.as_deref());
+                    }
+                })
         })
         .on_connect(move |connection, _| give_up_on_slow_readers(connection, write_timeout_ms))
         .disable_signals()
@@ -324,45 +321,6 @@ fn hosts(host: &str) -> Vec<&str> {
         "localhost" => vec!["127.0.0.1"],
         host => vec![host],
     }
-}
-
-/// Pages of these origins may call the service and read the headers that explain an answer.
-fn cors(origins: &[String]) -> Cors {
-    let cors = Cors::default()
-        .allowed_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST])
-        .allowed_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            headers::IDEMPOTENCY_KEY,
-            headers::X_REQUEST_ID,
-            headers::TRACEPARENT,
-            headers::TRACESTATE,
-        ])
-        .expose_headers([
-            header::LINK,
-            header::LOCATION,
-            header::RETRY_AFTER,
-            headers::SERVER_TIMING,
-            headers::IDEMPOTENCY_REPLAYED,
-            headers::RATE_LIMIT,
-            headers::RATE_LIMIT_POLICY,
-            headers::X_REQUEST_ID,
-            header::WWW_AUTHENTICATE,
-        ])
-        .max_age(3_600);
-    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
-}
-
-/// What every answer says unless it says otherwise: it is for nobody's cache and nobody's frame, and no
-/// browser is to guess what it is.
-fn default_headers(origins: &[String]) -> DefaultHeaders {
-    DefaultHeaders::new()
-        .add((header::CACHE_CONTROL, "no-store"))
-        .add((header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
-        .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .add((header::X_FRAME_OPTIONS, "DENY"))
-        .add((header::REFERRER_POLICY, "no-referrer"))
-        .add((headers::TIMING_ALLOW_ORIGIN, origins.join(", ")))
 }
 
 /// Linux gives up a connection whose client does not take what it asked for (`TCP_USER_TIMEOUT`,

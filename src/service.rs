@@ -6,9 +6,11 @@ pub mod audit;
 pub mod health;
 pub mod history;
 pub mod payments;
+pub mod posting;
 pub mod pruning;
 mod queue;
-mod reading;
+mod read_pool;
+mod retry;
 pub mod session;
 
 use std::sync::Arc;
@@ -22,11 +24,11 @@ use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
-use health::Health;
+use health::HealthProbe;
 use history::Histories;
 use payments::Payments;
 use queue::Obstacle;
-use reading::Readers;
+use read_pool::ReadPool;
 
 /// Why a request has no result. After `DatabaseUnavailable` it may have been done all the same; after
 /// any other it was not, and will not be.
@@ -36,6 +38,8 @@ pub enum Refusal {
     Declined(Declined),
     /// The id for a new account is taken.
     AccountExists(AccountId),
+    /// There is no such account to be read.
+    AccountNotFound(AccountId),
     PaymentNotFound,
     /// Another request held the key for as long as this one may wait.
     KeyInProgress,
@@ -107,8 +111,8 @@ pub struct Service {
     pub payments: Payments,
     pub accounts: Accounts,
     pub histories: Histories,
-    pub health: Arc<Health>,
-    readers: Readers,
+    pub health: Arc<HealthProbe>,
+    read_pool: ReadPool,
 }
 
 /// The writers, which end when the [`Service`] is gone and its queues are empty.
@@ -125,13 +129,13 @@ impl Service {
         // overload, not as a database that does not answer.
         let wait_max = limits.read_timeout.div_f32(2.0);
         let pool = db::pool(target.clone(), Purpose::Read, limits.readers_max, wait_max)?;
-        let readers = Readers::new(pool, limits.queue_max, limits.read_timeout);
+        let read_pool = ReadPool::new(pool, limits.queue_max, limits.read_timeout);
         let service = Self {
             payments: Payments::start(target, limits, &mut tasks),
-            accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
-            histories: Histories::start(readers.clone(), limits, &mut tasks),
-            health: Arc::new(Health::new(target, limits)),
-            readers,
+            accounts: Accounts::start(target, limits, read_pool.clone(), &mut tasks),
+            histories: Histories::start(read_pool.clone(), limits, &mut tasks),
+            health: Arc::new(HealthProbe::new(target, limits)),
+            read_pool,
         };
         Ok((service, Writers(tasks)))
     }
@@ -139,15 +143,15 @@ impl Service {
     /// How busy it is at this moment.
     #[must_use]
     pub fn load(&self) -> Load {
-        let readers = self.readers.standing();
+        let pool = self.read_pool.status();
         Load {
             payments_waiting: self.payments.waiting(),
             payments_set_aside: self.payments.set_aside(),
             openings_waiting: self.accounts.waiting(),
             pages_waiting: self.histories.waiting(),
-            reads_waiting: readers.waiting,
-            readers_busy: readers.busy,
-            readers_idle: readers.idle,
+            reads_waiting: pool.waiting,
+            readers_busy: pool.busy,
+            readers_idle: pool.idle,
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Sessions: what each is told at its start, and the pool of those that read.
+
 mod fitness;
 mod hint;
 mod url;

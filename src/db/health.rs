@@ -1,3 +1,5 @@
+//! Whether a database takes payments, by its own account.
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 

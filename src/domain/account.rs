@@ -1,3 +1,5 @@
+//! Accounts, and requests to open them.
+
 use std::fmt;
 use std::str::FromStr;
 

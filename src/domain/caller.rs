@@ -1,3 +1,5 @@
+//! Who may do what.
+
 use super::{AccountId, Payment};
 
 /// Who asks, and so what he may do.

@@ -1,3 +1,5 @@
+//! Payments that somebody asks for.
+
 use super::{AccountId, Amount, Fingerprint, IdempotencyKey, Invalid, Note, PaymentId, Timestamp};
 
 /// A payment that somebody asks for: who pays whom, how much, under which key.
@@ -50,6 +52,12 @@ impl Intent {
     #[must_use]
     pub fn to(&self) -> AccountId {
         self.to
+    }
+
+    /// Its payer and its payee, whose rows it needs.
+    #[must_use]
+    pub fn accounts(&self) -> [AccountId; 2] {
+        [self.from, self.to]
     }
 
     /// What another request under the same key must equal.

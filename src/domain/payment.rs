@@ -1,3 +1,5 @@
+//! Payments that were made, and what their parties see of them.
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;

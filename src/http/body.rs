@@ -12,9 +12,9 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::HttpLimits;
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_KEY;
+use super::state::HttpLimits;
 use crate::domain::{IdempotencyKey, Invalid, Timestamp};
 use crate::service::Refusal;
 
@@ -94,9 +94,9 @@ pub(super) struct Integer(pub i64);
 
 impl<'de> Deserialize<'de> for Integer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let raw = <&RawValue>::deserialize(deserializer)?;
         integer(raw.get())
-            .ok_or_else(|| D::Error::custom(format!("{} is not an integer", shown(&raw))))
+            .ok_or_else(|| D::Error::custom(format!("{} is not an integer", shown(raw))))
     }
 }
 

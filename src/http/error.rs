@@ -1,14 +1,12 @@
 //! Every error that a client can get, as one of the problems in [`super::problem`].
 
-use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, ResponseError};
+use actix_web::{HttpResponse, ResponseError};
 
 use super::problem::{self, Kind};
-use super::rate_limit::Exceeded;
+use super::quota::Exceeded;
 use crate::auth::Unauthenticated;
 use crate::domain::Invalid;
 use crate::domain::ledger::Declined;
@@ -111,7 +109,7 @@ fn explained(why: &Unauthenticated) -> String {
 /// The detail of a refusal. Whether a retry is safe is said where there is a doubt.
 fn sentence(refusal: &Refusal) -> String {
     let fixed = match refusal {
-        Refusal::Declined(Declined::AccountNotFound(id)) => {
+        Refusal::AccountNotFound(id) | Refusal::Declined(Declined::AccountNotFound(id)) => {
             return format!("There is no account {id}.");
         }
         Refusal::AccountExists(id) => return format!("There is an account {id} already."),
@@ -173,7 +171,9 @@ impl ApiError {
             Self::Invalid(Invalid::Amount) => problem::INVALID_AMOUNT,
             Self::Invalid(Invalid::SameAccount) => problem::SAME_ACCOUNT,
             Self::Refused(refusal) => match refusal {
-                Refusal::Declined(Declined::AccountNotFound(_)) => problem::ACCOUNT_NOT_FOUND,
+                Refusal::AccountNotFound(_) | Refusal::Declined(Declined::AccountNotFound(_)) => {
+                    problem::ACCOUNT_NOT_FOUND
+                }
                 Refusal::Declined(Declined::KeyReused) => problem::KEY_REUSED,
                 Refusal::Declined(Declined::InsufficientFunds) => problem::INSUFFICIENT_FUNDS,
                 Refusal::Declined(Declined::BalanceLimit) => problem::BALANCE_LIMIT,
@@ -222,7 +222,7 @@ impl ApiError {
                     headers.insert(header::WWW_AUTHENTICATE, challenge);
                 }
             }
-            Self::RateLimited(exceeded) => exceeded.standing.tell(headers),
+            Self::RateLimited(exceeded) => exceeded.quota.tell(headers),
             // RFC 9110, section 15.5.16.
             Self::UnsupportedContentEncoding => {
                 headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -251,28 +251,26 @@ impl ResponseError for ApiError {
     }
 }
 
-/// Makes a problem of whatever else refuses a request: CORS, a path that is no text, a file that cannot be
-/// had. (What the web framework refuses before it is a request never comes here: it answers 400, 408
+/// Makes a problem of an error that nobody has told as one: CORS, a path that is no text, a file that cannot be
+/// had. (Bytes that the web framework refuses before they are a request never come here: it answers 400, 408
 /// and 431 without a body, and closes the connection.)
-pub(super) async fn as_problem<B: MessageBody + 'static>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let response = next.call(request).await?;
-    let is_told = response.response().extensions().get::<Code>().is_some();
-    let Some(kind) = problem::of_status(response.status()).filter(|_| !is_told) else {
-        return Ok(response.map_into_left_body());
+pub(super) fn as_problem(answer: ServiceResponse) -> ServiceResponse {
+    let Some(kind) = problem::of_status(answer.status()) else {
+        return answer;
     };
-    let words = response.response().error().map(ToString::to_string).unwrap_or_default();
+    if answer.response().extensions().contains::<Code>() {
+        return answer;
+    }
+    let words = answer.response().error().map(ToString::to_string).unwrap_or_default();
     // A failure inside is nothing for the client.
-    let is_theirs = response.status().is_client_error() && !words.is_empty();
+    let is_theirs = answer.status().is_client_error() && !words.is_empty();
     let words = if is_theirs { words } else { kind.meaning.to_owned() };
-    let (request, refused) = response.into_parts();
-    let mut answer = ApiError::Framework(kind, words).error_response();
+    let (request, refused) = answer.into_parts();
+    let mut problem = ApiError::Framework(kind, words).error_response();
     for (name, value) in refused.headers() {
-        if !answer.headers().contains_key(name) {
-            answer.headers_mut().append(name.clone(), value.clone());
+        if !problem.headers().contains_key(name) {
+            problem.headers_mut().append(name.clone(), value.clone());
         }
     }
-    Ok(ServiceResponse::new(request, answer).map_into_right_body())
+    ServiceResponse::new(request, problem)
 }

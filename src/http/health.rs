@@ -4,9 +4,9 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Stopping;
 use super::error::ApiError;
 use super::openapi::problems;
+use super::state::Stopping;
 use crate::auth::Auth;
 use crate::service::health::{NotReady, is_too_far_apart};
 use crate::service::{Refusal, Service};

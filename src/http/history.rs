@@ -7,11 +7,11 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::HttpLimits;
 use super::auth::{By, require};
 use super::error::ApiError;
 use super::openapi::{Payment, problems};
 use super::query::{account_id, limit, link_next, query};
+use super::state::HttpLimits;
 use crate::domain::{AccountId, Cursor, PaymentId};
 use crate::service::{Refusal, Service};
 

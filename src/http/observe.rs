@@ -1,52 +1,52 @@
-//! What the operator sees of each request: a line in the log, its time among the metrics, and a span
-//! that everything else said during the request belongs to.
+//! What the operator sees of each request: a line in the log, its time among the metrics, and, where somebody
+//! sees it, a span that everything else said during the request belongs to.
 
-use std::borrow::Cow;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, Method};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, web};
+use actix_web::{Error, HttpMessage};
 use tracing::Span;
-use tracing::field::{DisplayValue, Empty, display};
-use tracing_actix_web::{RequestId, RootSpanBuilder};
+use tracing::field::{Empty, display};
+use tracing_actix_web::RootSpanBuilder;
+use uuid::Uuid;
 
-use super::Stopping;
 use super::error::Code;
 use super::headers::{TRACEPARENT, TRACESTATE, X_REQUEST_ID};
-use crate::service::payments::Timing;
-use crate::telemetry::metrics::METRICS;
-use crate::telemetry::traces::{self, TraceId};
+use super::route::Routes;
+use crate::telemetry::metrics::{METRICS, UnderWay};
+use crate::telemetry::requests::{self, Names, Told};
+use crate::telemetry::{spans_are_seen, traces};
 
 /// A longer id is not taken over: it would be repeated in every line.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What is told of a path. Lines and spans wait in queues whose places are counted, not their bytes.
+/// What is told of a path. Lines and spans wait in memory, and there are many.
 const PATH_BYTES_MAX: usize = 256;
 
-/// The names of a request in the log.
-#[derive(Clone)]
-struct Names {
-    /// Also in the answer: the client's `X-Request-Id`, or a new one.
-    request_id: HeaderValue,
-    trace_id: Option<TraceId>,
+/// What the table of routes does not know is one route.
+const NO_ROUTE: &str = "none";
+
+/// The client's `X-Request-Id`, or a new one.
+fn request_id_of(request: &ServiceRequest) -> String {
+    let given = text(request.headers(), &X_REQUEST_ID).filter(|id| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    given.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
 }
 
-/// The client's, or a new one.
-fn request_id_of(request: &ServiceRequest) -> HeaderValue {
-    let is_name = |value: &&HeaderValue| {
-        (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
-            && value.as_bytes().iter().all(u8::is_ascii_graphic)
-    };
-    if let Some(given) = request.headers().get(X_REQUEST_ID).filter(is_name) {
-        return given.clone();
-    }
-    let new = request.extensions().get::<RequestId>().map(ToString::to_string);
-    let new = new.and_then(|id| HeaderValue::try_from(id).ok());
-    new.unwrap_or(HeaderValue::from_static("none"))
+fn names_of(request: &ServiceRequest, span: &Span) -> Rc<Names> {
+    let headers = request.headers();
+    let trace_id = traces::join(span, text(headers, &TRACEPARENT), text(headers, &TRACESTATE));
+    Rc::new(Names { request_id: request_id_of(request), trace_id })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// A span for each request. Its level lets it pass every filter: whatever is logged has its names.
@@ -54,140 +54,111 @@ pub(super) struct RequestSpan;
 
 impl RootSpanBuilder for RequestSpan {
     fn on_request_start(request: &ServiceRequest) -> Span {
-        let id = request_id_of(request);
-        let request_id = id.to_str().unwrap_or_default();
-        let span = if traces::are_exported() {
-            let (method, route) = (method_of(request.method()), route_of(request.request()));
-            tracing::error_span!(
-                "request",
-                otel.name = format!("{method} {route}"),
-                otel.kind = "server",
-                request_id,
-                trace_id = Empty
-            )
-        } else {
-            tracing::error_span!("request", request_id, trace_id = Empty)
-        };
-        let headers = request.headers();
-        let trace_id = traces::join(&span, text(headers, &TRACEPARENT), text(headers, &TRACESTATE));
-        if let Some(trace_id) = trace_id {
+        let span = tracing::error_span!(
+            "request",
+            otel.kind = traces::are_exported().then_some("server"),
+            request_id = Empty,
+            trace_id = Empty
+        );
+        let names = names_of(request, &span);
+        span.record("request_id", &*names.request_id);
+        if let Some(trace_id) = names.trace_id {
             span.record("trace_id", display(trace_id));
         }
-        request.extensions_mut().insert(Names { request_id: id, trace_id });
+        request.extensions_mut().insert(names);
         span
     }
 
-    /// All is said in [`observed`], which knows how long it took.
+    /// All is said by [`Observed`], which knows how long it took.
     fn on_request_end<B: MessageBody>(_: Span, _: &Result<ServiceResponse<B>, Error>) {}
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// A request that is not answered. Where it is dropped as that, its client has gone away, or the
-/// service stops and could not wait any longer.
-struct Unanswered {
+/// A request that is under way. Where it is dropped as that, its client has gone away, or the service
+/// stops and could not wait any longer.
+pub(super) struct Observed {
     /// Methods and routes are those that the service knows, so that clients cannot choose how many
     /// labels there are.
     method: &'static str,
-    route: Cow<'static, str>,
+    route: &'static str,
     path: String,
-    names: Option<Names>,
+    names: Rc<Names>,
     since: Instant,
     is_answered: bool,
+    _under_way: UnderWay<'static>,
 }
 
-impl Unanswered {
-    fn of(request: &ServiceRequest) -> Self {
+impl Observed {
+    pub fn new(request: &ServiceRequest, routes: &Routes) -> Self {
+        let made = if spans_are_seen() { request.extensions_mut().remove() } else { None };
+        let names = made.unwrap_or_else(|| names_of(request, &Span::none()));
+        let method = method_of(request.method());
+        let route = routes.of(request.request()).map_or(NO_ROUTE, |route| route.pattern);
+        if traces::are_exported() {
+            traces::name(&Span::current(), format!("{method} {route}"));
+        }
         let path = request.path();
         let path = path.get(..path.floor_char_boundary(PATH_BYTES_MAX)).unwrap_or_default();
         Self {
-            method: method_of(request.method()),
-            route: route_of(request.request()),
+            method,
+            route,
             path: path.to_owned(),
-            names: request.extensions().get().cloned(),
+            names,
             since: Instant::now(),
             is_answered: false,
+            _under_way: METRICS.under_way(),
         }
     }
 
-    fn names(&self) -> (Option<&str>, Option<DisplayValue<TraceId>>) {
-        let names = self.names.as_ref();
-        let request_id = names.and_then(|names| names.request_id.to_str().ok());
-        (request_id, names.and_then(|names| names.trace_id).map(display))
+    pub fn names(&self) -> &Rc<Names> {
+        &self.names
     }
 
-    fn answered<B>(&mut self, response: &ServiceResponse<B>) {
+    /// Tells of a request when its answer begins, and its client by which id.
+    pub fn answered(mut self, answer: &mut ServiceResponse) {
         self.is_answered = true;
-        let Self { method, route, path, since, .. } = &self;
-        let took = since.elapsed();
-        METRICS.request(method, route, response.status().as_str(), took);
-        let (status, took_ms) = (response.status().as_u16(), milliseconds(took));
-        let code = response.response().extensions().get::<Code>().map(|code| code.0);
-        let (request_id, trace_id) = self.names();
-        // Its names are fields of its own, where one looks for them; as text, a parent would repeat them.
-        tracing::info!(target: "payonce::requests", parent: None, method, route = &**route, path,
-                       status, code, took_ms, request_id, trace_id, "answered");
+        let status = answer.status();
+        let is_error = status.is_client_error() || status.is_server_error();
+        let code = if is_error {
+            answer.response().extensions().get::<Code>().map(|code| code.0)
+        } else {
+            None
+        };
+        self.tell(status.as_str(), Some(status.as_u16()), code);
         if traces::are_exported() {
-            let span = Span::current();
-            traces::describe(&span, "http.request.method", *method);
-            traces::describe(&span, "http.route", route.clone().into_owned());
-            traces::describe(&span, "url.path", path.clone());
-            traces::describe(&span, "http.response.status_code", i64::from(status));
-            if let Some(code) = code {
-                traces::describe(&span, "error.type", code);
-            }
-            if status >= 500 {
-                traces::fail(&span, code.unwrap_or_default());
-            }
+            self.describe(status.as_u16(), code);
+        }
+        if let Ok(id) = HeaderValue::from_str(&self.names.request_id) {
+            answer.headers_mut().insert(X_REQUEST_ID, id);
         }
     }
-}
 
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        if self.is_answered {
-            return;
-        }
-        let Self { method, route, path, since, .. } = &*self;
+    fn tell(&self, label: &str, status: Option<u16>, code: Option<&'static str>) {
+        let Self { method, route, path, names, since, .. } = self;
         let took = since.elapsed();
-        METRICS.request(method, route, "none", took);
-        let took_ms = milliseconds(took);
-        let (request_id, trace_id) = self.names();
-        tracing::info!(target: "payonce::requests", parent: None, method, route = &**route, path,
-                       took_ms, request_id, trace_id, "not answered");
+        METRICS.request(method, route, label, took);
+        requests::tell(&Told { method, route, path, status, code, took, names });
     }
-}
 
-/// Tells of a request when its answer begins, or when there will be none.
-pub(super) async fn observed<B: MessageBody>(
-    stopping: web::Data<Stopping>,
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let mut unanswered = Unanswered::of(&request);
-    let _under_way = METRICS.under_way();
-    let mut response = next.call(request).await?;
-    unanswered.answered(&response);
-    if let Some(names) = unanswered.names.take() {
-        response.headers_mut().insert(X_REQUEST_ID, names.request_id);
-    }
-    if stopping.is_announced() {
-        // The client's next request is for another process.
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
-    Ok(response)
-}
-
-/// Adds to the request's span where a payment's time went.
-pub(super) fn tell_timing(timing: &Timing) {
-    if traces::are_exported() {
+    fn describe(&self, status: u16, code: Option<&'static str>) {
         let span = Span::current();
-        traces::describe(&span, "payonce.batch", timing.batch.to_string());
-        traces::describe(&span, "payonce.queue_ms", milliseconds(timing.queue));
-        traces::describe(&span, "payonce.lock_ms", milliseconds(timing.lock));
-        traces::describe(&span, "payonce.commit_ms", milliseconds(timing.commit));
+        traces::describe(&span, "http.request.method", self.method);
+        traces::describe(&span, "http.route", self.route);
+        traces::describe(&span, "url.path", self.path.clone());
+        traces::describe(&span, "http.response.status_code", i64::from(status));
+        if let Some(code) = code {
+            traces::describe(&span, "error.type", code);
+        }
+        if status >= 500 {
+            traces::fail(&span, code.unwrap_or_default());
+        }
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.tell("none", None, None);
+        }
     }
 }
 
@@ -201,17 +172,4 @@ fn method_of(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
-}
-
-/// What the table of routes does not know is one route.
-fn route_of(request: &HttpRequest) -> Cow<'static, str> {
-    match request.match_pattern() {
-        Some(route) if !route.is_empty() => route.into(),
-        _ => "none".into(),
-    }
-}
-
-/// To the microsecond.
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }

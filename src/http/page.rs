@@ -82,6 +82,8 @@ async fn served(
         answer.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
         response = response.into_response(answer);
     }
+    // Pages of some origins may read it, and it may be kept.
+    response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
     let policy = if is_hashed && is_there { FOR_EVER } else { ASK_FIRST };
     let headers = response.headers_mut();
     headers.remove(ACCEPT_RANGES);

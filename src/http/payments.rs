@@ -1,11 +1,9 @@
 //! `PUT /send_payment`.
 
-use std::fmt;
-use std::time::Duration;
-
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Deserialize;
+use tracing::Span;
 use utoipa::ToSchema;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
@@ -13,14 +11,29 @@ use super::auth::{By, require};
 use super::body::{ClientTime, Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
-use super::observe;
 use super::openapi::{Payment, problems};
 use super::problem;
-use super::rate_limit::RateLimits;
+use super::quota::{Exceeded, Limit, QuotaState};
+use crate::config::RateLimit;
 use crate::domain::{AccountId, Amount, Caller, Intent, Note};
 use crate::service::Service;
 use crate::service::payments::{Receipt, Timing};
 use crate::telemetry::metrics::METRICS;
+use crate::telemetry::requests::Milliseconds;
+use crate::telemetry::traces;
+
+/// How often a payer may pay; `None`: there is no limit.
+pub(super) struct PayerLimit(Option<Limit<AccountId>>);
+
+impl PayerLimit {
+    pub fn of(settings: &RateLimit) -> Self {
+        Self(Limit::new("payer", settings.payer_per_minute, settings.payer_burst))
+    }
+
+    fn check(&self, payer: AccountId) -> Result<Option<QuotaState>, Exceeded> {
+        self.0.as_ref().map(|limit| limit.check(&payer)).transpose()
+    }
+}
 
 /// The brief's request.
 #[derive(Deserialize, ToSchema)]
@@ -114,13 +127,12 @@ pub(super) fn outcomes() -> impl Iterator<Item = &'static str> {
 pub(super) async fn send(
     By(caller): By,
     service: web::Data<Service>,
-    limits: web::Data<RateLimits>,
+    payer_limit: web::Data<PayerLimit>,
     request: HttpRequest,
     Json(body): Json<SendPayment>,
 ) -> Result<HttpResponse, ApiError> {
     let intent = allowed_intent(caller, &request, body)?;
-    let limit = limits.payer.as_ref();
-    let standing = limit.map(|limit| limit.check(&intent.from())).transpose()?;
+    let quota = payer_limit.check(intent.from())?;
     let answer = service.payments.send(intent).await;
     let mut response = match answer.result {
         Ok(receipt) => {
@@ -133,11 +145,13 @@ pub(super) async fn send(
             error.error_response()
         }
     };
-    if let Some(standing) = standing {
-        standing.tell(response.headers_mut());
+    if let Some(quota) = quota {
+        quota.tell(response.headers_mut());
     }
     if let Some(timing) = &answer.timing {
-        observe::tell_timing(timing);
+        if traces::are_exported() {
+            describe_timing(timing);
+        }
         if let Some(timing) = server_timing(timing) {
             response.headers_mut().insert(SERVER_TIMING, timing);
         }
@@ -174,18 +188,20 @@ fn paid(receipt: Receipt) -> HttpResponse {
 /// Where the payment's time went, in milliseconds (W3C Server Timing).
 fn server_timing(timing: &Timing) -> Option<HeaderValue> {
     let Timing { queue, lock, commit, batch } = timing;
-    let (queue, lock, commit) = (Millis(*queue), Millis(*lock), Millis(*commit));
+    let [queue, lock, commit] = [queue, lock, commit].map(|time| Milliseconds(*time));
     let text =
         format!("queue;dur={queue}, lock;dur={lock}, commit;dur={commit}, batch;desc=\"{batch}\"");
     HeaderValue::try_from(text).ok()
 }
 
-/// Three decimals, without a float's detours.
-struct Millis(Duration);
-
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0.as_micros();
-        write!(f, "{}.{:03}", micros.div_euclid(1_000), micros.rem_euclid(1_000))
+/// Adds the same to the request's span.
+fn describe_timing(timing: &Timing) {
+    let Timing { queue, lock, commit, batch } = timing;
+    let span = Span::current();
+    traces::describe(&span, "payonce.batch", batch.to_string());
+    for (name, time) in
+        [("payonce.queue_ms", queue), ("payonce.lock_ms", lock), ("payonce.commit_ms", commit)]
+    {
+        traces::describe(&span, name, f64::from(Milliseconds(*time)));
     }
 }

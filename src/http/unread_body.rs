@@ -10,18 +10,34 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
+use actix_web::HttpMessage;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::header::TRANSFER_ENCODING;
-use actix_web::middleware::Next;
 use actix_web::web::Bytes;
-use actix_web::{Error, HttpMessage};
 use futures_core::Stream;
 
-/// A request's body, for its reader and for whoever keeps it.
+/// A request's body, for its reader and for its answer.
 #[derive(Clone)]
-struct Kept(Rc<RefCell<Payload>>);
+pub(super) struct Kept(Rc<RefCell<Payload>>);
+
+impl Kept {
+    /// The body of a request, if it comes in chunks.
+    pub fn of(request: &mut ServiceRequest) -> Option<Self> {
+        if !request.headers().contains_key(TRANSFER_ENCODING) {
+            return None;
+        }
+        let body = Self(Rc::new(RefCell::new(request.take_payload())));
+        request.set_payload(Payload::Stream { payload: Box::pin(body.clone()) });
+        Some(body)
+    }
+
+    /// Keeps it until the answer is written.
+    pub fn kept_by(self, answer: ServiceResponse) -> ServiceResponse {
+        answer.map_body(|_, answer| BoxBody::new(Keeper { answer, _request: self }))
+    }
+}
 
 impl Stream for Kept {
     type Item = Result<Bytes, PayloadError>;
@@ -32,7 +48,7 @@ impl Stream for Kept {
 }
 
 /// An answer that keeps what it answers.
-pub(super) struct Keeper {
+struct Keeper {
     answer: BoxBody,
     _request: Kept,
 }
@@ -50,19 +66,4 @@ impl MessageBody for Keeper {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Pin::new(&mut self.get_mut().answer).poll_next(cx)
     }
-}
-
-/// Ends the connections of bodies that do not arrive.
-pub(super) async fn closed<B: MessageBody + 'static>(
-    mut request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B, Keeper>>, Error> {
-    if !request.headers().contains_key(TRANSFER_ENCODING) {
-        return Ok(next.call(request).await?.map_into_left_body());
-    }
-    let body = Kept(Rc::new(RefCell::new(request.take_payload())));
-    request.set_payload(Payload::Stream { payload: Box::pin(body.clone()) });
-    let response = next.call(request).await?;
-    Ok(response
-        .map_body(|_, answer| EitherBody::right(Keeper { answer: answer.boxed(), _request: body })))
 }

@@ -25,7 +25,7 @@ pub fn is_too_far_apart(skew: SignedDuration) -> bool {
 
 /// Looks at the database as a writer would find it, on a session of its own: many reads do not make the
 /// service unready.
-pub struct Health {
+pub struct HealthProbe {
     target: Target,
     /// How long a look may take, and the wait for its turn half of that.
     limit: Duration,
@@ -45,7 +45,7 @@ pub enum NotReady {
     Database(String),
 }
 
-impl Health {
+impl HealthProbe {
     pub(super) fn new(target: &Target, limits: Limits) -> Self {
         Self {
             target: target.clone(),
@@ -140,7 +140,7 @@ impl Health {
 }
 
 /// Looks again and again, for the metrics.
-pub async fn keep_looking(health: Arc<Health>) {
+pub async fn keep_looking(health: Arc<HealthProbe>) {
     loop {
         // Whatever it finds is told to the operator.
         let _ = health.ready().await;

@@ -22,10 +22,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub use batch::post_one;
 use intake::Intake;
-pub(super) use writer::pause_after;
-use writer::{Aside, KnownTrouble, Writer};
+use known_trouble::KnownTrouble;
+use writer::{Aside, Writer};
 
 use super::queue::{Obstacle, Queue, Ticket};
 use super::session::Session;
@@ -111,7 +110,7 @@ impl Payments {
     pub async fn send(&self, intent: Intent) -> Answer {
         match self.queue.submit(intent).await {
             Ok(answer) => answer,
-            Err(Obstacle::Queue) if self.known.database_down.load(Ordering::Relaxed) => {
+            Err(Obstacle::Queue) if self.known.lock().database_down => {
                 Answer { result: Err(Refusal::DatabaseUnavailable), timing: None }
             }
             Err(obstacle) => Answer { result: Err(obstacle.into()), timing: None },

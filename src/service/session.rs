@@ -29,7 +29,7 @@ impl Session {
     /// Runs `work` in a transaction. Returns what it returned, and how long the end took.
     ///
     /// # Errors
-    /// The transaction was rolled back; or, where the kind is [`db::Kind::Unavailable`], its outcome
+    /// The transaction was rolled back; or, where the kind is [`db::ErrorKind::Unavailable`], its outcome
     /// may be unknown. The connection is then given up, and with it every lock.
     pub async fn transaction<T>(
         &mut self,

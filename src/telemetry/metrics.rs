@@ -2,7 +2,7 @@
 //! and `_total` is what only grows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
@@ -11,7 +11,6 @@ use prometheus::{
     IntGaugeVec, Opts, TextEncoder,
 };
 use time::Duration as SignedDuration;
-use tracing_appender::non_blocking::ErrorCounter;
 
 /// What is answered at once and what has waited for a limit can both be told apart.
 const SECONDS: [f64; 14] =
@@ -36,7 +35,6 @@ pub struct Metrics {
     pruned_keys: IntCounter,
     clock_skew: Gauge,
     dropped_lines: IntCounter,
-    lines: OnceLock<ErrorCounter>,
     ready: IntGauge,
     is_database_ready: AtomicBool,
     keys_age: Gauge,
@@ -126,7 +124,6 @@ impl Metrics {
                 "payonce_log_lines_dropped_total",
                 "Lines of the log that were dropped because nobody took them fast enough.",
             )),
-            lines: OnceLock::new(),
             ready: registered(IntGauge::new(
                 "payonce_ready",
                 "Whether the database answered and took payments when it was looked at last, and there \
@@ -146,10 +143,8 @@ impl Metrics {
         }
     }
 
-    /// Where the lines of the log are counted that are dropped.
-    pub fn count_dropped_lines(&self, lines: ErrorCounter) {
-        // Whoever comes second has no log.
-        let _ = self.lines.set(lines);
+    pub fn dropped_line(&self) {
+        self.dropped_lines.inc();
     }
 
     /// Outcomes that a payment may have, so that the first of a kind is seen as one more than none.
@@ -241,9 +236,6 @@ impl Metrics {
         };
         self.ready.set((has_keys && self.is_database_ready.load(Ordering::Relaxed)).into());
         self.keys_age.set(keys_age.as_secs_f64());
-        let dropped = self.lines.get().map_or(0, ErrorCounter::dropped_lines);
-        let dropped = u64::try_from(dropped).unwrap_or(u64::MAX);
-        self.dropped_lines.inc_by(dropped.saturating_sub(self.dropped_lines.get()));
         TextEncoder::new().encode_to_string(&prometheus::gather())
     }
 }

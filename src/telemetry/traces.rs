@@ -134,6 +134,11 @@ pub fn join(span: &Span, traceparent: Option<&str>, tracestate: Option<&str>) ->
     trace(&span.context())
 }
 
+/// Names the span, once it is known what it is about.
+pub fn name(span: &Span, name: String) {
+    span.context().span().update_name(name);
+}
+
 /// Adds something to the span, under a name of the semantic conventions or of ours.
 pub fn describe(span: &Span, name: &'static str, value: impl Into<Value>) {
     span.set_attribute(name, value);

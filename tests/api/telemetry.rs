@@ -95,6 +95,26 @@ async fn a_line_keeps_no_more_of_a_path_than_its_beginning() {
 }
 
 #[tokio::test]
+async fn a_line_is_json_whatever_the_path() {
+    let app = App::start().await;
+    let mut wire = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let request = b"GET /a\"b\\{c}%00 HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: raw\r\n\r\n";
+    wire.write_all(request).await.unwrap();
+    assert_eq!(line_of(&app, "raw").await["path"], "/a\"b\\{c}%00");
+}
+
+#[tokio::test]
+async fn requests_have_no_lines_where_the_filter_leaves_them_out() {
+    let filter = ("PAYONCE_TELEMETRY__FILTER", "info,payonce::requests=warn");
+    let mut app = App::start_with(&[filter]).await;
+    app.get("/accounts").await;
+    // Its last line.
+    assert!(app.stop(rustix::process::Signal::TERM).success());
+    eventually("the log ends", async || app.log().contains("stopping")).await;
+    assert!(app.requests().is_empty(), "{}", app.whole_log());
+}
+
+#[tokio::test]
 async fn what_is_logged_during_a_request_has_its_id() {
     let app = App::start().await;
     app.database.execute("ALTER TABLE accounts RENAME TO hidden").await;
