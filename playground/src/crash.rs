@@ -112,7 +112,8 @@ impl Faults {
         let mut refused = None;
         let mut written = None;
         let ended = session
-            .transaction(async |conn| {
+            .transaction(async |transaction| {
+                let conn = transaction.begin().await?;
                 let decision = post_one(conn, intent).await?;
                 refused = match decision.outcomes.into_iter().next() {
                     Some(Outcome::Posted(_)) => None,

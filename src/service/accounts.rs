@@ -182,7 +182,9 @@ impl Opener {
         let mut stage = Stage::Locking;
         let opened = self
             .session
-            .transaction(async |conn| open(conn, &ticket.work, locks_tables, &mut stage).await)
+            .transaction(async |transaction| {
+                open(transaction.begin().await?, &ticket.work, locks_tables, &mut stage).await
+            })
             .await;
         let error = match opened {
             Ok((result, _)) => {

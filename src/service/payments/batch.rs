@@ -63,11 +63,17 @@ async fn attempt(
     let ids: BTreeSet<AccountId> = intents.iter().flat_map(|intent| intent.accounts()).collect();
     let started = Instant::now();
     let ((outcomes, blocked, lock), commit) = session
-        .transaction(async |conn| {
-            if takes_apart {
-                posting::lock_tables(conn).await?;
-            }
-            let accounts = posting::lock_accounts(conn, &ids, locking).await?;
+        .transaction(async |transaction| {
+            let (conn, accounts) = if locking == Locking::Wait && !takes_apart {
+                transaction.begin_with_locks(&ids).await?
+            } else {
+                let conn = transaction.begin().await?;
+                if takes_apart {
+                    posting::lock_tables(conn).await?;
+                }
+                let accounts = posting::lock_accounts(conn, &ids, locking).await?;
+                (conn, accounts)
+            };
             let lock = started.elapsed();
             *stage = Stage::Reading;
             let blocked = match locking {

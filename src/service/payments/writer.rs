@@ -1,6 +1,7 @@
 //! The writers: they post batches, and do what is to be done when one fails.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -131,7 +132,7 @@ impl Writer {
 
     /// Posts batch after batch, until the queue is closed.
     pub async fn run(mut self, intake: Arc<Intake>, aside: mpsc::Sender<Aside>) {
-        while let Some(Batch { tickets, accounts }) = intake.next_batch().await {
+        while let Some(Batch { tickets, accounts }) = self.next_batch(&intake).await {
             let (free, concerned) = self.part(tickets);
             let left = self.post(vec![Round::first(free, Locking::Wait)], accounts).await;
             self.known.lock().block(&left.blocked);
@@ -161,6 +162,18 @@ impl Writer {
             }
         }
         (free, concerned)
+    }
+
+    /// The next batch; while there is none the session is kept open.
+    async fn next_batch(&mut self, intake: &Intake) -> Option<Batch> {
+        let mut batch = pin!(intake.next_batch());
+        loop {
+            tokio::select! {
+                biased;
+                batch = &mut batch => return batch,
+                () = self.session.keep_open() => {}
+            }
+        }
     }
 
     /// Posts what was set aside, again and again, until it is posted or withdrawn.
