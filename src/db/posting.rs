@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Uuid;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
+use super::transaction::BEGIN;
 use super::{Error, Purpose, payments};
 use crate::domain::ledger::{AccountState, Decision, Known};
 use crate::domain::{AccountId, Balance, Fingerprint, Intent, PaymentId, Timestamp};
@@ -30,7 +31,7 @@ struct Locked {
 }
 
 /// The statement that takes the locks, in both its forms: checked at compile time, and as the text that
-/// [`prepare`] gives a session for [`lock_accounts_after`].
+/// [`prepare`] gives a session for [`begin_and_lock`].
 macro_rules! lock_in_order {
     ($sql:literal) => {
         const PREPARE_LOCK: &str = concat!("PREPARE lock_accounts (bigint[]) AS ", $sql);
@@ -46,7 +47,7 @@ lock_in_order!(
        FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"#
 );
 
-/// Prepares a session for [`lock_accounts_after`].
+/// Prepares a session for [`begin_and_lock`].
 ///
 /// # Errors
 /// The database's.
@@ -86,20 +87,20 @@ pub async fn lock_accounts(
     Ok(states(rows))
 }
 
-/// As [`lock_accounts`] with [`Locking::Wait`], in one message with the statement `first`.
+/// Begins a transaction and locks as [`lock_accounts`] does with [`Locking::Wait`], in one message: a round trip
+/// costs as much as a small statement.
 ///
 /// A message of several statements has no parameters (Postgres manual, "Simple Query"). There is nothing in
 /// this one that would need them: its only values are integers.
 ///
 /// # Errors
 /// The database's.
-pub async fn lock_accounts_after(
-    first: &'static str,
+pub async fn begin_and_lock(
     conn: &mut PgConnection,
     ids: &BTreeSet<AccountId>,
 ) -> Result<BTreeMap<AccountId, AccountState>, Error> {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let message = format!("{first}; EXECUTE lock_accounts('{{{}}}')", ids.join(","));
+    let message = format!("{BEGIN}; EXECUTE lock_accounts('{{{}}}')", ids.join(","));
     let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(conn).await?;
     let locked = |row: &PgRow| {
         Ok(Locked {

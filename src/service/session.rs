@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use crate::db::posting;
-use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
+use crate::db::{
+    self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target, posting, transaction,
+};
 use crate::domain::AccountId;
 use crate::domain::ledger::AccountState;
 
@@ -55,20 +56,19 @@ impl<'a> Unbegun<'a> {
     /// # Errors
     /// The connection's.
     pub async fn begin(self) -> Result<&'a mut PgConnection, Error> {
-        sqlx::raw_sql("BEGIN").execute(&mut *self.0).await?;
+        transaction::begin(self.0).await?;
         Ok(self.0)
     }
 
-    /// Begins, and locks the accounts' rows as [`posting::lock_accounts`] with [`posting::Locking::Wait`] does: in one
-    /// message, because a round trip costs as much as a small statement.
+    /// As [`posting::begin_and_lock`].
     ///
     /// # Errors
     /// As there.
-    pub async fn begin_with_locks(
+    pub async fn begin_and_lock(
         self,
         ids: &BTreeSet<AccountId>,
     ) -> Result<(&'a mut PgConnection, BTreeMap<AccountId, AccountState>), Error> {
-        let accounts = posting::lock_accounts_after("BEGIN", self.0, ids).await?;
+        let accounts = posting::begin_and_lock(self.0, ids).await?;
         Ok((self.0, accounts))
     }
 }
@@ -112,15 +112,15 @@ impl Session {
         let started = Instant::now();
         let result = match ended {
             Ok(End::Commit(value)) => {
-                sqlx::raw_sql("COMMIT").execute(&mut open.conn).await?;
+                transaction::commit(&mut open.conn).await?;
                 Ok((value, started.elapsed()))
             }
             Ok(End::RollBack(value)) => {
-                sqlx::raw_sql("ROLLBACK").execute(&mut open.conn).await?;
+                transaction::roll_back(&mut open.conn).await?;
                 Ok((value, started.elapsed()))
             }
-            Err(error) => match sqlx::raw_sql("ROLLBACK").execute(&mut open.conn).await {
-                Ok(_) => Err(error),
+            Err(error) => match transaction::roll_back(&mut open.conn).await {
+                Ok(()) => Err(error),
                 // A connection that cannot even roll back is dropped, and its locks with it.
                 Err(_) => return Err(error),
             },

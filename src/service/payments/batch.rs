@@ -65,7 +65,7 @@ async fn attempt(
     let ((outcomes, blocked, lock), commit) = session
         .transaction(async |transaction| {
             let (conn, accounts) = if locking == Locking::Wait && !takes_apart {
-                transaction.begin_with_locks(&ids).await?
+                transaction.begin_and_lock(&ids).await?
             } else {
                 let conn = transaction.begin().await?;
                 if takes_apart {
