@@ -2,6 +2,7 @@
 //! that verify a token come from the settings, never from the token (RFC 8725, section 3.1).
 
 mod jwks;
+mod this_machine;
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, AuthMode, SignatureAlgorithm};
 use crate::domain::{AccountId, Caller};
 use jwks::Jwks;
+pub use this_machine::is_this_machine;
 
 /// The scope of operators.
 const OPERATOR: &str = "operator";

@@ -64,48 +64,6 @@ impl From<Obstacle> for Refusal {
     }
 }
 
-/// Every limit of the service, with its unit.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How many writers post batches side by side.
-    pub writers: u32,
-    /// How many requests may wait in a queue.
-    pub queue_max: usize,
-    /// How many payments one transaction may hold.
-    pub batch_max: usize,
-    /// How often a transaction is run again before its requests are refused.
-    pub attempts_max: u32,
-    /// How long a request may wait for its transaction to begin.
-    pub request_timeout: Duration,
-    /// How long a transaction may take before its session is given up.
-    pub transaction_timeout: Duration,
-    /// How many sessions read.
-    pub readers_max: usize,
-    /// How many readers of histories work side by side.
-    pub page_readers: u32,
-    /// How long a read may take, the wait for a session included.
-    pub read_timeout: Duration,
-}
-
-impl Limits {
-    /// The service's share of the settings.
-    #[must_use]
-    pub fn of(settings: &Settings) -> Self {
-        let Settings { server, database, writer, history, .. } = settings;
-        Self {
-            writers: writer.count.get(),
-            queue_max: writer.queue_max.get(),
-            batch_max: writer.batch_max.get(),
-            attempts_max: writer.attempts_max.get(),
-            request_timeout: milliseconds(server.request_timeout_ms),
-            transaction_timeout: milliseconds(database.transaction_timeout_ms),
-            readers_max: database.readers_max.get().into(),
-            page_readers: history.reader_count.get(),
-            read_timeout: milliseconds(database.read_timeout_ms),
-        }
-    }
-}
-
 /// The whole service: what `http` is given.
 pub struct Service {
     pub payments: Payments,
@@ -123,18 +81,21 @@ impl Service {
     ///
     /// # Errors
     /// The pool cannot be built.
-    pub fn start(target: &db::Target, limits: Limits) -> anyhow::Result<(Self, Writers)> {
+    pub fn start(target: &db::Target, settings: &Settings) -> anyhow::Result<(Self, Writers)> {
         let mut tasks = JoinSet::new();
         // Half of a read's time may pass before it has a session: too few sessions are told as
         // overload, not as a database that does not answer.
-        let wait_max = limits.read_timeout.div_f32(2.0);
-        let pool = db::pool(target.clone(), Purpose::Read, limits.readers_max, wait_max)?;
-        let read_pool = ReadPool::new(pool, limits.queue_max, limits.read_timeout);
+        let Settings { database, writer, .. } = settings;
+        let read_timeout = milliseconds(database.read_timeout_ms);
+        let sessions_max = database.readers_max.get().into();
+        let pool =
+            db::pool(target.clone(), Purpose::Read, sessions_max, read_timeout.div_f32(2.0))?;
+        let read_pool = ReadPool::new(pool, writer.queue_max.get(), read_timeout);
         let service = Self {
-            payments: Payments::start(target, limits, &mut tasks),
-            accounts: Accounts::start(target, limits, read_pool.clone(), &mut tasks),
-            histories: Histories::start(read_pool.clone(), limits, &mut tasks),
-            health: Arc::new(HealthProbe::new(target, limits)),
+            payments: Payments::start(target, settings, &mut tasks),
+            accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
+            histories: Histories::start(read_pool.clone(), settings, &mut tasks),
+            health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };
         Ok((service, Writers(tasks)))

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Error, Target, Unfit};
 
-/// What the database says of itself. It is one statement, which looks at catalogues that are in memory and
+/// Asks the database about itself, and returns its clock. It is one statement, which looks at catalogues that are in memory and
 /// at one row.
 ///
 /// # Errors

@@ -130,7 +130,7 @@ pub async fn lock_tables(conn: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Who has locked an account that we could not lock.
+/// The holder of a lock on an account that we could not lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
     /// A writer of payonce, of this process or another, for the rest of its transaction; or nobody any
@@ -172,7 +172,7 @@ pub async fn holders(
     Ok(rows.into_iter().map(|row| (AccountId::trusted(row.id), holder(row.stranger))).collect())
 }
 
-/// What is known under the intents' keys, and the database's clock.
+/// The database's clock, and everything that is known under the intents' keys.
 ///
 /// To be called when the payers' rows are locked, which makes the answer final: the payer's row is
 /// the mutex of the payer's keys.

@@ -60,7 +60,7 @@ impl Intent {
         [self.from, self.to]
     }
 
-    /// What another request under the same key must equal.
+    /// The part of it that another request under the same key must equal.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         fingerprint(self.from, self.to, self.amount, self.note.as_ref().map(Note::as_str))

@@ -1,5 +1,5 @@
-//! The rule: what becomes of a batch of intents, given what was locked and what was read. It
-//! decides everything about money, in memory, and touches nothing else.
+//! The rule: it decides a batch of intents from the rows that were locked and the keys that were read. All
+//! decisions about money are made here, in memory; nothing else is touched.
 //!
 //! Intents are taken one after another, in order, each seeing what the ones before it did: the
 //! brief's "two users can't send money to one user at a single time" holds inside a batch because
@@ -18,7 +18,7 @@ pub struct AccountState {
     pub last_payment_at: Option<Timestamp>,
 }
 
-/// What is known of a key that was used before.
+/// The state of a key that was used before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// Somebody else holds it, and has not finished.
@@ -29,7 +29,7 @@ pub enum Known {
     Failed { fingerprint: Fingerprint },
 }
 
-/// What becomes of one intent.
+/// The fate of one intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Posted now; the body for the payer.
@@ -41,7 +41,7 @@ pub enum Outcome {
     Declined(Declined),
 }
 
-/// Why the rule makes no payment.
+/// The reason why the rule makes no payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declined {
     AccountNotFound(AccountId),
@@ -227,8 +227,7 @@ impl Ledger {
     }
 }
 
-/// The time of a payment: the database's clock, unless that is not past the last payment of payer
-/// and payee, whatever set it back.
+/// The database's clock, or 1 us after either party's last payment if that is later.
 fn later_than_both(now: Timestamp, from: AccountState, to: AccountState) -> Timestamp {
     let after = |state: AccountState| state.last_payment_at.map_or(now, Timestamp::next);
     now.max(after(from)).max(after(to))

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::Refusal;
 use super::posting::post_one;
 use super::queue::{Inbox, Obstacle, Queue, Ticket};
 use super::read_pool::ReadPool;
 use super::retry::{Failure, Next, Stage};
 use super::session::{End, Session};
-use super::{Limits, Refusal};
+use crate::config::{Settings, milliseconds};
 use crate::db::accounts::AccountSummary;
 use crate::db::{self, Error, ErrorKind, PgConnection, Target};
 use crate::domain::ledger::{Declined, Outcome};
@@ -52,13 +53,17 @@ pub struct Accounts {
 impl Accounts {
     pub(super) fn start(
         target: &Target,
-        limits: Limits,
+        settings: &Settings,
         read_pool: ReadPool,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let (queue, inbox) = Queue::bounded(limits.queue_max, limits.request_timeout);
-        let session = Session::new(target.clone(), limits.transaction_timeout);
-        tasks.spawn(Opener { session, limits }.run(inbox));
+        let Settings { server, database, writer, .. } = settings;
+        let queue_max = writer.queue_max.get();
+        let (queue, inbox) = Queue::bounded(queue_max, milliseconds(server.request_timeout_ms));
+        let transaction_timeout = milliseconds(database.transaction_timeout_ms);
+        let session = Session::new(target.clone(), transaction_timeout);
+        let attempts_max = writer.attempts_max.get();
+        tasks.spawn(Opener { session, queue_max, attempts_max }.run(inbox));
         Self { read_pool, queue }
     }
 
@@ -114,7 +119,8 @@ impl Accounts {
 
 struct Opener {
     session: Session,
-    limits: Limits,
+    queue_max: usize,
+    attempts_max: u32,
 }
 
 /// An opening that is not answered yet.
@@ -149,7 +155,7 @@ impl Opener {
                     None => return,
                 }
             }
-            while line.len() < self.limits.queue_max
+            while line.len() < self.queue_max
                 && let Ok(ticket) = inbox.try_recv()
             {
                 line.push_back(Pending::new(ticket));
@@ -199,7 +205,7 @@ impl Opener {
             kind: error.kind(),
             stage,
             attempt,
-            attempts_max: self.limits.attempts_max,
+            attempts_max: self.attempts_max,
             is_alone: true,
             // The key was claimed, so nothing was done under it before.
             is_known_new: stage == Stage::Writing,

@@ -10,9 +10,10 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::Refusal;
 use super::queue::{Inbox, Obstacle, Queue, Ticket, halves};
 use super::read_pool::ReadPool;
-use super::{Limits, Refusal};
+use crate::config::{Settings, milliseconds};
 use crate::db::history::{self, PageOf};
 use crate::db::payments;
 use crate::domain::{AccountId, Cursor, HistoryPage, Payment, PaymentId};
@@ -20,7 +21,7 @@ use crate::domain::{AccountId, Cursor, HistoryPage, Payment, PaymentId};
 /// Pages that one statement reads.
 const PAGES_MAX: usize = 64;
 
-/// What was found of a page; `None` where the account does not exist.
+/// A page; `None` where the account does not exist.
 type Found = Result<Option<HistoryPage>, Refusal>;
 
 type PageTicket = Ticket<PageOf, Found>;
@@ -32,10 +33,11 @@ pub struct Histories {
 }
 
 impl Histories {
-    pub(super) fn start(read_pool: ReadPool, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
-        let (pages, inbox) = Queue::bounded(limits.queue_max, limits.read_timeout);
+    pub(super) fn start(read_pool: ReadPool, settings: &Settings, tasks: &mut JoinSet<()>) -> Self {
+        let read_timeout = milliseconds(settings.database.read_timeout_ms);
+        let (pages, inbox) = Queue::bounded(settings.writer.queue_max.get(), read_timeout);
         let inbox = Arc::new(Mutex::new(inbox));
-        for _ in 0..limits.page_readers {
+        for _ in 0..settings.history.reader_count.get() {
             tasks.spawn(read_pages(Arc::clone(&inbox), read_pool.clone()));
         }
         Self { pages, read_pool }

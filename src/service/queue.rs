@@ -1,7 +1,7 @@
 //! A bounded queue between requests and a writer.
 //!
 //! A request waits for its answer at most until its time is over. It then withdraws its ticket, but
-//! only while no transaction has it: whoever was told "not done" will not find it done later. A
+//! only while no transaction has it: a request that was told "not done" will not find it done later. A
 //! ticket that a transaction has is answered by the writer, whose transactions have a limit too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Refusal;
 
-/// What a waiting request waits for.
+/// The thing that a waiting request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     /// Its turn.
@@ -34,7 +34,7 @@ enum TicketState {
     Withdrawn(Obstacle),
 }
 
-/// What a request and its ticket both see.
+/// The state that a request and its ticket share.
 struct Shared {
     progress: Mutex<Progress>,
     /// Wakes a request that was leaving.
@@ -104,7 +104,7 @@ impl<W, A> Ticket<W, A> {
     /// Lets the request wait on, or go where it has been leaving.
     pub fn release(&self, obstacle: Obstacle) {
         let mut progress = self.shared.progress();
-        // Whatever it waits for next, it may have been done already.
+        // It may have been done already: only the database can tell.
         let obstacle = if progress.in_doubt { Obstacle::Database } else { obstacle };
         progress.ticket = match progress.ticket {
             TicketState::Waiting(_) | TicketState::Taken => TicketState::Waiting(obstacle),
@@ -119,7 +119,7 @@ impl<W, A> Ticket<W, A> {
         self.shared.progress().in_doubt = true;
     }
 
-    /// What a request is told that is refused now: that nothing was done, unless that is in doubt.
+    /// The refusal that a request is given now: that nothing was done, unless that is in doubt.
     pub fn refusal(&self, refusal: Refusal) -> Refusal {
         if self.shared.progress().in_doubt { Refusal::DatabaseUnavailable } else { refusal }
     }
@@ -167,7 +167,7 @@ impl<W, A> Queue<W, A> {
     /// Queues work and waits for its answer.
     ///
     /// # Errors
-    /// What it was waiting for when its time was over; it was not done, and will not be. A full
+    /// The obstacle that it was waiting for when its time was over; it was not done, and will not be. A full
     /// queue says so at once.
     pub async fn submit(&self, work: W) -> Result<A, Obstacle> {
         let (answer, mut answered) = oneshot::channel();

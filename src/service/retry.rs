@@ -48,7 +48,7 @@ pub(super) struct Failure {
     pub is_renewed: bool,
 }
 
-/// What is done about it.
+/// The next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     /// All of it is tried again after a pause.
@@ -83,7 +83,7 @@ impl Failure {
         let at_once = Next::Again { pause: Duration::ZERO, obstacle: Obstacle::Queue };
         match kind {
             ErrorKind::LockNotAvailable => self.next_after_lock(),
-            // Whatever was in it: its connection was at fault.
+            // Its connection was at fault, and nothing that was in it.
             ErrorKind::Unavailable if may_try => again(Obstacle::Database),
             ErrorKind::Unavailable => Next::Refuse(Refusal::DatabaseUnavailable),
             ErrorKind::Stale if !self.is_renewed => Next::OnNewSession,

@@ -113,10 +113,9 @@ async fn attempt(
                 posting::write(conn, &decision).await?;
             }
             written();
-            // What was paid before is acknowledged again, and must be as safe as what is paid now: this
-            // session can see a payment that a standby does not have yet, where the session that
-            // committed it was cut off while it waited. A commit waits for all that came before it;
-            // the row locks are what it has written.
+            // A replay must be as durable as a payment: this session can see a payment that a standby does
+            // not have yet, where the session that committed it was cut off while it waited. COMMIT waits
+            // for all earlier WAL, and writes some itself because of the row locks.
             let unchanged = decision.changes_nothing() && !decision.replays_something();
             let mut decided = decision.outcomes.into_iter();
             let outcomes =

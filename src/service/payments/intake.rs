@@ -1,4 +1,4 @@
-//! Who is posted together, and who next.
+//! The choice of payments that are posted together.
 //!
 //! Two batches that need one account wait for each other in the database, and with 50,000 accounts
 //! and batches of 256 that would be nearly every two: the writers would work in turn. So no account

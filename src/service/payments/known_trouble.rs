@@ -1,5 +1,5 @@
-//! What is known to hold a batch up: accounts and payers whose payments go straight to the waiting writer,
-//! instead of making a whole batch wait or fail again. All writers share it.
+//! Accounts and payers that are known to hold a batch up: their payments go straight to the waiting writer,
+//! instead of making a whole batch wait or fail again. All writers share this knowledge.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ const SUSPECTS_MAX: usize = 10_000;
 pub(super) struct KnownTrouble(Mutex<Trouble>);
 
 impl KnownTrouble {
-    /// What is known at this moment; nobody adds to it while the guard lives.
+    /// The trouble that is known at this moment; nobody adds to it while the guard lives.
     pub fn lock(&self) -> MutexGuard<'_, Trouble> {
         // No code can panic while it holds this lock, so a poisoned one is as good as any.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

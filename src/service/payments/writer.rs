@@ -13,14 +13,15 @@ use super::batch::{self, FailedAttempt, Manner, Posted};
 use super::intake::{Batch, Intake, Reserved};
 use super::known_trouble::KnownTrouble;
 use super::{Answer, PayTicket, Receipt, Timing};
+use crate::config;
 use crate::db::ErrorKind;
 use crate::db::posting::{Holder, Locking};
 use crate::domain::ledger::Outcome;
 use crate::domain::{AccountId, Intent};
+use crate::service::Refusal;
 use crate::service::queue::{Obstacle, halves};
 use crate::service::retry::{Failure, Next, Stage};
 use crate::service::session::Session;
-use crate::service::{Limits, Refusal};
 use crate::telemetry::metrics::METRICS;
 
 /// The waiting writer's pause between two rounds in which it could post nothing.
@@ -33,7 +34,7 @@ const WAITS_FOR_WRITERS_MAX: u32 = 10;
 /// Posts batches on a session of its own.
 pub(super) struct Writer {
     session: Session,
-    limits: Limits,
+    settings: config::Writer,
     known: Arc<KnownTrouble>,
     names: BatchNames,
 }
@@ -74,7 +75,7 @@ impl Round {
         halves(tickets, Obstacle::Queue).map(|half| self.with(half))
     }
 
-    /// What is to be known of it when it has failed.
+    /// The facts about it that count when it has failed.
     fn failure(&self, kind: ErrorKind, stage: Stage, attempts_max: u32) -> Failure {
         let Self { locking, takes_apart, attempt, is_renewed, .. } = *self;
         let has_written = matches!(stage, Stage::Claiming | Stage::Writing);
@@ -116,7 +117,7 @@ impl Aside {
     }
 }
 
-/// What a batch left to be done later, and found out for later batches.
+/// Work and knowledge that a batch leaves to later ones.
 #[derive(Default)]
 struct Leftovers {
     tickets: Vec<Aside>,
@@ -125,8 +126,8 @@ struct Leftovers {
 }
 
 impl Writer {
-    pub fn new(session: Session, limits: Limits, known: Arc<KnownTrouble>) -> Self {
-        Self { session, limits, known, names: BatchNames::default() }
+    pub fn new(session: Session, settings: config::Writer, known: Arc<KnownTrouble>) -> Self {
+        Self { session, settings, known, names: BatchNames::default() }
     }
 
     /// Posts batch after batch, until the queue is closed.
@@ -189,7 +190,7 @@ impl Writer {
                     None => return,
                 }
             }
-            while waiting.len() < self.limits.queue_max
+            while waiting.len() < self.settings.queue_max.get()
                 && let Ok(ticket) = set_aside.try_recv()
             {
                 waiting.push_back(ticket);
@@ -229,7 +230,8 @@ impl Writer {
         let mut rounds = Vec::new();
         let mut later = VecDeque::new();
         for aside in waiting.drain(..) {
-            let is_full = together.len().saturating_add(rounds.len()) >= self.limits.batch_max;
+            let is_full =
+                together.len().saturating_add(rounds.len()) >= self.settings.batch_max.get();
             let is_early = aside.due > now;
             // One that failed goes alone, and one such at a time: each may take as long as a transaction may.
             let is_second_suspect = aside.failures > 0 && !rounds.is_empty();
@@ -376,7 +378,7 @@ impl Writer {
         if error.leaves_doubt() {
             round.tickets.iter().for_each(PayTicket::doubt);
         }
-        match round.failure(kind, *stage, self.limits.attempts_max).next() {
+        match round.failure(kind, *stage, self.settings.attempts_max.get()).next() {
             Next::Again { pause, obstacle } => {
                 if let Some(reason) = reason_to_repost(kind) {
                     METRICS.repost(reason);
