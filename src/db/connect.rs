@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 use uuid::Uuid;
 
-use super::{Error, posting};
+use super::Error;
 pub use fitness::Unfit;
 pub(super) use hint::hint;
 pub use url::{DatabaseUrl, Malformed};
@@ -235,9 +235,6 @@ pub async fn connect(target: &Target, purpose: Purpose) -> Result<PgConnection, 
     let connecting = async {
         let mut conn = options.connect().await.map_err(Error::Connect)?;
         fitness::check(&mut conn, target, purpose, mark).await?;
-        if purpose == Purpose::Write {
-            posting::prepare(&mut conn).await?;
-        }
         Ok(conn)
     };
     let timed_out = |_| Err(Error::Connect(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));

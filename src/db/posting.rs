@@ -51,7 +51,7 @@ lock_in_order!(
 ///
 /// # Errors
 /// The database's.
-pub(super) async fn prepare(conn: &mut PgConnection) -> Result<(), Error> {
+pub async fn prepare(conn: &mut PgConnection) -> Result<(), Error> {
     sqlx::raw_sql(PREPARE_LOCK).execute(conn).await?;
     Ok(())
 }

@@ -40,7 +40,8 @@ struct Open {
 
 impl Open {
     async fn new(target: Target) -> Result<Self, Error> {
-        let conn = db::connect(&target, Purpose::Write).await?;
+        let mut conn = db::connect(&target, Purpose::Write).await?;
+        posting::prepare(&mut conn).await?;
         Ok(Self { conn, since: Instant::now() })
     }
 

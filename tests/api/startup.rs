@@ -186,6 +186,18 @@ async fn it_can_be_told_not_to_migrate() {
 }
 
 #[tokio::test]
+async fn a_schema_without_tables_is_not_ready_before_it_is_migrated() {
+    let database = Database::new().await;
+    let empty =
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC";
+    database.execute(empty).await;
+    let app = App::start_on(&database, &[("PAYONCE_DATABASE__MIGRATE_ON_START", "false")]);
+    app.get("/health/ready").await.assert_problem(503, "database_unavailable");
+    assert!(command(&database).arg("migrate").status().unwrap().success());
+    assert_eq!(app.get("/health/ready").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
     for (name, value, named) in [
         ("PORT", "abc", "server.port"),
