@@ -13,19 +13,20 @@ help: ## Lists the targets.
 
 .PHONY: run
 run: ## Builds and runs the playground on http://localhost:4000: the service, with a private Postgres unless DATABASE_URL is set.
+	$(if $(DATABASE_URL),,scripts/needs postgres || true)
 	scripts/page
 	if [ -e web/out/index.html ]; then export PAYONCE_PAGE__DIR="$${PAYONCE_PAGE__DIR:-web/out}"; fi; \
 	    exec cargo run --release --locked --package payonce-playground
 
 .PHONY: test
 test: ## Runs all tests on a Postgres of their own. TEST=name runs those of Rust whose name contains it.
-	cargo build --locked --workspace --tests --bins
-	cargo run --quiet --locked --package local-postgres -- --no-fsync TEST_POSTGRES_URL \
-	    cargo test --locked --workspace -- $(TEST)
+	$(if $(TEST),,scripts/needs psql promtool pgbouncer pip chromium)
+	scripts/test $(TEST)
 	$(if $(TEST),,scripts/test-page)
 
 .PHONY: test-page
 test-page: ## Runs the tests of the page alone, in Chromium.
+	scripts/needs postgres chromium
 	cargo build --locked --workspace --bins
 	scripts/test-page
 

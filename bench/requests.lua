@@ -1,5 +1,6 @@
 -- wrk's requests. Arguments: the kind; for payments also a part of the keys that no other run has,
--- the number of accounts and, where one is needed, a token; for histories the number of accounts.
+-- the number of accounts and, where tokens are needed, a file with one on each line, which take turns;
+-- for histories the number of accounts.
 --   uniform    PUT /send_payment with a new key each, from any account to any other
 --   one-payee  the same, all to account 1
 --   histories  GET /payment_history/{user} of any account
@@ -14,6 +15,7 @@ function setup(thread)
 end
 
 local kind, run, accounts, head
+local heads = {}
 local count = 0
 
 function init(args)
@@ -23,8 +25,17 @@ function init(args)
   -- Written out, because wrk.format() builds every header anew and costs as much as the rest.
   local host = " HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port
   if kind == "uniform" or kind == "one-payee" then
-    if args[4] then host = host .. "\r\nAuthorization: Bearer " .. args[4] end
-    head = "PUT /send_payment" .. host .. "\r\nContent-Type: application/json\r\nContent-Length: "
+    local function head_with(token)
+      return "PUT /send_payment" .. host .. token
+        .. "\r\nContent-Type: application/json\r\nContent-Length: "
+    end
+    if args[4] then
+      for token in io.lines(args[4]) do
+        heads[#heads + 1] = head_with("\r\nAuthorization: Bearer " .. token)
+      end
+    else
+      heads[1] = head_with("")
+    end
     request = pay
   elseif kind == "histories" then
     head = host .. "\r\n\r\n"
@@ -47,7 +58,7 @@ function pay()
   end
   local body = string.format('{"from":%d,"to":%d,"amount":1,"idempotency_key":"%s-%02d-%09d"}',
     from, to, run, number, count)
-  return head .. #body .. "\r\n\r\n" .. body
+  return heads[count % #heads + 1] .. #body .. "\r\n\r\n" .. body
 end
 
 function read()

@@ -121,7 +121,7 @@ struct Key {
 impl Key {
     fn new(decoding: DecodingKey, algorithm: Algorithm, settings: &config::Auth) -> Self {
         let mut validation = Validation::new(algorithm);
-        validation.leeway = settings.clock_skew_seconds.into();
+        validation.leeway = settings.clock_skew_seconds.get().into();
         // "On or after" that second it is expired (RFC 7519, section 4.1.4); the library says "after".
         validation.reject_tokens_expiring_in_less_than = 1;
         validation.validate_nbf = true;

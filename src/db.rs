@@ -14,9 +14,11 @@ mod error;
 pub mod health;
 pub mod history;
 pub mod migrate;
+pub mod payments;
 pub mod posting;
 pub mod pruning;
 pub mod schema;
+mod timestamp;
 
 pub use connect::{
     DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,

@@ -4,6 +4,7 @@
 mod account;
 mod caller;
 mod cursor;
+mod history_page;
 mod idempotency;
 mod intent;
 pub mod ledger;
@@ -15,6 +16,7 @@ mod timestamp;
 pub use account::{Account, AccountId, Opening};
 pub use caller::Caller;
 pub use cursor::Cursor;
+pub use history_page::HistoryPage;
 pub use idempotency::{Fingerprint, IdempotencyKey};
 pub use intent::Intent;
 pub use money::{Amount, Balance, CENTS_MAX};

@@ -106,6 +106,9 @@ fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
+/// A larger body is refused. The largest request that can succeed has a third of it.
+const BODY_BYTES_MAX: usize = 16_384;
+
 /// The routes that are served at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Serves {
@@ -221,7 +224,7 @@ pub fn listen(
 ) -> Result<Listening> {
     let server = settings.server.clone();
     let limits = HttpLimits {
-        body_bytes_max: server.body_bytes_max.get(),
+        body_bytes_max: BODY_BYTES_MAX,
         body_read_timeout: milliseconds(server.read_timeout_ms),
         page_size_max: settings.history.page_size_max.get(),
     };
@@ -303,13 +306,13 @@ pub fn listen(
     };
 
     let Some(admin_port) = server.admin_port else {
-        let (addresses, public) = serve(Serves::Everything, server.port, server.workers)?;
+        let (addresses, public) = serve(Serves::Everything, server.port, server.workers.get())?;
         let servers = Servers { public, admin: None };
         return Ok(Listening { addresses, admin_addresses: Vec::new(), stopping, servers });
     };
     // A thread and connections of its own: it answers, however busy the others are.
     let (admin_addresses, admin) = serve(Serves::Watching, admin_port, 1)?;
-    let (addresses, public) = serve(Serves::AllButWatching, server.port, server.workers)?;
+    let (addresses, public) = serve(Serves::AllButWatching, server.port, server.workers.get())?;
     let servers = Servers { public, admin: Some(admin) };
     Ok(Listening { addresses, admin_addresses, stopping, servers })
 }

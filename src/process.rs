@@ -24,6 +24,9 @@ use crate::service::{Limits, Service, Writers};
 const MIGRATION_ATTEMPTS_MAX: u32 = 60;
 const MIGRATION_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long opening a connection to the database may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How long threads that cannot be interrupted may take when everything else has ended.
 const SHUTDOWN_REST: Duration = Duration::from_millis(200);
 
@@ -82,11 +85,9 @@ impl Ledger {
 }
 
 fn target(settings: &Settings, url: &str) -> Result<Target> {
-    let Database { connect_timeout_ms, statement_timeout_ms, .. } = &settings.database;
-    let connect_timeout = milliseconds(*connect_timeout_ms);
-    let statement_timeout_ms = statement_timeout_ms.get().into();
+    let statement_timeout_ms = settings.database.statement_timeout_ms.get().into();
     let lock_wait_ms = settings.writer.lock_wait_ms_max.get().into();
-    let target = Target::new(url, connect_timeout, statement_timeout_ms, lock_wait_ms)?;
+    let target = Target::new(url, CONNECT_TIMEOUT, statement_timeout_ms, lock_wait_ms)?;
     let schema = settings.database.schema.as_deref().unwrap_or(DEFAULT_SCHEMA);
     Ok(target.in_schema(schema).losing_commits(settings.database.allow_lost_commits))
 }
@@ -199,7 +200,7 @@ impl Prepared {
             listening,
             writers,
             upkeep,
-            stop_delay: Duration::from_millis(settings.server.stop_delay_ms.into()),
+            stop_delay: milliseconds(settings.server.stop_delay_ms),
             shutdown_timeout: milliseconds(settings.server.shutdown_timeout_ms),
         })
     }

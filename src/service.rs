@@ -11,7 +11,6 @@ mod queue;
 mod reading;
 pub mod session;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +64,7 @@ impl From<Obstacle> for Refusal {
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How many writers post batches side by side.
-    pub writers: NonZeroU32,
+    pub writers: u32,
     /// How many requests may wait in a queue.
     pub queue_max: usize,
     /// How many payments one transaction may hold.
@@ -79,9 +78,7 @@ pub struct Limits {
     /// How many sessions read.
     pub readers_max: usize,
     /// How many readers of histories work side by side.
-    pub page_readers: NonZeroU32,
-    /// How many pages of histories one statement may read.
-    pub page_batch_max: usize,
+    pub page_readers: u32,
     /// How long a read may take, the wait for a session included.
     pub read_timeout: Duration,
 }
@@ -92,15 +89,14 @@ impl Limits {
     pub fn of(settings: &Settings) -> Self {
         let Settings { server, database, writer, history, .. } = settings;
         Self {
-            writers: writer.count,
+            writers: writer.count.get(),
             queue_max: writer.queue_max.get(),
             batch_max: writer.batch_max.get(),
             attempts_max: writer.attempts_max.get(),
             request_timeout: milliseconds(server.request_timeout_ms),
             transaction_timeout: milliseconds(database.transaction_timeout_ms),
             readers_max: database.readers_max.get().into(),
-            page_readers: history.reader_count,
-            page_batch_max: history.batch_max.get(),
+            page_readers: history.reader_count.get(),
             read_timeout: milliseconds(database.read_timeout_ms),
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::callers::Callers;
 use crate::ceiling;
 use crate::meter::Serving;
 use crate::pgbench::Pgbench;
@@ -14,39 +15,51 @@ use crate::wrk::{self, Crowd, Requests};
 pub const ACCOUNTS: u32 = 50_000;
 /// In each, every account pays once and is paid once: six fill a page of history and more.
 const SEEDED_ROUNDS: u32 = 6;
-/// Enough to keep both cores busy; more of them only wait.
+/// Enough readers to keep both cores busy; more of them only wait.
 const READER_CONNECTIONS: u32 = 64;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Contender {
-    Pgbench { clients: u32 },
+    Pgbench {
+        clients: u32,
+    },
     PgbenchOnePayee,
-    Ceiling { sessions: u32 },
+    Ceiling {
+        sessions: u32,
+    },
+    /// With all connections.
     Uniform,
+    /// With fewer.
+    Few {
+        connections: u32,
+    },
     Guarded,
     OnePayee,
     TwoProcesses,
-    PgbenchReads { clients: u32 },
+    HttpAlone,
+    PgbenchReads {
+        clients: u32,
+    },
     Reads,
-    PgbenchIdle,
-    Idle,
 }
 
 impl Contender {
     pub fn name(self) -> String {
         match self {
+            Self::Pgbench { clients: 1 } => "pgbench, 1 client, uniform".to_owned(),
             Self::Pgbench { clients } => format!("pgbench, {clients} clients, uniform"),
             Self::PgbenchOnePayee => "pgbench, 8 clients, one payee".to_owned(),
             Self::Ceiling { sessions: 1 } => "ceiling, 1 session".to_owned(),
             Self::Ceiling { sessions } => format!("ceiling, {sessions} sessions"),
             Self::Uniform => "payonce, uniform".to_owned(),
+            Self::Few { connections: 1 } => "payonce, 1 connection, uniform".to_owned(),
+            Self::Few { connections } => format!("payonce, {connections} connections, uniform"),
             Self::Guarded => "payonce, uniform, tokens and limits".to_owned(),
             Self::OnePayee => "payonce, one payee".to_owned(),
             Self::TwoProcesses => "payonce, 2 processes, uniform".to_owned(),
+            Self::HttpAlone => "HTTP alone".to_owned(),
             Self::PgbenchReads { clients } => format!("pgbench, {clients} clients, histories"),
             Self::Reads => "payonce, histories".to_owned(),
-            Self::PgbenchIdle => "pgbench, 1 client, uniform".to_owned(),
-            Self::Idle => "payonce, 1 connection, uniform".to_owned(),
         }
     }
 }
@@ -55,6 +68,7 @@ impl Contender {
 pub struct Arena {
     stand: Stand,
     seeded: Database,
+    callers: Callers,
     payments: PathBuf,
     histories: PathBuf,
     connections: u32,
@@ -66,9 +80,10 @@ impl Arena {
         let seeded = stand.database("payonce");
         seed(&seeded).await?;
         seeded.audit().await.context("the seeded ledger")?;
+        let callers = Callers::new(stand.work())?;
         let payments = PathBuf::from(SCRIPTS).join("pgbench.sql");
         let histories = PathBuf::from(SCRIPTS).join("history.sql");
-        Ok((Self { stand, seeded, payments, histories, connections }, setting))
+        Ok((Self { stand, seeded, callers, payments, histories, connections }, setting))
     }
 
     pub fn close(self) -> Result<()> {
@@ -95,6 +110,7 @@ pub struct Round<'a> {
     baseline: Database,
     services: [Service; 2],
     guarded: Service,
+    http_alone: Service,
     tally: Tally,
 }
 
@@ -116,8 +132,10 @@ impl<'a> Round<'a> {
         baseline.create_as_copy_of(&arena.seeded).await?;
         payonce.value("CHECKPOINT").await?;
         let services = [arena.stand.serve(&payonce).await?, arena.stand.serve(&payonce).await?];
-        let guarded = arena.stand.serve_guarded(&payonce).await?;
-        Ok(Self { arena, payonce, ceiling, baseline, services, guarded, tally: Tally::default() })
+        let guarded = arena.stand.serve_guarded(&payonce, &arena.callers).await?;
+        let http_alone = arena.stand.serve_http_alone().await?;
+        let tally = Tally::default();
+        Ok(Self { arena, payonce, ceiling, baseline, services, guarded, http_alone, tally })
     }
 
     pub async fn measure(&mut self, contender: Contender, seconds: u32) -> Result<Run> {
@@ -126,6 +144,7 @@ impl<'a> Round<'a> {
             Contender::Ceiling { .. } => Serving::Ourselves,
             Contender::TwoProcesses => Serving::Processes(vec![first.pid, second.pid]),
             Contender::Guarded => Serving::Processes(vec![self.guarded.pid]),
+            Contender::HttpAlone => Serving::Processes(vec![self.http_alone.pid]),
             _ => Serving::Processes(vec![first.pid]),
         };
         let meter = self.arena.stand.meter(serving)?;
@@ -136,13 +155,13 @@ impl<'a> Round<'a> {
             | Contender::Guarded
             | Contender::OnePayee
             | Contender::TwoProcesses => (load.done, f64::from(self.arena.connections)),
-            Contender::Idle => (load.done, 1.0),
+            Contender::Few { connections } => (load.done, f64::from(connections)),
             Contender::Pgbench { .. }
             | Contender::PgbenchOnePayee
             | Contender::Ceiling { .. }
+            | Contender::HttpAlone
             | Contender::PgbenchReads { .. }
-            | Contender::Reads
-            | Contender::PgbenchIdle => (0.0, 0.0),
+            | Contender::Reads => (0.0, 0.0),
         };
         self.tally.answered += answered;
         self.tally.dropped_max += dropped_max;
@@ -157,7 +176,6 @@ impl<'a> Round<'a> {
         match contender {
             Contender::Pgbench { clients } => self.pay(clients, 0, seconds).await,
             Contender::PgbenchOnePayee => self.pay(8, 1, seconds).await,
-            Contender::PgbenchIdle => self.pay(1, 0, seconds).await,
             Contender::PgbenchReads { clients } => {
                 let variables = &[("accounts", ACCOUNTS)];
                 let pgbench =
@@ -169,6 +187,11 @@ impl<'a> Round<'a> {
                 ceiling::run(&self.ceiling, sessions, ACCOUNTS, seconds).await
             }
             Contender::Uniform => wrk::run(service, &uniform, crowd).await,
+            Contender::HttpAlone => wrk::run(&self.http_alone, &uniform, crowd).await,
+            Contender::Few { connections } => {
+                let few = Crowd { threads: connections.min(2), connections, seconds };
+                wrk::run(service, &uniform, few).await
+            }
             Contender::Guarded => wrk::run(&self.guarded, &uniform, crowd).await,
             Contender::OnePayee => wrk::run(service, &one_payee, crowd).await,
             Contender::TwoProcesses => {
@@ -184,9 +207,6 @@ impl<'a> Round<'a> {
                 let crowd = Crowd { connections: READER_CONNECTIONS, ..crowd };
                 wrk::run(service, &Requests::Histories { accounts: ACCOUNTS }, crowd).await
             }
-            Contender::Idle => {
-                wrk::run(service, &uniform, Crowd { threads: 1, connections: 1, seconds }).await
-            }
         }
     }
 
@@ -198,7 +218,7 @@ impl<'a> Round<'a> {
 
     /// Ends it, if every answer has its payment and the ledger is sound.
     pub async fn end(self) -> Result<()> {
-        for service in self.services.into_iter().chain([self.guarded]) {
+        for service in self.services.into_iter().chain([self.guarded, self.http_alone]) {
             service.stop().await?;
         }
         let count = "SELECT count(*) FROM payments";

@@ -252,17 +252,14 @@ impl Section<'_> {
 
 fn run_cells(row: &Row) -> [String; 7] {
     let rate = row.rate();
-    let ms = |figure: fn(&Run) -> f64| report::decimals(row.spread(figure).median);
-    let us = |figure: fn(&Run) -> f64| {
-        report::decimals(row.spread(|run| figure(run) * 1_000_000.0 / run.load.done).median)
-    };
+    let median = |figure: fn(&Run) -> f64| report::decimals(row.spread(figure).median);
     [
         row.name.clone(),
         thousands(rate.median),
         format!("{} to {}", thousands(rate.min), thousands(rate.max)),
-        ms(|run| run.load.latency.p50),
-        ms(|run| run.load.latency.p99),
-        us(|run| run.used.service_s),
-        us(|run| run.used.postgres_s),
+        median(|run| run.load.latency.p50),
+        median(|run| run.load.latency.p99),
+        report::decimals(row.cost().service),
+        report::decimals(row.cost().postgres),
     ]
 }

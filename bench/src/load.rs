@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokio::process::Command;
 
 use crate::arena::{ACCOUNTS, seed};
 use crate::knobs::Knobs;
@@ -29,7 +30,7 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     };
     ensure!(!scripts.is_empty(), "SCRIPT is one of {}", ALL.join(", "));
     let checkout = Path::new(SCRIPTS).join("..");
-    let k6 = output_of(&mut command(checkout.join("scripts/k6"))).await?;
+    let k6 = output_of(&mut Command::new(checkout.join("scripts/k6"))).await?;
     let k6 = PathBuf::from(k6.trim());
 
     let (stand, setting) = Stand::new().await?;

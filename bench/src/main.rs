@@ -3,8 +3,10 @@
 //! prints what it measures, audits the ledger, and ends with status 1 where a promise is not kept.
 
 mod arena;
+mod callers;
 mod ceiling;
 mod growth;
+mod http_alone;
 mod knobs;
 mod load;
 mod machine;
@@ -40,10 +42,15 @@ impl Verdict {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Dropping the work at a signal ends the processes that it started, Postgres last.
-    let result = tokio::select! {
-        result = run() => result,
-        result = interrupted() => result,
+    let is_http_alone = std::env::args().nth(1).is_some_and(|it| it == http_alone::COMMAND);
+    let result = if is_http_alone {
+        http_alone::serve().await.map(|()| Verdict::Kept)
+    } else {
+        // Dropping the work at a signal ends the processes that it started, Postgres last.
+        tokio::select! {
+            result = run() => result,
+            result = interrupted() => result,
+        }
     };
     match result {
         Ok(Verdict::Kept) => ExitCode::SUCCESS,

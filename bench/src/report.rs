@@ -54,6 +54,25 @@ pub struct Run {
     pub used: Used,
 }
 
+/// Microseconds of a processor, for each payment or read.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    pub service: f64,
+    pub postgres: f64,
+    pub client: f64,
+}
+
+impl Run {
+    pub fn cost(&self) -> Cost {
+        let each_us = |seconds: f64| seconds * 1_000_000.0 / self.load.done;
+        Cost {
+            service: each_us(self.used.service_s),
+            postgres: each_us(self.used.postgres_s),
+            client: each_us(self.used.client_s),
+        }
+    }
+}
+
 /// All runs of one contender, one for each round.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
@@ -64,6 +83,15 @@ pub struct Row {
 impl Row {
     pub fn rate(&self) -> Spread {
         self.spread(|run| run.load.per_second)
+    }
+
+    /// The medians.
+    pub fn cost(&self) -> Cost {
+        Cost {
+            service: self.spread(|run| run.cost().service).median,
+            postgres: self.spread(|run| run.cost().postgres).median,
+            client: self.spread(|run| run.cost().client).median,
+        }
     }
 
     pub fn spread(&self, figure: impl Fn(&Run) -> f64) -> Spread {
@@ -107,8 +135,16 @@ pub struct Target {
 
 #[derive(Debug, Clone, Copy)]
 pub enum Bound {
-    AtLeast { least: f64, aim: f64 },
-    AtMost { most: f64, aim: f64 },
+    AtLeast {
+        least: f64,
+        aim: f64,
+    },
+    AtMost {
+        most: f64,
+        aim: f64,
+    },
+    /// Nothing is required: the figure explains others.
+    Told,
 }
 
 impl Target {
@@ -116,6 +152,7 @@ impl Target {
         match self.bound {
             Bound::AtLeast { least, .. } => self.figure.median >= least,
             Bound::AtMost { most, .. } => self.figure.median <= most,
+            Bound::Told => true,
         }
     }
 
@@ -123,18 +160,21 @@ impl Target {
         match self.bound {
             Bound::AtLeast { aim, .. } => self.figure.median >= aim,
             Bound::AtMost { aim, .. } => self.figure.median <= aim,
+            Bound::Told => false,
         }
     }
 
     fn cells(&self) -> Vec<String> {
         let (required, aim) = match self.bound {
-            Bound::AtLeast { least, aim } => (format!(">= {least}"), aim),
-            Bound::AtMost { most, aim } => (format!("<= {most}"), aim),
+            Bound::AtLeast { least, aim } => (format!(">= {least}"), aim.to_string()),
+            Bound::AtMost { most, aim } => (format!("<= {most}"), aim.to_string()),
+            Bound::Told => (String::new(), String::new()),
         };
-        let verdict = match (self.is_kept(), self.reaches_its_aim()) {
-            (false, _) => "MISSED",
-            (true, false) => "kept",
-            (true, true) => "aim reached",
+        let verdict = match (self.bound, self.is_kept(), self.reaches_its_aim()) {
+            (Bound::Told, ..) => "",
+            (_, false, _) => "MISSED",
+            (_, true, false) => "kept",
+            (_, true, true) => "aim reached",
         };
         let Spread { median, min, max } = self.figure;
         vec![
@@ -142,7 +182,7 @@ impl Target {
             decimals(median),
             format!("{} to {}", decimals(min), decimals(max)),
             required,
-            aim.to_string(),
+            aim,
             verdict.to_owned(),
         ]
     }

@@ -1,19 +1,20 @@
 //! Where contenders meet: a Postgres of our own, its databases, and processes of the service.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use local_postgres::{LocalPostgres, Purpose, Source};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use testbed::SERVICE_ROLE;
+use tokio::process::Command;
+use tokio::task::spawn_blocking;
 
-use crate::machine;
+use crate::callers::{AUDIENCE, Callers};
 use crate::meter::{Meter, Serving};
+use crate::{http_alone, machine};
 
 /// Where the scripts for wrk, pgbench and psql are.
 pub const SCRIPTS: &str = env!("CARGO_MANIFEST_DIR");
@@ -24,11 +25,6 @@ const USE_LOG_FILES: &str = "DO $$ BEGIN
     FOR n IN 1 .. 256 LOOP
         PERFORM pg_logical_emit_message(false, 'payonce', ''), pg_switch_wal();
     END LOOP;
-END $$";
-
-/// The role of a guarded service; it may be there from an earlier round.
-const GUARDED_ROLE: &str = "DO $$ BEGIN CREATE ROLE guarded LOGIN;
-    EXCEPTION WHEN duplicate_object THEN NULL;
 END $$";
 
 pub struct Stand {
@@ -50,11 +46,7 @@ pub struct Setting {
 impl Stand {
     /// Starts the server, and refuses one whose commits do not wait for a disk.
     pub async fn new() -> Result<(Self, Setting)> {
-        // The server may run as another user, who must be able to pass through to its home.
-        let home = tempfile::Builder::new()
-            .prefix("payonce-bench-")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .tempdir()?;
+        let home = local_postgres::directory("payonce-bench-")?;
         let server =
             LocalPostgres::start(&home.path().join("home"), &Source::Auto, Purpose::Benchmark)?;
         let cluster = server.home().join("cluster");
@@ -122,43 +114,40 @@ impl Stand {
 
     /// Starts it as one would on a network: with tokens, with limits for payers and addresses (which
     /// the load does not reach) and with a role that has no more rights than it needs.
-    pub async fn serve_guarded(&self, database: &Database) -> Result<Service> {
-        let secret: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
-        let guards = [
-            ("PAYONCE_AUTH__MODE", "jwt"),
-            ("PAYONCE_AUTH__JWT_SECRET", &secret),
-            ("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1000000"),
-            ("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "100000000"),
-            ("PAYONCE_DATABASE__MIGRATE_URL", &database.url),
-        ];
-        database.value(GUARDED_ROLE).await?;
-        let mut token =
-            payonce(&["token", "--operator", "--expires-in-seconds", "86400"], database)?;
-        let token = output_of(token.envs(guards)).await?.trim().to_owned();
+    pub async fn serve_guarded(&self, database: &Database, callers: &Callers) -> Result<Service> {
+        database.value(&testbed::make_role(SERVICE_ROLE)).await?;
         let mut serve = payonce(&["serve"], database)?;
-        let url = database.url.replacen("user=payonce", "user=guarded", 1);
-        serve.envs(guards).env("DATABASE_URL", url);
-        self.start(serve, Some(token)).await
+        serve
+            .env("PAYONCE_AUTH__MODE", "jwt")
+            .env("PAYONCE_AUTH__JWKS_URL", &callers.keys)
+            .env("PAYONCE_AUTH__AUDIENCE", AUDIENCE)
+            .env("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1000000")
+            .env("PAYONCE_RATE_LIMIT__ADDRESS_PER_MINUTE", "100000000")
+            .env("PAYONCE_DATABASE__MIGRATE_URL", &database.url)
+            .env(
+                "DATABASE_URL",
+                database.url.replacen("user=payonce", &format!("user={SERVICE_ROLE}"), 1),
+            );
+        self.start(serve, Some(callers.tokens.clone())).await
     }
 
-    async fn start(&self, mut serve: Command, token: Option<String>) -> Result<Service> {
-        let log = self.work().join(format!("service-{}.log", fastrand::u32(..)));
-        let mut child = serve
-            .current_dir(self.work())
-            .env("HOST", "127.0.0.1")
-            .env("PORT", "0")
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
-            .spawn()?;
-        let stdout = child.stdout.take().context("the service has no output")?;
-        let pid = child.id().context("the service has no process id")?;
-        let mut lines = BufReader::new(stdout).lines();
-        while let Some(line) = lines.next_line().await? {
-            if let Some(origin) = line.strip_prefix("payonce listens on ") {
-                return Ok(Service { child, pid, origin: origin.to_owned(), token, log });
-            }
-        }
-        bail!("the service did not start: {}", end_of(&log));
+    /// Starts a server that does HTTP and nothing else.
+    pub async fn serve_http_alone(&self) -> Result<Service> {
+        let mut serve = testbed::command(std::env::current_exe()?);
+        serve.arg(http_alone::COMMAND);
+        self.start(serve, None).await
+    }
+
+    async fn start(
+        &self,
+        mut serve: std::process::Command,
+        tokens: Option<PathBuf>,
+    ) -> Result<Service> {
+        serve.current_dir(self.work()).env("HOST", "127.0.0.1").env("PORT", "0");
+        let log = tempfile::tempfile()?;
+        let process = spawn_blocking(|| testbed::Service::start(serve, log)).await??;
+        let pid = u32::try_from(process.pid().as_raw_nonzero().get())?;
+        Ok(Service { pid, origin: process.origin.clone(), tokens, process })
     }
 
     pub fn stop(self) -> Result<()> {
@@ -205,13 +194,13 @@ impl Database {
     }
 
     pub async fn migrate(&self) -> Result<()> {
-        output_of(&mut payonce(&["migrate"], self)?).await?;
+        output_of(&mut payonce(&["migrate"], self)?.into()).await?;
         Ok(())
     }
 
     /// A ledger that is fast and wrong counts for nothing.
     pub async fn audit(&self) -> Result<()> {
-        let output = payonce(&["audit"], self)?.output().await?;
+        let output = Command::from(payonce(&["audit"], self)?).output().await?;
         if !output.status.success() {
             bail!("the audit is not clean:\n{}", String::from_utf8_lossy(&output.stdout));
         }
@@ -230,21 +219,19 @@ impl Database {
 
 /// A process of the service. It is killed where it is not stopped.
 pub struct Service {
-    child: Child,
+    process: testbed::Service,
     pub pid: u32,
     pub origin: String,
-    /// What its callers show, where they have to.
-    pub token: Option<String>,
-    log: PathBuf,
+    /// A file with a token of its callers on each line, where they need one.
+    pub tokens: Option<PathBuf>,
 }
 
 impl Service {
     /// Ends it in order, and fails where it had something to complain about.
     pub async fn stop(mut self) -> Result<()> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("not a process id")?, Signal::TERM)?;
-        let status = self.child.wait().await?;
-        let said = end_of(&self.log);
+        let (status, service) =
+            spawn_blocking(move || (self.process.stop(Signal::TERM), self)).await?;
+        let (status, said) = (status?, service.said());
         ensure!(status.success(), "the service ended with {status}: {said}");
         if !said.is_empty() {
             println!("The service said: {said}");
@@ -254,27 +241,20 @@ impl Service {
 
     /// The end of what it said on standard error.
     pub fn said(&self) -> String {
-        end_of(&self.log)
+        self.process.end_of_log()
     }
 }
 
-fn payonce(args: &[&str], database: &Database) -> Result<Command> {
-    let ourselves = std::env::current_exe()?;
-    let payonce = ourselves.with_file_name("payonce");
-    ensure!(
-        payonce.exists(),
-        "{} is missing: cargo build --release --bin payonce",
-        payonce.display()
-    );
-    let mut command = command(payonce);
+fn payonce(args: &[&str], database: &Database) -> Result<std::process::Command> {
+    let mut command = testbed::command(testbed::program("payonce")?);
     command.args(args).env("DATABASE_URL", &database.url);
     Ok(command)
 }
 
-/// A program that ends with us, also when we are interrupted.
+/// A program that ends with us, also when we are interrupted, and gets nothing of one's shell.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new(program);
-    command.stdin(Stdio::null()).env("LC_ALL", "C").kill_on_drop(true);
+    let mut command = Command::from(testbed::command(program));
+    command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
@@ -299,10 +279,4 @@ fn how_to_get(name: &str) -> &'static str {
         "psql" => "it comes with Postgres' client package (apt-get install postgresql-client)",
         _ => "install it",
     }
-}
-
-fn end_of(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(20).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

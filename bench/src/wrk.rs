@@ -47,7 +47,7 @@ pub async fn run(service: &Service, requests: &Requests, crowd: Crowd) -> Result
     match requests {
         Requests::Uniform { accounts } | Requests::OnePayee { accounts } => {
             // With wrk's own part a key is as long as a UUID.
-            wrk.args([run_name(), accounts.to_string()]).args(&service.token);
+            wrk.args([run_name(), accounts.to_string()]).args(&service.tokens);
         }
         Requests::Histories { accounts } => {
             wrk.arg(accounts.to_string());

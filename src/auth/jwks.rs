@@ -2,7 +2,6 @@
 //! time, and when a token names one that is not known, but not often.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Key;
-use crate::config::{self, SignatureAlgorithm, milliseconds};
+use crate::config::{self, SignatureAlgorithm};
 use crate::telemetry::metrics::METRICS;
 
 const BYTES_MAX: usize = 1 << 20;
+
+/// How long fetching the keys may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Requests that may wait for keys to be fetched; one more is told that its key is not known.
 const WAITING_MAX: usize = 1_024;
@@ -103,8 +105,8 @@ async fn keep_current(
     mut wants: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let mut fetched_at = Instant::now();
-    let refresh = seconds(source.settings.jwks_refresh_seconds);
-    let pause = seconds(source.settings.jwks_pause_seconds);
+    let refresh = seconds(source.settings.jwks_refresh_seconds.get());
+    let pause = seconds(source.settings.jwks_pause_seconds.get());
     let mut refreshed_at = fetched_at;
     loop {
         // A process without keys asks as often as for one that is missing.
@@ -136,8 +138,8 @@ async fn keep_current(
     }
 }
 
-fn seconds(setting: NonZeroU32) -> Duration {
-    Duration::from_secs(setting.get().into())
+fn seconds(setting: u32) -> Duration {
+    Duration::from_secs(setting.into())
 }
 
 struct Source {
@@ -165,9 +167,9 @@ impl Source {
                 Ok(path) => Place::File(path),
                 Err(()) => bail!("a file's URL has three slashes and an absolute path"),
             },
-            "https" => Place::Url(client(settings).build()?, url),
+            "https" => Place::Url(client().build()?, url),
             // Without TLS nobody else must be between: no proxy of the environment's either.
-            "http" if is_loopback(&url) => Place::Url(client(settings).no_proxy().build()?, url),
+            "http" if is_loopback(&url) => Place::Url(client().no_proxy().build()?, url),
             _ => bail!(
                 "keys come from a file:, an https:, or (on this machine alone) an http: URL, so \
                  that nobody on the way can replace them"
@@ -179,8 +181,7 @@ impl Source {
     async fn fetch(&self) -> Result<Arc<[Named]>> {
         let bytes = match &self.place {
             Place::File(path) => {
-                let timeout = milliseconds(self.settings.jwks_timeout_ms);
-                let read = tokio::time::timeout(timeout, read_file(path)).await;
+                let read = tokio::time::timeout(TIMEOUT, read_file(path)).await;
                 read.unwrap_or_else(|_| bail!("it took too long"))
                     .with_context(|| format!("{} cannot be read", path.display()))?
             }
@@ -225,9 +226,8 @@ impl Source {
     }
 }
 
-fn client(settings: &config::Auth) -> reqwest::ClientBuilder {
-    let timeout = milliseconds(settings.jwks_timeout_ms);
-    Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none())
+fn client() -> reqwest::ClientBuilder {
+    Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none())
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -3,17 +3,19 @@
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::{Account, AccountId, Balance, Fingerprint, IdempotencyKey, Name};
+use crate::domain::{Account, AccountId, Balance, Fingerprint, IdempotencyKey, Name, Timestamp};
 
 /// An account with its balance.
 pub async fn get(conn: &mut PgConnection, id: AccountId) -> Result<Option<Account>, Error> {
-    let row =
-        sqlx::query!("SELECT id, name, balance, created_at FROM accounts WHERE id = $1", id.get());
+    let row = sqlx::query!(
+        r#"SELECT id, name, balance, created_at AS "created_at: Timestamp" FROM accounts WHERE id = $1"#,
+        id.get()
+    );
     Ok(row.fetch_optional(conn).await?.map(|row| Account {
         id: AccountId::trusted(row.id),
         name: row.name,
         balance: Balance::from_cents(row.balance),
-        created_at: row.created_at.into(),
+        created_at: row.created_at,
     }))
 }
 
@@ -121,8 +123,8 @@ pub async fn insert(
     name: Option<&Name>,
 ) -> Result<Option<Account>, Error> {
     let row = sqlx::query!(
-        "INSERT INTO accounts (id, name) VALUES ($1, $2)
-         ON CONFLICT (id) DO NOTHING RETURNING created_at",
+        r#"INSERT INTO accounts (id, name) VALUES ($1, $2)
+           ON CONFLICT (id) DO NOTHING RETURNING created_at AS "created_at: Timestamp""#,
         id.get(),
         name.map(Name::as_str)
     );
@@ -130,7 +132,7 @@ pub async fn insert(
         id,
         name: name.map(|name| name.as_str().to_owned()),
         balance: Balance::default(),
-        created_at: row.created_at.into(),
+        created_at: row.created_at,
     }))
 }
 

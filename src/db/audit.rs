@@ -7,8 +7,8 @@ use std::future::poll_fn;
 use sqlx::PgConnection;
 
 use super::Error;
-use super::history::Row;
-use crate::domain::PAYMENT_ID_NAMESPACE;
+use super::payments::Row;
+use crate::domain::{PAYMENT_ID_NAMESPACE, Timestamp};
 
 /// What one check found.
 #[derive(Debug)]
@@ -277,8 +277,9 @@ async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error> {
     const EXAMPLES_MAX: usize = 10;
     let mut rows = sqlx::query!(
         r#"/* audit */
-        SELECT k.response::text AS "response!", p.id, p.from_id, p.to_id, p.amount, p.created_at,
-               p.from_balance_after, p.to_balance_after, p.requested_at, p.idempotency_key, p.note
+        SELECT k.response::text AS "response!", p.id, p.from_id, p.to_id, p.amount,
+               p.created_at AS "created_at: Timestamp", p.from_balance_after, p.to_balance_after,
+               p.requested_at AS "requested_at: Timestamp", p.idempotency_key, p.note
         FROM idempotency_keys k
         JOIN payments p ON p.from_id = k.user_id AND p.idempotency_key = k.key
         WHERE k.status = 'success'
@@ -290,15 +291,15 @@ async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error> {
     while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
         let row = row?;
         let payment = Row {
-            id: Some(row.id),
-            from_id: Some(row.from_id),
-            to_id: Some(row.to_id),
-            amount: Some(row.amount),
-            created_at: Some(row.created_at),
-            from_balance_after: Some(row.from_balance_after),
-            to_balance_after: Some(row.to_balance_after),
+            id: row.id,
+            from_id: row.from_id,
+            to_id: row.to_id,
+            amount: row.amount,
+            created_at: row.created_at,
+            from_balance_after: row.from_balance_after,
+            to_balance_after: row.to_balance_after,
             requested_at: row.requested_at,
-            idempotency_key: Some(row.idempotency_key),
+            idempotency_key: row.idempotency_key,
             note: row.note,
         };
         let Some(payment) = payment.payment() else {

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use time::OffsetDateTime;
 
-use super::{Error, Purpose, history};
+use super::{Error, Purpose, payments};
 use crate::domain::ledger::{Decision, Known, Standing};
 use crate::domain::{AccountId, Balance, Fingerprint, Intent, PaymentId, Timestamp};
 
@@ -35,7 +34,7 @@ pub async fn lock_accounts(
     struct Row {
         id: i64,
         balance: i64,
-        last_payment_at: Option<OffsetDateTime>,
+        last_payment_at: Option<Timestamp>,
     }
     if let Locking::WaitFor(id) = locking {
         let wait = sqlx::query!("SELECT FROM accounts WHERE id = $1 FOR UPDATE", id.get());
@@ -46,8 +45,8 @@ pub async fn lock_accounts(
         Locking::Wait => {
             sqlx::query_as!(
                 Row,
-                "SELECT id, balance, last_payment_at
-                 FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+                r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp"
+                   FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"#,
                 &ids
             )
             .fetch_all(conn)
@@ -56,8 +55,8 @@ pub async fn lock_accounts(
         Locking::WaitFor(_) | Locking::Skip => {
             sqlx::query_as!(
                 Row,
-                "SELECT id, balance, last_payment_at
-                 FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED",
+                r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp"
+                   FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"#,
                 &ids
             )
             .fetch_all(conn)
@@ -67,7 +66,7 @@ pub async fn lock_accounts(
     let standings = rows.into_iter().map(|row| {
         let standing = Standing {
             balance: Balance::from_cents(row.balance),
-            last_payment_at: row.last_payment_at.map(Timestamp::from),
+            last_payment_at: row.last_payment_at,
         };
         (AccountId::trusted(row.id), standing)
     });
@@ -145,7 +144,7 @@ pub async fn read_keys(
     }
     let rows = sqlx::query!(
         r#"
-        SELECT clock.now AS "now!", hit.n AS "n?", hit.status AS "status?",
+        SELECT clock.now AS "now!: Timestamp", hit.n AS "n?", hit.status AS "status?",
                hit.fingerprint AS "fingerprint?", hit.response AS "response?"
         FROM (SELECT clock_timestamp() AS now) AS clock
         LEFT JOIN (
@@ -165,10 +164,10 @@ pub async fn read_keys(
     .fetch_all(conn)
     .await?;
 
-    let mut now = Timestamp::from(OffsetDateTime::UNIX_EPOCH);
+    let mut now = Timestamp::default();
     let mut known = HashMap::new();
     for row in rows {
-        now = now.max(row.now.into());
+        now = now.max(row.now);
         let position = row.n.and_then(|n| usize::try_from(n).ok()).and_then(|n| n.checked_sub(1));
         let Some(intent) = position.and_then(|position| intents.get(position)) else {
             continue;
@@ -192,8 +191,7 @@ pub async fn read_payments(
     conn: &mut PgConnection,
     intents: &[&Intent],
 ) -> Result<HashMap<PaymentId, Known>, Error> {
-    let ids: Vec<Uuid> = intents.iter().map(|intent| intent.id().uuid()).collect();
-    let payments = history::payments(conn, &ids).await?;
+    let payments = payments::read(conn, intents.iter().map(|intent| intent.id())).await?;
     let known = payments.into_iter().map(|payment| {
         let (fingerprint, response) = (payment.fingerprint(), payment.receipt());
         (payment.id, Known::Success { fingerprint, response })
@@ -252,7 +250,7 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
         &payments.from,
         &payments.to,
         &payments.amounts,
-        &payments.created_at,
+        &payments.created_at as _,
         &payments.from_balances,
         &payments.to_balances,
         &payments.requested_at as _,
@@ -296,7 +294,7 @@ fn known_already(error: sqlx::Error) -> Error {
 struct AccountColumns {
     ids: Vec<i64>,
     balances: Vec<i64>,
-    last_payment_at: Vec<Option<OffsetDateTime>>,
+    last_payment_at: Vec<Option<Timestamp>>,
 }
 
 impl AccountColumns {
@@ -305,7 +303,7 @@ impl AccountColumns {
         for (id, standing) in &decision.standings {
             columns.ids.push(id.get());
             columns.balances.push(standing.balance.cents());
-            columns.last_payment_at.push(standing.last_payment_at.map(OffsetDateTime::from));
+            columns.last_payment_at.push(standing.last_payment_at);
         }
         columns
     }
@@ -317,10 +315,10 @@ struct PaymentColumns<'a> {
     from: Vec<i64>,
     to: Vec<i64>,
     amounts: Vec<i64>,
-    created_at: Vec<OffsetDateTime>,
+    created_at: Vec<Timestamp>,
     from_balances: Vec<i64>,
     to_balances: Vec<i64>,
-    requested_at: Vec<Option<OffsetDateTime>>,
+    requested_at: Vec<Option<Timestamp>>,
     keys: Vec<&'a str>,
     notes: Vec<Option<&'a str>>,
 }
@@ -333,10 +331,10 @@ impl<'a> PaymentColumns<'a> {
             columns.from.push(payment.from.get());
             columns.to.push(payment.to.get());
             columns.amounts.push(payment.amount.cents());
-            columns.created_at.push(payment.created_at.into());
+            columns.created_at.push(payment.created_at);
             columns.from_balances.push(payment.from_balance_after.cents());
             columns.to_balances.push(payment.to_balance_after.cents());
-            columns.requested_at.push(payment.requested_at.map(OffsetDateTime::from));
+            columns.requested_at.push(payment.requested_at);
             columns.keys.push(payment.key.as_str());
             columns.notes.push(payment.note.as_deref());
         }

@@ -101,3 +101,11 @@ pub struct PaymentView<'a> {
     pub requested_at: Option<Timestamp>,
     pub balance_after: Option<Balance>,
 }
+
+impl PaymentView<'_> {
+    /// Appends it as JSON.
+    pub fn write_json(&self, json: &mut Vec<u8>) {
+        // It has no map and no number that JSON lacks, and a vector takes all: this cannot fail.
+        let _ = serde_json::to_writer(json, self);
+    }
+}

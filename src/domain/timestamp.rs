@@ -1,20 +1,27 @@
+//! Moments, as the contract writes and reads them.
+
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
 
 use super::Invalid;
 
 /// A moment in UTC, exact to the microsecond as Postgres keeps it. Written as RFC 3339 with six
 /// decimals, so that texts sort as the moments do and no reader rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp {
     unix_us: i64,
 }
 
 const NS_PER_US: i128 = 1_000;
 const US_PER_MS: i64 = 1_000;
+const US_PER_SECOND: i64 = 1_000_000;
+
+/// The shape of every timestamp that is written.
+const TEXT: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 
 /// What stands before the time, as in 2026-11-22.
 pub(super) const DATE_CHARACTERS: usize = 10;
@@ -27,9 +34,7 @@ impl Timestamp {
     /// # Errors
     /// Not RFC 3339, or not in the years 1 to 9999 of UTC.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        Self::parse_ns(text)
-            .and_then(|ns| Self::from_unix_us(ns.div_euclid(NS_PER_US)))
-            .ok_or_else(Self::invalid)
+        Self::parse_ns(text).and_then(Self::from_ns).ok_or_else(Self::invalid)
     }
 
     /// Like [`Timestamp::parse`], but a fraction of a microsecond rounds up. As every payment's
@@ -41,17 +46,26 @@ impl Timestamp {
     pub fn parse_bound(text: &str) -> Result<Self, Invalid> {
         let to_next = if is_finer_than_ns(text) { NS_PER_US } else { NS_PER_US.saturating_sub(1) };
         let ns = Self::parse_ns(text).ok_or_else(Self::invalid)?;
-        let down = Self::from_unix_us(ns.div_euclid(NS_PER_US)).ok_or_else(Self::invalid)?;
-        let up = ns.checked_add(to_next).map(|ns| ns.div_euclid(NS_PER_US));
-        Ok(up.and_then(Self::from_unix_us).unwrap_or(down))
+        let down = Self::from_ns(ns).ok_or_else(Self::invalid)?;
+        Ok(ns.checked_add(to_next).and_then(Self::from_ns).unwrap_or(down))
     }
 
     /// # Errors
     /// Not in the years 1 to 9999.
     pub fn from_unix_ms(ms: i64) -> Result<Self, Invalid> {
-        ms.checked_mul(US_PER_MS)
-            .and_then(|us| Self::from_unix_us(us.into()))
-            .ok_or_else(Self::invalid)
+        ms.checked_mul(US_PER_MS).and_then(Self::from_unix_us).ok_or_else(Self::invalid)
+    }
+
+    /// A moment by its microseconds since 1970; `None` outside the years 1 to 9999.
+    #[must_use]
+    pub fn from_unix_us(unix_us: i64) -> Option<Self> {
+        (UNIX_US_MIN..=UNIX_US_MAX).contains(&unix_us).then_some(Self { unix_us })
+    }
+
+    /// The microseconds since 1970.
+    #[must_use]
+    pub fn unix_us(self) -> i64 {
+        self.unix_us
     }
 
     /// The next moment that can be told apart: one microsecond later.
@@ -69,9 +83,28 @@ impl Timestamp {
         Some(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos())
     }
 
-    fn from_unix_us(us: i128) -> Option<Self> {
-        let unix_us = i64::try_from(us).ok()?;
-        (UNIX_US_MIN..=UNIX_US_MAX).contains(&unix_us).then_some(Self { unix_us })
+    fn from_ns(ns: i128) -> Option<Self> {
+        i64::try_from(ns.div_euclid(NS_PER_US)).ok().and_then(Self::from_unix_us)
+    }
+
+    /// RFC 3339, digit by digit: a page of a history has twenty of these.
+    fn text(self) -> [u8; TEXT.len()] {
+        let seconds = self.unix_us.div_euclid(US_PER_SECOND);
+        let us = self.unix_us.rem_euclid(US_PER_SECOND);
+        // Its years are in the range of `time`.
+        let time =
+            OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = time.to_calendar_date();
+        let (hour, minute, second) = time.to_hms();
+        let mut text = *TEXT;
+        write_digits(&mut text, 0..4, year.into());
+        write_digits(&mut text, 5..7, u8::from(month).into());
+        write_digits(&mut text, 8..10, day.into());
+        write_digits(&mut text, 11..13, hour.into());
+        write_digits(&mut text, 14..16, minute.into());
+        write_digits(&mut text, 17..19, second.into());
+        write_digits(&mut text, 20..26, us);
+        text
     }
 
     fn invalid() -> Invalid {
@@ -87,32 +120,24 @@ fn is_finer_than_ns(text: &str) -> bool {
     decimals.take_while(u8::is_ascii_digit).skip(9).any(|digit| digit != b'0')
 }
 
-impl From<OffsetDateTime> for Timestamp {
-    fn from(time: OffsetDateTime) -> Self {
-        let us = time.unix_timestamp_nanos().div_euclid(NS_PER_US);
-        Self { unix_us: i64::try_from(us).unwrap_or(UNIX_US_MAX) }
-    }
-}
-
-impl From<Timestamp> for OffsetDateTime {
-    fn from(time: Timestamp) -> Self {
-        let ns = i128::from(time.unix_us).saturating_mul(NS_PER_US);
-        Self::from_unix_timestamp_nanos(ns).unwrap_or(Self::UNIX_EPOCH)
+/// Writes the last digits of a number that is not negative into their places.
+fn write_digits(text: &mut [u8], places: Range<usize>, mut number: i64) {
+    for place in text.get_mut(places).unwrap_or_default().iter_mut().rev() {
+        *place = b'0' | u8::try_from(number.rem_euclid(10)).unwrap_or_default();
+        number = number.div_euclid(10);
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = OffsetDateTime::from(*self).to_offset(UtcOffset::UTC);
-        let (hour, minute, second, us) = time.to_hms_micro();
-        let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{us:06}Z")
+        f.write_str(str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let text = self.text();
+        serializer.serialize_str(str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
 }
 

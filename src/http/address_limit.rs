@@ -20,7 +20,7 @@ impl AddressLimit {
     pub fn of(settings: &Settings) -> Option<Self> {
         let limits = &settings.rate_limit;
         let limit = Limit::new("address", limits.address_per_minute, limits.address_burst)?;
-        Some(Self { limit, trusted_proxies: settings.server.trusted_proxies })
+        Some(Self { limit, trusted_proxies: settings.server.trusted_proxies.get() })
     }
 
     /// Takes a request out of its address' bucket, unless it watches the service.

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::openapi::{Payment, problems};
 use super::query::{account_id, limit, link_next, query};
 use super::state::HttpLimits;
-use crate::domain::{AccountId, Cursor, PaymentId, PaymentView};
+use crate::domain::{AccountId, Cursor, PaymentId};
 use crate::service::{Refusal, Service};
 
 /// The brief's page: ten payments.
@@ -69,13 +69,11 @@ pub(super) async fn page(
         Cursor::parse(query.last_seen_timestamp.as_deref(), query.last_seen_id.as_deref())?;
     let page = service.histories.page(account, cursor, limit).await?;
 
-    let payments: Vec<PaymentView> =
-        page.payments.iter().map(|it| it.seen_by(Some(account))).collect();
     let mut response = HttpResponse::Ok();
-    if let Some(last) = payments.last().filter(|_| page.has_more) {
-        link_next(&mut response, &next_page(account, Cursor::after(last), limit));
+    if let Some(next) = page.next() {
+        link_next(&mut response, &next_page(account, next, limit));
     }
-    Ok(response.json(payments))
+    Ok(response.content_type("application/json").body(page.into_json()))
 }
 
 fn next_page(account: AccountId, cursor: Cursor, limit: u16) -> String {

@@ -14,18 +14,15 @@ use super::queue::{Inbox, Obstacle, Queue, Ticket};
 use super::reading::Readers;
 use super::{Limits, Refusal};
 use crate::db::history::{self, PageOf};
+use crate::db::payments;
 use crate::domain::ledger::Declined;
-use crate::domain::{AccountId, Cursor, Payment, PaymentId};
+use crate::domain::{AccountId, Cursor, HistoryPage, Payment, PaymentId};
 
-/// A page of a history, newest first.
-pub struct Page {
-    pub payments: Vec<Payment>,
-    /// Whether there are older ones.
-    pub has_more: bool,
-}
+/// Pages that one statement reads.
+const PAGES_MAX: usize = 64;
 
 /// What was found of a page; `None` where the account does not exist.
-type Found = Result<Option<Vec<Payment>>, Refusal>;
+type Found = Result<Option<HistoryPage>, Refusal>;
 
 type PageTicket = Ticket<PageOf, Found>;
 
@@ -39,8 +36,8 @@ impl Histories {
     pub(super) fn start(readers: Readers, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
         let (pages, inbox) = Queue::bounded(limits.queue_max, limits.read_timeout);
         let inbox = Arc::new(Mutex::new(inbox));
-        for _ in 0..limits.page_readers.get() {
-            tasks.spawn(read_pages(Arc::clone(&inbox), readers.clone(), limits.page_batch_max));
+        for _ in 0..limits.page_readers {
+            tasks.spawn(read_pages(Arc::clone(&inbox), readers.clone()));
         }
         Self { pages, readers }
     }
@@ -59,14 +56,9 @@ impl Histories {
         account: AccountId,
         cursor: Option<Cursor>,
         limit: u16,
-    ) -> Result<Page, Refusal> {
-        // One row more than asked for tells whether there is another page.
-        let rows = i64::from(limit).saturating_add(1);
-        let found = self.pages.submit(PageOf { account, cursor, rows }).await??;
-        let mut payments = found.ok_or(Refusal::Declined(Declined::AccountNotFound(account)))?;
-        let has_more = payments.len() > usize::from(limit);
-        payments.truncate(usize::from(limit));
-        Ok(Page { payments, has_more })
+    ) -> Result<HistoryPage, Refusal> {
+        let found = self.pages.submit(PageOf { account, cursor, limit }).await??;
+        found.ok_or(Refusal::Declined(Declined::AccountNotFound(account)))
     }
 
     /// One payment.
@@ -74,20 +66,15 @@ impl Histories {
     /// # Errors
     /// It does not exist, or the database does not answer.
     pub async fn payment(&self, id: PaymentId) -> Result<Payment, Refusal> {
-        let ids = [id.uuid()];
-        let found = self.readers.run(async |conn| history::payments(conn, &ids).await).await?;
+        let found = self.readers.run(async |conn| payments::read(conn, [id]).await).await?;
         found.into_iter().next().ok_or(Refusal::PaymentNotFound)
     }
 }
 
-async fn read_pages(
-    inbox: Arc<Mutex<Inbox<PageOf, Found>>>,
-    readers: Readers,
-    page_batch_max: usize,
-) {
+async fn read_pages(inbox: Arc<Mutex<Inbox<PageOf, Found>>>, readers: Readers) {
     loop {
         let mut tickets = Vec::new();
-        if inbox.lock().await.recv_many(&mut tickets, page_batch_max).await == 0 {
+        if inbox.lock().await.recv_many(&mut tickets, PAGES_MAX).await == 0 {
             return;
         }
         read_together(tickets, &readers).await;

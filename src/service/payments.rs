@@ -84,7 +84,7 @@ impl Payments {
             let session = Session::new(target.clone(), limits.transaction_timeout);
             Writer::new(session, limits, Arc::clone(&known))
         };
-        for _ in 0..limits.writers.get() {
+        for _ in 0..limits.writers {
             tasks.spawn(writer().run(Arc::clone(&intake), aside.clone()));
         }
         let held_aside = Arc::new(AtomicUsize::new(0));

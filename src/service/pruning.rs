@@ -64,7 +64,7 @@ pub async fn sweep(
         removed = removed.saturating_add(count);
         page = next;
         if page < end {
-            tokio::time::sleep(Duration::from_millis(settings.pause_ms.into())).await;
+            tokio::time::sleep(Duration::from_millis(settings.pause_ms.get().into())).await;
         }
     }
     within(step_timeout, pruning::note_end(&mut conn)).await?;

@@ -55,7 +55,7 @@ impl Exporter {
             .with_timeout(EXPORT_TIMEOUT)
             .build()
             .context("telemetry.otlp_endpoint: traces cannot be sent")?;
-        let ratio = f64::from(settings.otlp_sample_percent) / 100.0;
+        let ratio = f64::from(settings.otlp_sample_percent.get()) / 100.0;
         let mut resource = Resource::builder();
         if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
             resource = resource.with_service_name(env!("CARGO_PKG_NAME"));

@@ -103,7 +103,7 @@ async fn only_an_operator_may_crash_a_payment() {
     let home = Home::new();
     let mut command = home.command();
     command.env("PAYONCE_AUTH__MODE", "jwt").env("PAYONCE_AUTH__JWT_SECRET", SECRET);
-    let app = App::spawn(command, Database { url: String::new() });
+    let app = App::spawn(command, Database::at(""));
     let crash = async |token: Option<&str>| {
         app.ask(token, "POST", "/playground/crash", Some(&payment(1, 2, 1, "k"))).await
     };

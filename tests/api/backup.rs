@@ -11,17 +11,15 @@ use crate::harness::{
     ALLOW_LOST_COMMITS, Answer, App, BINARY, Database, bare_command, documented, eventually,
 };
 
-/// A directory of ours, through which the user who runs Postgres can pass.
-fn open_directory() -> tempfile::TempDir {
-    let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    tempfile::Builder::new().permissions(open_to_all).tempdir().unwrap()
+fn directory() -> tempfile::TempDir {
+    local_postgres::directory("payonce-test-").unwrap()
 }
 
 /// Runs a shell's commands, with the programs of a server and the service's own on the `PATH`.
-fn run(mut shell: Command, commands: &str, server_programs: Option<&Path>) {
+fn run(mut shell: Command, commands: &str, server_programs: &Path) {
     let ours = Path::new(BINARY).parent().unwrap();
     let path = std::env::var_os("PATH").unwrap();
-    let dirs = [server_programs, Some(ours)].into_iter().flatten().map(Path::to_owned);
+    let dirs = [server_programs, ours].into_iter().map(Path::to_owned);
     let path = std::env::join_paths(dirs.chain(std::env::split_paths(&path))).unwrap();
     let output = shell.args(["-euc", commands]).env("PATH", path).output().unwrap();
     assert!(
@@ -34,12 +32,7 @@ fn run(mut shell: Command, commands: &str, server_programs: Option<&Path>) {
 
 /// A shell in the checkout, without settings of the service.
 fn shell() -> Command {
-    let mut shell = bare_command();
-    let settings: Vec<_> = shell.get_envs().map(|(name, _)| name.to_owned()).collect();
-    shell = Command::new("bash");
-    for name in settings {
-        shell.env_remove(name);
-    }
+    let mut shell = testbed::command("bash");
     shell.current_dir(env!("CARGO_MANIFEST_DIR"));
     shell
 }
@@ -79,7 +72,7 @@ impl Cluster {
     }
 
     fn ledger(&self) -> Database {
-        Database { url: self.url("payonce_owner") }
+        Database::at(self.url("payonce_owner"))
     }
 
     fn serve(&self, migrates: bool) -> App {
@@ -101,7 +94,7 @@ impl Cluster {
 
 #[tokio::test]
 async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
-    let directory = open_directory();
+    let directory = directory();
     let database = Database::new().await;
     let app = App::start_on(&database, &[]);
     app.open_many(3, 1_000).await;
@@ -112,17 +105,17 @@ async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
 
     let mut dump = shell();
     dump.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url).env("BACKUP", directory.path());
-    run(dump, &documented("dump"), None);
-
     let cluster = Cluster::start(&directory.path().join("restored"));
+    run(dump, &documented("dump"), cluster.server.binaries());
+
     let mut restore = shell();
     restore.envs(cluster.environment(directory.path())).env("BACKUP", directory.path());
-    run(restore, &documented("restore"), Some(cluster.server.binaries()));
+    run(restore, &documented("restore"), cluster.server.binaries());
     cluster.assert_sound();
 
     // Rights are not in the dump, and are as narrow as before.
     crate::rights::assert_harmless(&cluster.url("payonce_service")).await;
-    let administrator = Database { url: cluster.url("payonce") };
+    let administrator = Database::at(cluster.url("payonce"));
     administrator.execute("CREATE ROLE stranger").await;
     let pruners = |role: &str| {
         format!(
@@ -147,7 +140,7 @@ async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
 
 #[tokio::test]
 async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_again_once() {
-    let directory = open_directory();
+    let directory = directory();
     let home = directory.path().join("primary");
     let primary = Cluster::start(&home);
     // It belongs to the user who runs Postgres, and may hold what only he is to see.
@@ -167,14 +160,14 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
 
     let mut roles = shell();
     roles.envs(primary.environment(directory.path()));
-    run(roles, "deploy/postgres/roles.sh", Some(primary.server.binaries()));
+    run(roles, "deploy/postgres/roles.sh", primary.server.binaries());
     let app = primary.serve(true);
     app.open_many(3, 1_000).await;
     let mut earlier = vec![app.pay(1, 2, 100, "before-the-backup").await];
     let binaries = primary.server.binaries().to_owned();
     // As on one day and the next.
     for _ in 0..2 {
-        run(as_owner(&primary.server), &documented("base-backup"), Some(&binaries));
+        run(as_owner(&primary.server), &documented("base-backup"), &binaries);
     }
     let mut copies: Vec<_> = backup.read_dir().unwrap().map(|it| it.unwrap().path()).collect();
     copies.retain(|path| !path.ends_with("log"));
@@ -190,7 +183,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
         app.pay(3, 1, 1, &format!("later-{n}")).await.assert_paid();
     }
     // What a disaster leaves is what was archived.
-    let superuser = Database { url: primary.server.url() };
+    let superuser = Database::at(primary.server.url());
     let last =
         text(&mut superuser.session().await, "SELECT pg_walfile_name(pg_switch_wal())").await;
     superuser
@@ -204,7 +197,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     let mut recover = as_owner(&primary.server);
     recover.env("PGDATA", restored_home.join("cluster")).env("TARGET", &target);
     recover.env("BASE", copies.last().unwrap());
-    run(recover, &documented("point-in-time"), Some(&binaries));
+    run(recover, &documented("point-in-time"), &binaries);
     primary.server.stop().unwrap();
 
     let restored = Cluster::start(&restored_home);

@@ -8,9 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
-use crate::harness::{
-    ALLOW_LOST_COMMITS, Answer, App, Database, bare_command, eventually, payment,
-};
+use crate::harness::{Answer, App, Database, bare_command, eventually, payment};
+use crate::server::Server;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -409,7 +408,7 @@ fn a_container_has_longer_to_stop_than_the_service_takes() {
     let service = &compose["services"]["payonce"];
     let server = payonce::config::Settings::default().server;
     let rounded_up = |milliseconds: u32| u64::from(milliseconds.div_ceil(1_000));
-    let (delay, timeout) = (server.stop_delay_ms, server.shutdown_timeout_ms.get());
+    let (delay, timeout) = (server.stop_delay_ms.get(), server.shutdown_timeout_ms.get());
     let as_shipped = rounded_up(delay) + rounded_up(timeout) + TRACES_AND_LOG_SECONDS;
     let documented = format!("| together | {as_shipped} s |");
     assert!(text("docs/operating.md").contains(&documented), "{documented}");
@@ -500,18 +499,19 @@ fn what_compose_mounts_is_there_and_its_secrets_are_made_once() {
     }
 }
 
-/// Where the tests' Postgres listens: a directory with its socket.
 #[tokio::test]
 async fn the_roles_of_the_containers_are_enough_to_migrate_and_to_pay() {
-    let server = Database::new().await;
+    let own = Server::start().await;
+    let server = own.database();
     let directory = tempfile::tempdir().unwrap();
     // What a shell or SQL would take apart.
     let (owner_password, service_password) = ("o'w \"$n\"er\\", "s3cret");
     std::fs::write(directory.path().join("owner_password"), owner_password).unwrap();
     std::fs::write(directory.path().join("service_password"), service_password).unwrap();
-    let output = Command::new(root().join("deploy/postgres/roles.sh"))
+    let output = own
+        .shell(root().join("deploy/postgres/roles.sh"))
         .env("SECRETS", directory.path())
-        .env("PGHOST", server.socket_directory())
+        .env("PGHOST", own.postgres.socket_dir())
         .env("POSTGRES_USER", "payonce")
         .env("LEDGER_DATABASE", "deployed_ledger")
         .env("OWNER_ROLE", "deployed_owner")
@@ -529,12 +529,11 @@ async fn the_roles_of_the_containers_are_enough_to_migrate_and_to_pay() {
         let query = query.replacen("user=payonce", &format!("user={role}"), 1);
         format!("postgres:///deployed_ledger?{query}")
     };
-    let ledger = Database { url: url("deployed_owner") };
+    let ledger = Database::at(url("deployed_owner"));
     let mut serve = bare_command();
     serve.env("DATABASE_URL", url("deployed_service"));
     serve.env("PAYONCE_DATABASE__MIGRATE_URL", url("deployed_owner"));
-    serve.env(ALLOW_LOST_COMMITS, "true");
-    let app = App::spawn(serve, ledger.clone());
+    let app = App::spawn(serve, ledger);
     app.open_many(2, 1_000).await;
     app.pay(1, 2, 10, "k").await.assert_paid();
     assert!(app.pay(1, 2, 10, "k").await.is_replay());

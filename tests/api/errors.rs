@@ -429,10 +429,8 @@ async fn a_database_that_is_gone_is_told_as_unavailable_and_retryable() {
     let app = App::start_with(&[("PAYONCE_WRITER__ATTEMPTS_MAX", "2")]).await;
     app.open_many(2, 1_000).await;
     assert_eq!(app.get("/health/ready").await.status, 200);
-    let url = &app.database.url;
-    let name = url.split("///").nth(1).unwrap().split('?').next().unwrap().to_owned();
-    let mut elsewhere =
-        crate::harness::Database { url: url.replacen(&name, "postgres", 1) }.session().await;
+    let name = app.database.name();
+    let mut elsewhere = app.database.beside("postgres").session().await;
     let gone = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
     sqlx::raw_sql(sqlx::AssertSqlSafe(gone)).execute(&mut elsewhere).await.unwrap();
     let killed = format!(

@@ -1,69 +1,59 @@
 //! Databases, processes and clients for the tests.
 //!
-//! Needs a Postgres that may be thrown away, whose URL stands in `TEST_POSTGRES_URL`: `make test`
-//! starts one. Each test gets a database of its own, copied from a migrated template, and as many
-//! processes of the service as it asks for. They end with the test, whatever its outcome.
+//! Each test gets a database of its own and as many processes of the service as it asks for. They end
+//! with the test, whatever its outcome. `testbed` finds the Postgres, or starts one.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
-use tokio::sync::OnceCell;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testbed::{Ledger, Service};
+
+pub use testbed::SERVICE_ROLE;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_payonce");
 
 /// How long a condition is awaited before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-fn server_url() -> String {
-    std::env::var("TEST_POSTGRES_URL").expect(
-        "TEST_POSTGRES_URL is not set: run `make test`, or one test with \
-         `make test TEST=name_of_the_test`",
-    )
-}
-
 /// A database of this test's own.
 #[derive(Clone)]
 pub struct Database {
     /// Of the role that owns everything in it.
     pub url: String,
+    /// Dropped with the last of those who use it.
+    _ledger: Option<Arc<Ledger>>,
 }
-
-/// The role that the service has in the tests: one with no more rights than it needs.
-pub const SERVICE_ROLE: &str = "service_of_the_tests";
 
 impl Database {
     /// A migrated ledger, empty but for the bank.
     pub async fn new() -> Self {
-        static TEMPLATE: OnceCell<()> = OnceCell::const_new();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        TEMPLATE
-            .get_or_init(async || {
-                let template = Self::create("template_ledger", "template0").await;
-                template.execute(&format!("CREATE ROLE {SERVICE_ROLE} LOGIN")).await;
-                let mut command = command(&template);
-                let output = command.arg("migrate").output().unwrap();
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            })
-            .await;
-        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        Self::create(&name, "template_ledger").await
+        let migrate = |url: &str| {
+            let mut migrate = command(&Self::at(url));
+            migrate.arg("migrate");
+            migrate
+        };
+        let ledger = Ledger::new(migrate).await.unwrap();
+        Self { url: ledger.url.clone(), _ledger: Some(Arc::new(ledger)) }
     }
 
-    async fn create(name: &str, template: &str) -> Self {
-        let url = server_url();
-        let options: PgConnectOptions = url.parse().unwrap();
-        let mut conn = options.connect().await.unwrap();
-        let sql = format!("CREATE DATABASE {name} TEMPLATE {template}");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
-        Self { url: url.replacen("/payonce?", &format!("/{name}?"), 1) }
+    /// One that somebody else has made.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), _ledger: None }
+    }
+
+    pub fn name(&self) -> &str {
+        self.url.split(['/', '?']).nth(3).unwrap()
+    }
+
+    /// Another database of its server.
+    pub fn beside(&self, name: &str) -> Self {
+        Self::at(self.url.replacen(self.name(), name, 1))
     }
 
     /// The URL with which the service is started.
@@ -162,14 +152,7 @@ impl OutsideLock {
 
 /// Awaits a condition.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting)
-        .await
-        .unwrap_or_else(|_| panic!("never came true: {what}"));
+    testbed::until(what, PATIENCE, async || Ok(holds().await)).await.unwrap();
 }
 
 /// The setting with which a server will do whose crash can lose what was acknowledged.
@@ -198,17 +181,16 @@ pub fn playground() -> PathBuf {
 }
 
 fn bare(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars() {
-        let prefixes = ["PAYONCE_", "OTEL_"];
-        if prefixes.iter().any(|prefix| name.starts_with(prefix))
-            || ["HOST", "PORT", "DATABASE_URL"].contains(&name.as_str())
-        {
-            command.env_remove(name);
-        }
-    }
+    let mut command = testbed::command(program);
     command.env("PORT", "0");
     command
+}
+
+/// Whether a variable says how to reach package registries.
+fn is_of_registries(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["_proxy", "_ca_bundle", "ssl_cert_file"].iter().any(|end| name.ends_with(end))
+        || name.starts_with("pip_")
 }
 
 /// A directory for the playground's private Postgres; whatever still runs there is stopped at the end.
@@ -216,8 +198,7 @@ pub struct Home(tempfile::TempDir);
 
 impl Home {
     pub fn new() -> Self {
-        let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        Self(tempfile::Builder::new().permissions(open_to_all).tempdir().unwrap())
+        Self(local_postgres::directory("payonce-test-").unwrap())
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -227,12 +208,14 @@ impl Home {
     pub fn command(&self) -> Command {
         let mut command = bare(&playground());
         command.env("PAYONCE_DATA_DIR", self.data_dir());
+        // Where the system has no Postgres it is installed.
+        command.envs(std::env::vars().filter(|(name, _)| is_of_registries(name)));
         command
     }
 
     pub fn start(&self) -> App {
         // Its database is its own business.
-        App::spawn(self.command(), Database { url: String::new() })
+        App::spawn(self.command(), Database::at(""))
     }
 
     pub fn postgres_runs(&self) -> bool {
@@ -263,8 +246,7 @@ pub struct App {
     /// Where it is watched, if not there too.
     pub admin: Option<String>,
     pub database: Database,
-    log: Arc<Mutex<String>>,
-    child: Child,
+    service: Service,
     client: reqwest::Client,
 }
 
@@ -292,42 +274,14 @@ impl App {
         Self::spawn(command, database.clone())
     }
 
-    pub fn spawn(mut command: Command, database: Database) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the service starts");
-        let log = Arc::new(Mutex::new(String::new()));
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let writing = Arc::clone(&log);
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-                writing.lock().unwrap().push_str(&line);
-                line.clear();
-            }
-        });
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut admin = None;
-        let base = loop {
-            let mut line = String::new();
-            let bytes = stdout.read_line(&mut line).unwrap();
-            assert!(bytes > 0, "the service did not start: {}", log.lock().unwrap());
-            if let Some(watched) = line.trim().strip_prefix("payonce is watched at ") {
-                admin.get_or_insert(watched.to_owned());
-            }
-            if let Some(base) = line.trim().strip_prefix("payonce listens on ") {
-                break base.to_owned();
-            }
-        };
-        // Nobody reads the rest, but the service must be able to write it.
-        std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
-        Self { base, admin, database, log, child, client: reqwest::Client::new() }
+    pub fn spawn(command: Command, database: Database) -> Self {
+        let service = Service::start(command, tempfile::tempfile().unwrap()).unwrap();
+        let (base, admin) = (service.origin.clone(), service.admin.clone());
+        Self { base, admin, database, service, client: reqwest::Client::new() }
     }
 
     pub fn pid(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+        self.service.pid()
     }
 
     /// What it logged, but for the lines that tell of requests, and that it is a test.
@@ -351,7 +305,7 @@ impl App {
     }
 
     pub fn whole_log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.service.log().unwrap()
     }
 
     /// The lines that tell of requests, as JSON. They are written a little later than the answers.
@@ -366,14 +320,12 @@ impl App {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.service.kill().unwrap();
     }
 
     /// Sends a signal and waits for the end.
     pub fn stop(&mut self, signal: rustix::process::Signal) -> std::process::ExitStatus {
-        rustix::process::kill_process(self.pid(), signal).unwrap();
-        self.child.wait().unwrap()
+        self.service.stop(signal).unwrap()
     }
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -450,8 +402,7 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.service.kill();
         if std::thread::panicking() {
             eprintln!("the service logged:\n{}", self.log());
         }

@@ -236,8 +236,7 @@ struct SilentWire {
 
 impl SilentWire {
     async fn to(database: &Database) -> Self {
-        let (parameters, socket) =
-            (database.service_url(), database.socket_directory().join(".s.PGSQL.5432"));
+        let socket = database.socket_directory().join(".s.PGSQL.5432");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (is_silent_at, silent) = watch::channel(None);
@@ -266,7 +265,7 @@ impl SilentWire {
             }
         });
         let role = crate::harness::SERVICE_ROLE;
-        let name = parameters.split(['/', '?']).find(|part| part.starts_with("test_")).unwrap();
+        let name = database.name();
         Self { url: format!("postgres://{role}@127.0.0.1:{port}/{name}"), is_silent_at }
     }
 }

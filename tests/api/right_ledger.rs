@@ -217,19 +217,13 @@ async fn rows_that_a_policy_hides_are_an_error_and_no_other_ledger() {
 async fn a_database_of_another_encoding_is_refused() {
     for encoding in ["LATIN1", "WIN1252", "EUC_JP", "SQL_ASCII"] {
         let database = Database::new().await;
-        let name = format!("encoded_{}", encoding.to_lowercase());
+        let name = format!("{}_{}", database.name(), encoding.to_lowercase());
         let sql = format!(
             "CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}'
              LC_COLLATE 'C' LC_CTYPE 'C'"
         );
         database.execute(&sql).await;
-        let (before, after) = database.url.split_once("test_").unwrap();
-        let encoded = Database {
-            url: format!(
-                "{before}{name}{}",
-                after.trim_start_matches(|c: char| c.is_ascii_digit())
-            ),
-        };
+        let encoded = database.beside(&name);
         for asked in ["serve", "migrate", "audit", "prune"] {
             let told = refused(command(&encoded).arg(asked));
             assert!(told.contains(encoding) && told.contains("UTF8"), "{asked}: {told}");

@@ -1,8 +1,9 @@
 //! A Postgres server of a test's own, which it may set as it likes.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use local_postgres::{LocalPostgres, Purpose, Source};
 use sqlx::{Connection, PgConnection};
@@ -18,23 +19,33 @@ pub struct Server {
 impl Server {
     /// One as Postgres is shipped, with an empty database and the service's role.
     pub async fn start() -> Self {
-        let directory = open_directory();
+        let directory = local_postgres::directory("payonce-test-").unwrap();
         let home = directory.path().join("home");
         let postgres = LocalPostgres::start(&home, &Source::Auto, Purpose::Playground).unwrap();
         let server = Self { postgres, directory };
-        server.database().execute(&format!("CREATE ROLE {SERVICE_ROLE} LOGIN")).await;
+        server.database().execute(&testbed::make_role(SERVICE_ROLE)).await;
         server
     }
 
     pub fn database(&self) -> Database {
-        Database { url: self.postgres.url() }
+        Database::at(self.postgres.url())
     }
 
     /// The program, as one would run it for money.
-    pub fn command(&self) -> std::process::Command {
+    pub fn command(&self) -> Command {
         let mut command = command(&self.database());
         command.env_remove(ALLOW_LOST_COMMITS);
         command
+    }
+
+    /// A script that finds the server's programs.
+    pub fn shell(&self, script: impl AsRef<OsStr>) -> Command {
+        let mut shell = testbed::command(script);
+        let path = std::env::var_os("PATH").unwrap();
+        let dirs = std::iter::once(self.postgres.binaries().to_owned());
+        let dirs = dirs.chain(std::env::split_paths(&path));
+        shell.env("PATH", std::env::join_paths(dirs).unwrap());
+        shell
     }
 
     /// Changes a setting of the running server.
@@ -84,7 +95,7 @@ impl Server {
         let silent = postgres.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = silent.spawn().unwrap();
         let url = format!("{}&port={port}", self.postgres.url());
-        let listening = Listening { server: self, process, port, database: Database { url } };
+        let listening = Listening { server: self, process, port, database: Database::at(url) };
         eventually("Postgres listens", async || {
             PgConnection::connect(&listening.database.url).await.is_ok()
         })
@@ -112,10 +123,4 @@ impl Drop for Listening {
         self.server.pg_ctl(&["stop", "--mode=immediate"]);
         let _ = self.process.wait();
     }
-}
-
-/// A directory of ours, through which the user who runs Postgres can pass.
-pub fn open_directory() -> TempDir {
-    let open_to_all = PermissionsExt::from_mode(0o755);
-    tempfile::Builder::new().permissions(open_to_all).tempdir().unwrap()
 }

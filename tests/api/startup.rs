@@ -126,7 +126,7 @@ async fn a_checkout_that_only_root_may_enter_has_its_database_elsewhere() {
     let wanted = closed.path().join("data");
     let mut command = Home::new().command();
     command.env("PAYONCE_DATA_DIR", &wanted);
-    let mut app = App::spawn(command, Database { url: String::new() });
+    let mut app = App::spawn(command, Database::at(""));
     app.pay(1, 2, 500, "k").await.assert_paid();
     assert!(app.stop(Signal::TERM).success());
     if rustix::process::getuid().is_root() {
@@ -148,7 +148,7 @@ async fn without_postgres_on_the_system_a_pinned_package_serves() {
     let home = Home::new();
     let mut command = home.command();
     command.env("PAYONCE_LOCAL_BINARIES", "package");
-    let mut app = App::spawn(command, Database { url: String::new() });
+    let mut app = App::spawn(command, Database::at(""));
     assert!(app.log().contains("installing"), "{}", app.log());
     app.pay(1, 2, 500, "k").await.assert_paid();
     assert!(app.stop(Signal::TERM).success());

@@ -98,8 +98,7 @@ async fn a_line_keeps_no_more_of_a_path_than_its_beginning() {
 async fn a_line_is_json_whatever_the_path() {
     let app = App::start().await;
     let mut wire = TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap();
-    let request =
-        b"GET /a\"b\\{c}%00 HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: raw\r\n\r\n";
+    let request = b"GET /a\"b\\{c}%00 HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: raw\r\n\r\n";
     wire.write_all(request).await.unwrap();
     assert_eq!(line_of(&app, "raw").await["path"], "/a\"b\\{c}%00");
 }

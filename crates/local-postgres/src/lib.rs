@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 use binaries::Binaries;
 pub use binaries::Source;
@@ -148,8 +149,7 @@ impl LocalPostgres {
     /// The same for a role that was made there.
     #[must_use]
     pub fn url_as(&self, role: &str) -> String {
-        let host = percent_encode(&self.socket_dir.to_string_lossy());
-        format!("postgres:///{ROLE}?host={host}&user={role}")
+        url(&self.socket_dir, role)
     }
 
     /// Stops the server unless another process still uses it.
@@ -327,6 +327,30 @@ fn socket_dir(home: &Path, owner: &Owner) -> Result<PathBuf> {
     };
     owner.make_dir(&dir)?;
     Ok(dir)
+}
+
+/// A connection URL over a Unix socket in a directory.
+#[must_use]
+pub fn url(socket_dir: &Path, role: &str) -> String {
+    let host = percent_encode(&socket_dir.to_string_lossy());
+    format!("postgres:///{ROLE}?host={host}&user={role}")
+}
+
+/// A temporary directory through which the user who runs a server can pass.
+///
+/// # Errors
+/// It cannot be made.
+pub fn directory(prefix: &str) -> Result<TempDir> {
+    directory_in(&std::env::temp_dir(), prefix)
+}
+
+/// The same in another place.
+///
+/// # Errors
+/// It cannot be made.
+pub fn directory_in(parent: &Path, prefix: &str) -> Result<TempDir> {
+    let open_to_all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    Ok(tempfile::Builder::new().prefix(prefix).permissions(open_to_all).tempdir_in(parent)?)
 }
 
 fn run(command: &mut Command) -> Result<()> {

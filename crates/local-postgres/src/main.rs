@@ -45,11 +45,7 @@ fn run() -> Result<ExitStatus> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
 
-    // The server may run as another user, who must be able to pass through to its home.
-    let home = tempfile::Builder::new()
-        .prefix("with-postgres-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()?;
+    let home = local_postgres::directory("with-postgres-")?;
     let server = LocalPostgres::start(&home.path().join("home"), &Source::Auto, purpose)?;
 
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use local_postgres::{LocalPostgres, Purpose, Source};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
+use testbed::SERVICE_ROLE;
 use tokio::task::block_in_place;
 
 /// How long a server may take to start, which includes its recovery from a crash.
@@ -22,9 +23,6 @@ const START_MAX: Duration = Duration::from_mins(1);
 const END_MAX: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(5);
-
-/// The service's role: one with no more rights than it needs.
-const SERVICE_ROLE: &str = "payonce_service";
 
 /// Commits wait for the disk, as Postgres is shipped. The rest makes it small, and a standby look often
 /// whether it is to be the primary.
@@ -67,7 +65,7 @@ impl Postgres {
     pub async fn new(files: &Files, settings: &str, env: &[(String, String)]) -> Result<Self> {
         let mut postgres = block_in_place(|| Self::init(files, settings, env))?;
         postgres.start().await?;
-        postgres.execute(&format!("CREATE ROLE {SERVICE_ROLE} LOGIN")).await?;
+        postgres.execute(&testbed::make_role(SERVICE_ROLE)).await?;
         Ok(postgres)
     }
 
@@ -102,7 +100,7 @@ impl Postgres {
     }
 
     fn home_in(dir: &Path) -> Result<(Option<Arc<TempDir>>, PathBuf)> {
-        let home = open_to_all_in(dir, "payonce-faults-")?;
+        let home = local_postgres::directory_in(dir, "payonce-faults-")?;
         let path = home.path().to_owned();
         Ok((Some(Arc::new(home)), path))
     }
@@ -193,7 +191,7 @@ impl Postgres {
             return Ok(());
         };
         block_in_place(|| {
-            let pid = pid_of(&postmaster)?;
+            let pid = Pid::from_child(&postmaster);
             // It cannot start another child once it is stopped.
             kill_process(pid, Signal::STOP)?;
             let children = children_of(pid)?;
@@ -217,7 +215,7 @@ impl Postgres {
     /// # Errors
     /// It does not run.
     pub fn pause(&self) -> Result<Paused> {
-        let pid = pid_of(self.process.as_ref().context("Postgres does not run")?)?;
+        let pid = Pid::from_child(self.process.as_ref().context("Postgres does not run")?);
         // The postmaster first: then no child is started after the others were counted.
         kill_process(pid, Signal::STOP)?;
         let mut stopped = vec![pid];
@@ -261,25 +259,20 @@ impl Postgres {
     /// It does not come true.
     pub async fn until(&self, sql: &'static str) -> Result<()> {
         let mut session = self.session().await?;
-        let started = Instant::now();
-        while !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut session).await? {
-            ensure!(started.elapsed() < START_MAX, "never came true: {sql}");
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        let holds = async || Ok(sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut session).await?);
+        testbed::until(sql, START_MAX, holds).await
     }
 
     /// Past every proxy.
     #[must_use]
     pub fn owner_url(&self) -> String {
-        let socket_dir = self.socket_dir().to_string_lossy().replace('/', "%2F");
-        format!("postgres:///payonce?host={socket_dir}&user=payonce")
+        local_postgres::url(&self.socket_dir(), "payonce")
     }
 
     /// Past every proxy, of the service's role.
     #[must_use]
     pub fn service_url(&self) -> String {
-        self.owner_url().replacen("user=payonce", &format!("user={SERVICE_ROLE}"), 1)
+        local_postgres::url(&self.socket_dir(), SERVICE_ROLE)
     }
 
     #[must_use]
@@ -308,11 +301,10 @@ impl Drop for Postgres {
             return;
         };
         // Nobody needs it any more: it may end without a checkpoint.
-        if let Ok(pid) = pid_of(process) {
-            let _ = kill_process(pid, Signal::QUIT);
-            // Where it was stopped, it has to go on to end.
-            let _ = kill_process(pid, Signal::CONT);
-        }
+        let pid = Pid::from_child(process);
+        let _ = kill_process(pid, Signal::QUIT);
+        // Where it was stopped, it has to go on to end.
+        let _ = kill_process(pid, Signal::CONT);
         let _ = process.wait();
     }
 }
@@ -350,19 +342,6 @@ pub fn url_through(proxy: std::net::SocketAddr) -> String {
     format!("postgres://{SERVICE_ROLE}@{proxy}/payonce?sslmode=disable")
 }
 
-/// A directory through which the server's user may pass.
-///
-/// # Errors
-/// It cannot be made.
-pub fn open_to_all(prefix: &str) -> Result<TempDir> {
-    open_to_all_in(&std::env::temp_dir(), prefix)
-}
-
-fn open_to_all_in(dir: &Path, prefix: &str) -> Result<TempDir> {
-    let permissions = fs::Permissions::from_mode(0o755);
-    Ok(tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir_in(dir)?)
-}
-
 /// A directory in memory, where there is one with enough room.
 fn in_memory() -> Option<&'static Path> {
     let dir = Path::new("/dev/shm");
@@ -371,15 +350,10 @@ fn in_memory() -> Option<&'static Path> {
 }
 
 /// The last lines of a log.
-#[must_use]
-pub fn end_of(log: &Path) -> String {
+fn end_of(log: &Path) -> String {
     let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
     let lines: Vec<&str> = text.lines().rev().take(20).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-}
-
-pub(crate) fn pid_of(process: &Child) -> Result<Pid> {
-    i32::try_from(process.id()).ok().and_then(Pid::from_raw).context("not a process id")
 }
 
 /// Runs a program to its end.

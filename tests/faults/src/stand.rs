@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use tempfile::TempDir;
+use testbed::Service;
 use tokio::task::block_in_place;
 
 use crate::checker;
 use crate::client::{self, Load, World};
 use crate::figures::Figures;
 use crate::ledger::Ledger;
-use crate::postgres::{Files, Postgres, open_to_all, url_through};
+use crate::postgres::{Files, Postgres, url_through};
 use crate::proxy::{Proxy, Upstream};
 use crate::record::{Outcome, Records};
-use crate::service::{self, Service};
+use crate::service;
 
 /// How long a process may be tried to be started: its database may be down.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -95,7 +96,7 @@ impl Stand {
     /// Something cannot be started.
     pub async fn start(layout: Layout) -> Result<Self> {
         let mut rng = Rng::with_seed(layout.seed);
-        let work = open_to_all("payonce-faults-work-")?;
+        let work = local_postgres::directory("payonce-faults-work-")?;
         let Layout { postgres_files, postgres_settings, postgres_environment, .. } = &layout;
         let postgres =
             Postgres::new(postgres_files, postgres_settings, postgres_environment).await?;
@@ -121,7 +122,7 @@ impl Stand {
         for place in 0..layout.processes {
             stand.start_service(place).await?;
         }
-        let first = stand.service(0)?.address;
+        let first = stand.service(0)?.address()?;
         client::open_accounts(first, layout.accounts).await?;
         Ok(stand)
     }
@@ -146,14 +147,14 @@ impl Stand {
         let log = self.log(place);
         let began = Instant::now();
         let service = loop {
-            match Service::start(self.work.path(), &self.settings, &log) {
+            match service::start(self.work.path(), &self.settings, &log) {
                 Ok(service) => break service,
                 Err(error) if began.elapsed() > START_MAX => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
         let place = &mut self.places[place];
-        place.door.lead_to(Upstream::Tcp(service.address));
+        place.door.lead_to(Upstream::Tcp(service.address()?));
         Ok(place.service.replace(service))
     }
 
@@ -163,7 +164,11 @@ impl Stand {
     /// There is none.
     pub fn kill_service(&mut self, place: usize) -> Result<()> {
         let service = self.places[place].service.take();
-        service.context("there is no process at this place")?.kill()
+        let mut service = service.context("there is no process at this place")?;
+        if let Some(status) = service.ended()? {
+            bail!("a process of the service ended by itself: {status}");
+        }
+        service.kill()
     }
 
     /// A pause of up to `most`, drawn from the seed.

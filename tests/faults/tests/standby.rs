@@ -70,7 +70,7 @@ async fn waiting_before<T>(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_that_is_acknowledged_again_waits_for_the_standby() {
     let stand = stand().await;
-    let url = format!("http://{}/send_payment", stand.service(0).unwrap().address);
+    let url = format!("http://{}/send_payment", stand.service(0).unwrap().address().unwrap());
     let http = reqwest::Client::new();
     let pay = |number: u32| {
         let body = json!({"from": 1, "to": 2, "amount": 1, "idempotency_key": format!("{number}")});
@@ -82,7 +82,7 @@ async fn a_payment_that_is_acknowledged_again_waits_for_the_standby() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_opening_that_is_acknowledged_again_waits_for_the_standby() {
     let stand = stand().await;
-    let url = format!("http://{}/accounts", stand.service(0).unwrap().address);
+    let url = format!("http://{}/accounts", stand.service(0).unwrap().address().unwrap());
     let http = reqwest::Client::new();
     let open = |number: u32| {
         http.post(&url).header("Idempotency-Key", format!("{number}")).json(&json!({"name": "Ann"}))
@@ -93,7 +93,7 @@ async fn an_opening_that_is_acknowledged_again_waits_for_the_standby() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_is_audited_as_its_primary_is() {
     let stand = stand().await;
-    let url = format!("http://{}/send_payment", stand.service(0).unwrap().address);
+    let url = format!("http://{}/send_payment", stand.service(0).unwrap().address().unwrap());
     let body = json!({"from": 1, "to": 2, "amount": 1, "idempotency_key": "k"});
     let paid = reqwest::Client::new().put(&url).json(&body).send().await.unwrap();
     assert_eq!(paid.status(), 200);

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
 use crate::client::Manner;
 use crate::figures::Figures;
-use crate::postgres::open_to_all;
 
 const HOUR_SECONDS: i64 = 3_600;
 
@@ -31,7 +30,7 @@ pub fn fake_clock() -> Result<PathBuf> {
 /// The run itself failed.
 pub async fn clock_jumps(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("the clock jumps by an hour", plan.seed);
-    let dir = open_to_all("payonce-faults-clock-")?;
+    let dir = local_postgres::directory("payonce-faults-clock-")?;
     let clock = dir.path().join("clock");
     let set = |seconds: i64| {
         // Renamed, so that nobody reads half of it.

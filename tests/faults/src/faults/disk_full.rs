@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
-use crate::postgres::{Files, open_to_all, run};
+use crate::postgres::{Files, run};
 use crate::stand::Stand;
 
 /// Room for a cluster and what a run writes.
@@ -28,7 +28,7 @@ impl Disk {
     /// # Errors
     /// It may not be mounted.
     pub fn mount() -> Result<Self> {
-        let dir = open_to_all("payonce-faults-disk-")?;
+        let dir = local_postgres::directory("payonce-faults-disk-")?;
         let mounted = run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", DISK, "payonce-faults"])
             .arg(dir.path()));

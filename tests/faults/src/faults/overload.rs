@@ -10,6 +10,7 @@ use crate::client::{ANSWER_MAX, Manner, World};
 use crate::figures::{Figures, percentile};
 use crate::proxy::Fault;
 use crate::record::{Intent, Outcome};
+use crate::service::memory_kib_max;
 use crate::stand::Stand;
 
 /// How long each way to Postgres takes at the most, so that two cores can ask for ten times more
@@ -55,7 +56,7 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
     wait_for_payment(&stand).await?;
     tokio::time::sleep(plan.pause).await;
     let usual = rate(&stand, plan.pause * 2).await;
-    let memory_before = stand.service(0)?.memory_kib_max()?;
+    let memory_before = memory_kib_max(stand.service(0)?)?;
 
     let mut refusals = Vec::new();
     let mut accepted = Vec::new();
@@ -82,7 +83,7 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
         tokio::time::sleep(plan.pause).await;
         speed = rate(&stand, plan.pause * 2).await.min(speed);
     }
-    let memory = stand.service(0)?.memory_kib_max()?;
+    let memory = memory_kib_max(stand.service(0)?)?;
     if refusals.is_empty() {
         figures.violations.push("ten times too much was not refused".to_owned());
     }

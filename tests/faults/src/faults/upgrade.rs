@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
 use crate::client::Manner;
 use crate::figures::Figures;
+use crate::service::drain;
 
 /// A new process takes over while the old one drains, under load.
 ///
@@ -21,7 +22,7 @@ pub async fn upgrade(plan: &Plan) -> Result<Figures> {
         stand.pause(plan.pause).await;
         // New connections go to the new one from here on.
         if let Some(old) = stand.start_service(0).await? {
-            old.drain().await?;
+            drain(old)?;
             figures.times += 1;
         }
         note_recovery(&stand, &mut figures).await?;

@@ -1,0 +1,54 @@
+//! A page of a history, written as the payments are read: most of what the service does is to send these.
+
+use super::{Cursor, PaymentView};
+
+/// A page of an account's history, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// How many more payments have their place on it.
+    room: usize,
+    json: Vec<u8>,
+    last: Option<Cursor>,
+    has_more: bool,
+}
+
+/// So many bytes a payment without a note takes at most.
+const PAYMENT_BYTES_MAX: usize = 360;
+
+impl HistoryPage {
+    /// An empty page with place for `limit` payments.
+    #[must_use]
+    pub fn new(limit: u16) -> Self {
+        let room = usize::from(limit);
+        let mut json = Vec::with_capacity(room.saturating_mul(PAYMENT_BYTES_MAX));
+        json.push(b'[');
+        Self { room, json, last: None, has_more: false }
+    }
+
+    /// Adds the next older payment. One that has no place left tells that there is another page.
+    pub fn push(&mut self, payment: &PaymentView<'_>) {
+        if self.room == 0 {
+            self.has_more = true;
+            return;
+        }
+        self.room = self.room.saturating_sub(1);
+        if self.last.is_some() {
+            self.json.push(b',');
+        }
+        payment.write_json(&mut self.json);
+        self.last = Some(Cursor::after(payment));
+    }
+
+    /// The cursor of the next page; `None` where this is the last.
+    #[must_use]
+    pub fn next(&self) -> Option<Cursor> {
+        self.last.filter(|_| self.has_more)
+    }
+
+    /// The answer: a JSON array of its payments.
+    #[must_use]
+    pub fn into_json(mut self) -> Vec<u8> {
+        self.json.push(b']');
+        self.json
+    }
+}
