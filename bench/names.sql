@@ -1,4 +1,4 @@
--- What the other files share: what each account starts with, how payments get their ids, and what
+-- Shared by the other files: the money that each account starts with, how payments get their ids, and what
 -- their keys keep.
 \set cents 1000000
 

@@ -31,7 +31,7 @@ INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after
 VALUES (gen_random_uuid(), :from, :to, :amount, clock_timestamp(), :from_balance,
         :to_balance, :key);
 
--- A fingerprint and a response of the usual length; what they say costs the client nothing.
+-- A fingerprint and a response of the usual length; making them costs the client nothing.
 UPDATE idempotency_keys
 SET status = 'success', fingerprint = sha256('from, to, amount, note'),
     response = '{"id": "00000000-0000-8000-8000-000000000000", "from_id": 12345, "to_id": 12345, "amount": 1, "note": null, "created_at": "2025-01-01T00-00-00.000000Z", "requested_at": null, "balance_after": 999999}'

@@ -3,6 +3,7 @@
 
 mod jwks;
 mod keys;
+mod this_machine;
 mod verified;
 
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use crate::domain::{AccountId, Caller};
 use jwks::Jwks;
 pub use keys::Unauthenticated;
 use keys::{Key, KeySet, OPERATOR, refused};
+pub use this_machine::is_this_machine;
 
 /// Tells callers by their tokens.
 pub struct Auth(Keys);

@@ -11,7 +11,8 @@ use utoipa::openapi::OpenApi;
 
 use crate::config::Settings;
 use crate::domain::AccountId;
-use crate::process::{Ledger, Serving};
+use crate::http::AddedRoute;
+use crate::process::{Ledger, Prepared, Serving, Signals};
 use crate::service::audit;
 use crate::{auth, http};
 
@@ -75,8 +76,39 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// The end of a program: an error is told to the person at the terminal.
+#[must_use]
+pub fn exit(program: &str, result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("{program}: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Serves until a signal asks it to stop, which may come while it is still being prepared. `greet` is for
+/// what the program has to say besides where it listens.
+///
+/// # Errors
+/// It cannot be prepared, an address is not ours or is in use, or the server or a writer ended by itself.
+pub async fn serve(
+    settings: &Settings,
+    mut signals: Signals,
+    prepare: impl Future<Output = Result<Prepared>>,
+    added: Option<&AddedRoute>,
+    greet: impl FnOnce(&Serving),
+) -> Result<ExitCode> {
+    let Some(prepared) = signals.unless_asked(prepare).await else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let serving = prepared?.listen(settings, added)?;
+    say_addresses(&serving);
+    greet(&serving);
+    serving.until_asked_to_stop(signals).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Says where the service can be reached. Scripts wait for these lines.
-pub fn say_addresses(serving: &Serving) {
+fn say_addresses(serving: &Serving) {
     for address in serving.admin_addresses() {
         say(&format!("payonce is watched at http://{address}"));
     }

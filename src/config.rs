@@ -1,6 +1,6 @@
-//! What can be set. Each setting says who would change it, and why; what nobody would is a constant where it
-//! is used. `config/range.rs` has the types of numbers, `check.rs` what is wrong, `load.rs` where values come
-//! from. A setting that is wrong, unknown, or there but empty stops the start, and is named.
+//! Settings: all that can be set. Each says who would change it, and why; a value that nobody would change is a
+//! constant where it is used. `config/range.rs` has the types of numbers, `check.rs` compares settings, `load.rs`
+//! finds their values. A setting that is wrong, unknown, or there but empty stops the start, and is named.
 
 mod check;
 mod load;
@@ -78,7 +78,7 @@ pub struct Server {
 pub struct Auth {
     /// For every service that others than its developer reach.
     pub mode: AuthMode,
-    /// What tokens are signed with (HS256): 32 bytes or more. For a back end that makes its own tokens.
+    /// The secret that tokens are signed with (HS256): 32 bytes or more. For a back end that makes its own tokens.
     pub jwt_secret: Option<SecretString>,
     /// A file that holds it, in its place. For containers and systemd.
     pub jwt_secret_file: Option<PathBuf>,
@@ -89,7 +89,7 @@ pub struct Auth {
     /// with keys that are for something else.
     #[serde(deserialize_with = "list")]
     pub algorithms: Vec<SignatureAlgorithm>,
-    /// What `iss` must be. For an issuer with more than one name.
+    /// `iss` must be this. For an issuer with more than one name.
     pub issuer: Option<String>,
     /// The value that `aud` must be, or contain. With `jwks_url` it must be set: the issuer signs for others, too.
     pub audience: Option<String>,
@@ -225,11 +225,11 @@ pub struct Page {
     pub dir: Option<PathBuf>,
 }
 
-/// What is told about the service.
+/// The log and traces.
 #[derive(Debug, Clone, SmartDefault, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// What is logged, as in `info,payonce=debug`. For finding out more, or keeping less. (A request that cannot
+    /// The lines that are logged, as in `info,payonce=debug`. For finding out more, or keeping less. (A request that cannot
     /// be parsed is its sender's mistake, who is told: by default it is not logged.)
     #[default("info,actix_server=warn,actix_http::h1::dispatcher=off,sqlx=warn".to_owned())]
     pub filter: String,

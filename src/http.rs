@@ -56,8 +56,8 @@ pub use openapi::openapi;
 use payments::PayerLimit;
 pub use payments::{SendPayment, SendProblems};
 use route::Routes;
-use state::HttpLimits;
 pub use state::Stopping;
+use state::{BODY_BYTES_MAX, HttpLimits};
 
 /// Each path, and what answers there.
 type Table = Vec<(&'static str, Resource)>;
@@ -107,9 +107,6 @@ fn at<const N: usize>(
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
-
-/// A larger body is refused. The largest request that can succeed has a third of it.
-const BODY_BYTES_MAX: usize = 16_384;
 
 /// The routes that are served at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use payonce::commands::{self, AuditOptions, TokenOptions, say};
 use payonce::config::{Server, Settings, milliseconds};
 use payonce::process::{self, Ledger, Prepared, Signals};
-use payonce::service::pruning::{self, Swept, When};
+use payonce::service::pruning;
 use payonce::{http, telemetry};
 
 /// Moves money between accounts in Postgres, and never twice.
@@ -41,13 +41,7 @@ enum Command {
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("payonce: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    commands::exit("payonce", run(Cli::parse()))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -70,7 +64,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let code = match command {
         Command::Serve => {
             let signals = Signals::new(&runtime)?;
-            runtime.block_on(serve(&settings, &ledger, signals)).map(|()| ExitCode::SUCCESS)
+            let prepare = Prepared::new(&settings, &ledger);
+            runtime.block_on(commands::serve(&settings, signals, prepare, None, |_| {}))
         }
         Command::Migrate => runtime.block_on(process::migrate(&ledger)).map(|()| ExitCode::SUCCESS),
         Command::Audit(options) => runtime.block_on(commands::audit(&ledger, &options)),
@@ -82,28 +77,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
     code
 }
 
-async fn serve(settings: &Settings, ledger: &Ledger, mut signals: Signals) -> Result<()> {
-    let Some(prepared) = signals.unless_asked(Prepared::new(settings, ledger)).await else {
-        return Ok(());
-    };
-    let serving = prepared?.listen(settings, None)?;
-    commands::say_addresses(&serving);
-    serving.until_asked_to_stop(signals).await
-}
-
 async fn prune(ledger: &Ledger, settings: &Settings) -> Result<ExitCode> {
     ledger.find(&ledger.target).await?;
     let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
-    let swept = pruning::sweep(&ledger.target, settings.prune, step_timeout, When::Now).await;
-    match swept.context("old keys could not be removed")? {
-        Swept::Removed(rows) => {
-            say(&format!("Removed the rows of {rows} idempotency keys."));
-            Ok(ExitCode::SUCCESS)
-        }
-        Swept::NotOurTurn | Swept::NotDue(_) => {
-            bail!("another process removes old keys already")
-        }
-    }
+    let swept = pruning::sweep(&ledger.target, settings.prune, step_timeout).await;
+    let Some(rows) = swept.context("old keys could not be removed")? else {
+        bail!("another process removes old keys already");
+    };
+    say(&format!("Removed the rows of {rows} idempotency keys."));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Asks from outside, as those do who watch the service.

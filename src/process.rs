@@ -18,7 +18,7 @@ use crate::db::{self, DEFAULT_SCHEMA, Purpose, Target, Unfit};
 use crate::http::{self, AddedRoute};
 use crate::service::health::keep_looking;
 use crate::service::pruning::keep_pruning;
-use crate::service::{Limits, Service, Writers};
+use crate::service::{Service, Writers};
 
 /// How often a migration gives way to payments before the start is given up, and for how long.
 const MIGRATION_ATTEMPTS_MAX: u32 = 60;
@@ -107,7 +107,7 @@ pub fn runtime() -> Result<Runtime> {
         .build()?)
 }
 
-/// Ends it. Whatever still reads a file or resolves a name is not waited for.
+/// Ends it. Threads that still read a file or resolve a name are not waited for.
 pub fn shut_down(runtime: Runtime) {
     runtime.shutdown_timeout(SHUTDOWN_REST);
 }
@@ -178,7 +178,7 @@ impl Prepared {
                  of the database's server"
             );
         }
-        let (service, writers) = Service::start(&ledger.target, Limits::of(settings))?;
+        let (service, writers) = Service::start(&ledger.target, settings)?;
         let mut upkeep = JoinSet::new();
         if settings.prune.in_background {
             let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
@@ -261,7 +261,7 @@ impl Serving {
             }
         }
         listening.stopping.announce();
-        // Through the log: whoever does not take what is printed must not keep the service.
+        // Through the log: a terminal that takes nothing must not keep the service.
         tracing::info!("stopping: what was accepted is answered");
         let began = Instant::now();
         listening.servers.stop().await?;

@@ -6,9 +6,11 @@ pub mod audit;
 pub mod health;
 pub mod history;
 pub mod payments;
+pub mod posting;
 pub mod pruning;
 mod queue;
-mod reading;
+mod read_pool;
+mod retry;
 pub mod session;
 
 use std::sync::Arc;
@@ -22,11 +24,11 @@ use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
-use health::Health;
+use health::HealthProbe;
 use history::Histories;
 use payments::Payments;
 use queue::Obstacle;
-use reading::Readers;
+use read_pool::ReadPool;
 
 /// Why a request has no result. After `DatabaseUnavailable` it may have been done all the same; after
 /// any other it was not, and will not be.
@@ -36,6 +38,8 @@ pub enum Refusal {
     Declined(Declined),
     /// The id for a new account is taken.
     AccountExists(AccountId),
+    /// There is no such account to be read.
+    AccountNotFound(AccountId),
     PaymentNotFound,
     /// Another request held the key for as long as this one may wait.
     KeyInProgress,
@@ -60,55 +64,13 @@ impl From<Obstacle> for Refusal {
     }
 }
 
-/// Every limit of the service, with its unit.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How many writers post batches side by side.
-    pub writers: u32,
-    /// How many requests may wait in a queue.
-    pub queue_max: usize,
-    /// How many payments one transaction may hold.
-    pub batch_max: usize,
-    /// How often a transaction is run again before its requests are refused.
-    pub attempts_max: u32,
-    /// How long a request may wait for its transaction to begin.
-    pub request_timeout: Duration,
-    /// How long a transaction may take before its session is given up.
-    pub transaction_timeout: Duration,
-    /// How many sessions read.
-    pub readers_max: usize,
-    /// How many readers of histories work side by side.
-    pub page_readers: u32,
-    /// How long a read may take, the wait for a session included.
-    pub read_timeout: Duration,
-}
-
-impl Limits {
-    /// The service's share of the settings.
-    #[must_use]
-    pub fn of(settings: &Settings) -> Self {
-        let Settings { server, database, writer, history, .. } = settings;
-        Self {
-            writers: writer.count.get(),
-            queue_max: writer.queue_max.get(),
-            batch_max: writer.batch_max.get(),
-            attempts_max: writer.attempts_max.get(),
-            request_timeout: milliseconds(server.request_timeout_ms),
-            transaction_timeout: milliseconds(database.transaction_timeout_ms),
-            readers_max: database.readers_max.get().into(),
-            page_readers: history.reader_count.get(),
-            read_timeout: milliseconds(database.read_timeout_ms),
-        }
-    }
-}
-
 /// The whole service: what `http` is given.
 pub struct Service {
     pub payments: Payments,
     pub accounts: Accounts,
     pub histories: Histories,
-    pub health: Arc<Health>,
-    readers: Readers,
+    pub health: Arc<HealthProbe>,
+    read_pool: ReadPool,
 }
 
 /// The writers, which end when the [`Service`] is gone and its queues are empty.
@@ -119,19 +81,22 @@ impl Service {
     ///
     /// # Errors
     /// The pool cannot be built.
-    pub fn start(target: &db::Target, limits: Limits) -> anyhow::Result<(Self, Writers)> {
+    pub fn start(target: &db::Target, settings: &Settings) -> anyhow::Result<(Self, Writers)> {
         let mut tasks = JoinSet::new();
         // Half of a read's time may pass before it has a session: too few sessions are told as
         // overload, not as a database that does not answer.
-        let wait_max = limits.read_timeout.div_f32(2.0);
-        let pool = db::pool(target.clone(), Purpose::Read, limits.readers_max, wait_max)?;
-        let readers = Readers::new(pool, limits.queue_max, limits.read_timeout);
+        let Settings { database, writer, .. } = settings;
+        let read_timeout = milliseconds(database.read_timeout_ms);
+        let sessions_max = database.readers_max.get().into();
+        let pool =
+            db::pool(target.clone(), Purpose::Read, sessions_max, read_timeout.div_f32(2.0))?;
+        let read_pool = ReadPool::new(pool, writer.queue_max.get(), read_timeout);
         let service = Self {
-            payments: Payments::start(target, limits, &mut tasks),
-            accounts: Accounts::start(target, limits, readers.clone(), &mut tasks),
-            histories: Histories::start(readers.clone(), limits, &mut tasks),
-            health: Arc::new(Health::new(target, limits)),
-            readers,
+            payments: Payments::start(target, settings, &mut tasks),
+            accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
+            histories: Histories::start(read_pool.clone(), settings, &mut tasks),
+            health: Arc::new(HealthProbe::new(target, settings)),
+            read_pool,
         };
         Ok((service, Writers(tasks)))
     }
@@ -139,15 +104,15 @@ impl Service {
     /// How busy it is at this moment.
     #[must_use]
     pub fn load(&self) -> Load {
-        let readers = self.readers.standing();
+        let pool = self.read_pool.status();
         Load {
             payments_waiting: self.payments.waiting(),
             payments_set_aside: self.payments.set_aside(),
             openings_waiting: self.accounts.waiting(),
             pages_waiting: self.histories.waiting(),
-            reads_waiting: readers.waiting,
-            readers_busy: readers.busy,
-            readers_idle: readers.idle,
+            reads_waiting: pool.waiting,
+            readers_busy: pool.busy,
+            readers_idle: pool.idle,
         }
     }
 }

@@ -101,8 +101,8 @@ pub async fn seed(database: &Database) -> Result<()> {
     Ok(())
 }
 
-/// A round: new copies of the seeded ledger, one for each side. What one round has written
-/// would slow down the next one, and more so the side that has written more.
+/// A round: new copies of the seeded ledger, one for each side. The rows of one round would slow
+/// down the next one, and more so the side that has written more.
 pub struct Round<'a> {
     arena: &'a Arena,
     payonce: Database,
@@ -114,7 +114,7 @@ pub struct Round<'a> {
     tally: Tally,
 }
 
-/// What the clients were told, to be compared with what the ledger holds.
+/// The answers that clients got, to be compared with the payments in the ledger.
 #[derive(Debug, Default)]
 struct Tally {
     answered: f64,
@@ -229,9 +229,9 @@ impl<'a> Round<'a> {
         if posted < answered || posted > answered + dropped_max {
             bail!("answers and payments do not match");
         }
-        for database in [&self.payonce, &self.ceiling] {
-            database.audit().await.context("after all payments")?;
-        }
+        // Side by side, because each audit keeps one core busy.
+        tokio::try_join!(self.payonce.audit(), self.ceiling.audit())
+            .context("after all payments")?;
         println!("  The audit is clean.");
         for database in [self.payonce, self.ceiling, self.baseline] {
             database.drop_from(&self.arena.seeded).await?;

@@ -1,5 +1,5 @@
 //! The ceiling: the service's own statements and its rule, driven as fast as they go, without
-//! HTTP, queues and waiting. What the service reaches of it is what the rest of it costs.
+//! HTTP, queues and waiting. The distance of the service from it is the cost of these.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -16,7 +16,7 @@ const COMMAND: &str = "make bench-growth";
 
 /// Of both ledgers. Each is opened with a payment: these are the small ledger.
 const ACCOUNTS: u32 = 10_000;
-/// What the large ledger has more: 998 rounds of 10,000 payments, and a long history of accounts 1
+/// The large ledger has these more: 998 rounds of 10,000 payments, and a long history of accounts 1
 /// and 2. With the openings that is ten million.
 const ROUNDS: u32 = 998;
 const LONG_HISTORY: u32 = 10_000;

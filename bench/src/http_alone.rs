@@ -1,6 +1,6 @@
 //! HTTP alone: the least that a server on the same framework does for a payment. It parses the same body
 //! and answers as many bytes, with no database, no middleware and no log. The service's time per payment
-//! beside its own says what all the rest of the service costs.
+//! beside its own shows the cost of all the rest.
 
 use std::net::TcpListener;
 
@@ -19,7 +19,7 @@ const ANSWER: &str = concat!(
     r#""created_at":"2026-11-23T04:48:03.632115Z","requested_at":null,"balance_after":1000000}"#,
 );
 
-/// What `requests.lua` sends.
+/// The body that `requests.lua` sends.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {

@@ -1,6 +1,7 @@
-//! What the environment may change about a run.
+//! The knobs of a run, from the environment.
 
 use std::env;
+use std::ffi::OsString;
 
 use anyhow::{Context, Result, bail};
 
@@ -36,17 +37,15 @@ impl Knobs {
             changed: false,
             write,
         };
-        let settings_of_the_service =
-            env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("PAYONCE_"));
         let changed = (knobs.rounds, knobs.seconds, knobs.connections)
             != (ROUNDS, SECONDS, CONNECTIONS)
             || !knobs.only.is_empty()
             || knobs.script.is_some()
-            || settings_of_the_service;
+            || settings_of_the_service().next().is_some();
         Ok(Self { changed, ..knobs })
     }
 
-    /// Whether what is measured goes into `RESULTS.md`: where it is what everybody else measures, or
+    /// Whether the figures go into `RESULTS.md`: where they are comparable with those of others, or
     /// `--write` asks for it.
     pub fn write_results(&self) -> bool {
         self.write || !self.changed
@@ -55,6 +54,11 @@ impl Knobs {
     pub fn wants(&self, row: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|wanted| wanted == row)
     }
+}
+
+/// Settings that the service is measured with: `PAYONCE_*`. Of one's shell it gets nothing else.
+pub fn settings_of_the_service() -> impl Iterator<Item = (OsString, OsString)> {
+    env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PAYONCE_"))
 }
 
 fn number(name: &str, default: u32) -> Result<u32> {

@@ -16,7 +16,7 @@ const COMMAND: &str = "make load";
 
 const ALL: [&str; 5] = ["steady", "hot_payee", "retries", "scroll", "spike"];
 
-/// What one script showed.
+/// The result of one script.
 struct Outcome {
     script: &'static str,
     kept: bool,
@@ -119,7 +119,7 @@ struct Figures {
 }
 
 impl Figures {
-    /// From what `--summary-export` writes.
+    /// From the file that `--summary-export` writes.
     fn read(summary: &str) -> Option<Self> {
         let summary: Value = serde_json::from_str(summary).ok()?;
         let metrics = summary.get("metrics")?;
@@ -133,7 +133,7 @@ impl Figures {
             rate: number("http_reqs", "rate")?,
             payments: times("send_payment"),
             histories: times("payment_history"),
-            // k6 leaves out what did not happen.
+            // k6 leaves out counts of zero.
             dropped: number("dropped_iterations", "count").unwrap_or_default(),
             failed: number("checks", "fails").unwrap_or_default(),
         })

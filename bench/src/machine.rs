@@ -1,4 +1,4 @@
-//! What the figures depend on: cores, processor, disk.
+//! The machine that the figures depend on: cores, processor, disk.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// What the processor is called.
+/// The name of the processor.
 pub fn processor() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     info.lines()

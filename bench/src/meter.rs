@@ -1,4 +1,4 @@
-//! What a run costs: processor time of the service, of Postgres and of the load generator, and the
+//! The costs of a run: processor time of the service, of Postgres and of the load generator, and the
 //! service's peak memory, all from `/proc`.
 
 use std::fs;

@@ -22,7 +22,7 @@ impl Latency {
     }
 }
 
-/// What a load generator counted.
+/// The counts of a load generator.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Load {
     /// Payments or reads.

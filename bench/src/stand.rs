@@ -13,6 +13,7 @@ use tokio::process::Command;
 use tokio::task::spawn_blocking;
 
 use crate::callers::{AUDIENCE, Callers};
+use crate::knobs::settings_of_the_service;
 use crate::meter::{Meter, Serving};
 use crate::{http_alone, machine};
 
@@ -34,7 +35,7 @@ pub struct Stand {
     home: TempDir,
 }
 
-/// What the figures depend on, for people.
+/// The circumstances that the figures depend on, for people.
 pub struct Setting {
     pub postgres: String,
     pub settings: Vec<(&'static str, String)>,
@@ -233,8 +234,8 @@ impl Service {
             spawn_blocking(move || (self.process.stop(Signal::TERM), self)).await?;
         let (status, said) = (status?, service.said());
         ensure!(status.success(), "the service ended with {status}: {said}");
-        if !said.is_empty() {
-            println!("The service said: {said}");
+        for line in said.lines().filter(|line| !line.contains(r#""level":"INFO""#)) {
+            println!("The service said: {line}");
         }
         Ok(())
     }
@@ -247,7 +248,7 @@ impl Service {
 
 fn payonce(args: &[&str], database: &Database) -> Result<std::process::Command> {
     let mut command = testbed::command(testbed::program("payonce")?);
-    command.args(args).env("DATABASE_URL", &database.url);
+    command.args(args).envs(settings_of_the_service()).env("DATABASE_URL", &database.url);
     Ok(command)
 }
 
@@ -258,7 +259,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// What a program printed. Where it is missing or fails, the error says so.
+/// The text that a program printed. Where it is missing or fails, the error says so.
 pub async fn output_of(command: &mut Command) -> Result<String> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let output = match command.output().await {

@@ -199,7 +199,7 @@ fn targets(rows: &[(&str, Vec<Row>)]) -> Vec<Target> {
 }
 
 /// How many times pgbench's best rate is required of uniform payments. A lone transaction's wait for
-/// the disk is what payonce shares: the faster the machine makes one, the less there is to gain. So 6.5
+/// the disk is the part that payonce shares: the faster the machine makes one, the less there is to gain. So 6.5
 /// times up to 4,500 per second, 5 times from 5,000 on, and a straight line between.
 fn least_to_pgbench(per_second: f64) -> f64 {
     let to_go = ((5_000.0 - per_second) / 500.0).clamp(0.0, 1.0);
@@ -220,7 +220,7 @@ fn share_of_limit(ceiling: &Row, alone: &Row, uniform: &Row) -> Spread {
     Spread { median, ..Spread::of(rounds.collect()) }
 }
 
-/// What `RESULTS.md` says about a run.
+/// The text about a run in `RESULTS.md`.
 struct Section<'a> {
     rows: &'a [(&'a str, Vec<Row>)],
     targets: Vec<Target>,

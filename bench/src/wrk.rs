@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::report::{Latency, Load};
 use crate::stand::{SCRIPTS, Service, command, output_of};
 
-/// What is asked for.
+/// The requests of a run.
 #[derive(Debug, Clone)]
 pub enum Requests {
     /// Payments from any of the accounts to any other, with new keys.

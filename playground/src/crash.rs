@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payonce::config::{Settings, milliseconds};
-use payonce::db::{self, Error, Kind, PgConnection, Purpose, Target};
+use payonce::db::{self, Error, ErrorKind, PgConnection, Purpose, Target};
 use payonce::domain::ledger::{Declined, Outcome};
 use payonce::domain::{Account, Intent};
 use payonce::http::{AddedRoute, SendPayment, SendProblems};
 use payonce::service::Refusal;
-use payonce::service::payments::post_one;
+use payonce::service::posting::post_one;
 use payonce::service::session::{End, Session};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -112,7 +112,8 @@ impl Faults {
         let mut refused = None;
         let mut written = None;
         let ended = session
-            .transaction(async |conn| {
+            .transaction(async |transaction| {
+                let conn = transaction.begin().await?;
                 let decision = post_one(conn, intent).await?;
                 refused = match decision.outcomes.into_iter().next() {
                     Some(Outcome::Posted(_)) => None,
@@ -160,8 +161,11 @@ async fn balances(conn: &mut PgConnection, intent: &Intent) -> Result<Option<Bal
 fn refusal(error: &Error) -> Refusal {
     tracing::error!(%error, "an experiment failed");
     match error.kind() {
-        Kind::LockNotAvailable => Refusal::AccountBusy,
-        Kind::Conflict | Kind::Momentary | Kind::Unavailable => Refusal::DatabaseUnavailable,
-        Kind::Refused | Kind::Stale => Refusal::Internal,
+        ErrorKind::LockNotAvailable => Refusal::AccountBusy,
+        ErrorKind::KnownAlready
+        | ErrorKind::Conflict
+        | ErrorKind::Momentary
+        | ErrorKind::Unavailable => Refusal::DatabaseUnavailable,
+        ErrorKind::Refused | ErrorKind::Stale => Refusal::Internal,
     }
 }

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use local_postgres::LocalPostgres;
 use payonce::commands::{self, AuditOptions, TokenOptions, say};
 use payonce::config::{AuthMode, Settings};
-use payonce::process::{self, Ledger, Prepared, Signals};
+use payonce::process::{self, Ledger, Prepared, Serving, Signals};
 use payonce::{http, telemetry};
 use serde::Deserialize;
 
@@ -62,13 +62,7 @@ impl Default for PlaygroundSettings {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("payonce-playground: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    commands::exit("payonce-playground", run(Cli::parse()))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -114,7 +108,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 /// Whether the settings leave the ledger to the playground. A URL for migrations alone names no
-/// database, but whoever has set it means one.
+/// database, but it is set by somebody who means one.
 fn is_private(settings: &Settings) -> bool {
     settings.database.url.is_none() && settings.database.migrate_url.is_none()
 }
@@ -123,20 +117,16 @@ async fn serve(
     settings: &Settings,
     ledger: &Ledger,
     server: Option<&LocalPostgres>,
-    mut signals: Signals,
+    signals: Signals,
 ) -> Result<ExitCode> {
-    let prepared = signals.unless_asked(prepare(settings, ledger, server.is_some())).await;
-    let Some(prepared) = prepared else {
-        return Ok(ExitCode::SUCCESS);
-    };
+    let prepare = prepare(settings, ledger, server.is_some());
     let added = server.map(|_| crash::route(&ledger.target, settings));
-    let serving = prepared?.listen(settings, added.as_ref())?;
-    commands::say_addresses(&serving);
-    if let Some(server) = server {
-        greet(serving.addresses(), server, settings.auth.mode);
-    }
-    serving.until_asked_to_stop(signals).await?;
-    Ok(ExitCode::SUCCESS)
+    let greet = |serving: &Serving| {
+        if let Some(server) = server {
+            greet(serving.addresses(), server, settings.auth.mode);
+        }
+    };
+    commands::serve(settings, signals, prepare, added.as_ref(), greet).await
 }
 
 async fn prepare(settings: &Settings, ledger: &Ledger, is_private: bool) -> Result<Prepared> {

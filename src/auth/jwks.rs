@@ -1,7 +1,6 @@
 //! Public keys that somebody else publishes (RFC 7517): fetched at the start, again from time to
 //! time, and when a token names one that is not known, but not often.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::keys::{Key, KeySet};
+use super::this_machine::is_this_machine;
 use crate::config::{self, SignatureAlgorithm};
 use crate::telemetry::metrics::METRICS;
 
@@ -161,7 +161,9 @@ impl Source {
             },
             "https" => Place::Url(client().build()?, url),
             // Without TLS nobody else must be between: no proxy of the environment's either.
-            "http" if is_loopback(&url) => Place::Url(client().no_proxy().build()?, url),
+            "http" if is_this_machine(url.host_str().unwrap_or_default()) => {
+                Place::Url(client().no_proxy().build()?, url)
+            }
             _ => bail!(
                 "keys come from a file:, an https:, or (on this machine alone) an http: URL, so \
                  that nobody on the way can replace them"
@@ -220,12 +222,6 @@ impl Source {
 
 fn client() -> reqwest::ClientBuilder {
     Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none())
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse();
-    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// A file, but not one that is written to while it is read, as a pipe is.

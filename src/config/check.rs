@@ -1,4 +1,4 @@
-//! How settings are checked against each other and the outside. What one number may be stands in its type.
+//! How settings are checked against each other and the outside. The range of a single number stands in its type.
 
 use anyhow::{Result, bail};
 use reqwest::Url;
@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::{Auth, AuthMode, Database, RateLimit, Settings, SignatureAlgorithm};
 
-/// What HS256 needs at least.
+/// HS256 needs so many bytes of a secret at least.
 const SECRET_BYTES_MIN: usize = 32;
 
 /// The bytes of a name that Postgres keeps.

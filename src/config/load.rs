@@ -15,7 +15,7 @@ use super::{Settings, range};
 /// The file, in the directory that the process is started in.
 const FILE: &str = "payonce.toml";
 
-/// What is read of a file with a secret.
+/// So much is read of a file with a secret.
 const SECRET_FILE_BYTES_MAX: u64 = 65_536;
 
 impl Settings {
@@ -181,8 +181,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     items.into_iter().map(|item| T::deserialize(item.into_deserializer())).collect()
 }
 
-/// What is wrong, without the lines of the file and the texts that a parser quotes: a secret may stand
-/// there.
+/// An error without the lines of the file and the texts that a parser quotes: a secret may stand there.
 fn unquoted(error: &ConfigError) -> String {
     let text = error.to_string();
     let lines = text.lines().filter(|line| !line.contains('|'));

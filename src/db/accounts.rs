@@ -20,7 +20,7 @@ pub async fn get(conn: &mut PgConnection, id: AccountId) -> Result<Option<Accoun
 }
 
 /// An account's id and name, which everybody may see.
-pub struct Named {
+pub struct AccountSummary {
     pub id: i64,
     pub name: Option<String>,
 }
@@ -30,10 +30,10 @@ pub async fn list(
     conn: &mut PgConnection,
     after: Option<AccountId>,
     limit: i64,
-) -> Result<Vec<Named>, Error> {
+) -> Result<Vec<AccountSummary>, Error> {
     let after = after.map_or(-1, AccountId::get);
     let rows = sqlx::query_as!(
-        Named,
+        AccountSummary,
         "SELECT id, name FROM accounts WHERE id > $1 ORDER BY id LIMIT $2",
         after,
         limit
@@ -42,9 +42,15 @@ pub async fn list(
 }
 
 /// Those of the accounts that exist, by id.
-pub async fn list_by_id(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Named>, Error> {
-    let rows =
-        sqlx::query_as!(Named, "SELECT id, name FROM accounts WHERE id = ANY($1) ORDER BY id", ids);
+pub async fn list_by_id(
+    conn: &mut PgConnection,
+    ids: &[i64],
+) -> Result<Vec<AccountSummary>, Error> {
+    let rows = sqlx::query_as!(
+        AccountSummary,
+        "SELECT id, name FROM accounts WHERE id = ANY($1) ORDER BY id",
+        ids
+    );
     Ok(rows.fetch_all(conn).await?)
 }
 

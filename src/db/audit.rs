@@ -10,7 +10,7 @@ use super::Error;
 use super::payments::Row;
 use crate::domain::{PAYMENT_ID_NAMESPACE, Timestamp};
 
-/// What one check found.
+/// The findings of one check.
 #[derive(Debug)]
 pub struct Finding {
     pub violations: i64,

@@ -1,3 +1,5 @@
+//! Sessions: what each is told at its start, and the pool of those that read.
+
 mod fitness;
 mod hint;
 mod url;
@@ -10,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 use uuid::Uuid;
 
-use super::Error;
+use super::{Error, posting};
 pub use fitness::Unfit;
 pub(super) use hint::hint;
 pub use url::{DatabaseUrl, Malformed};
@@ -29,7 +31,7 @@ pub struct Target {
 /// The schema where none is named.
 pub const DEFAULT_SCHEMA: &str = "public";
 
-/// What a session is for. Each has its own settings, made known to Postgres at the start.
+/// The use of a session. Each has its own settings, made known to Postgres at the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Posts batches.
@@ -75,7 +77,7 @@ const MEANING: [(&str, &str); 3] = [
 /// after a failover so does a server that has become a standby.
 pub const SESSION_AGE_MAX: Duration = Duration::from_secs(30);
 
-/// How long a migration waits for a lock on a table. Whoever needs that table then waits behind it,
+/// How long a migration waits for a lock on a table. All that need the table then wait behind it,
 /// payments too, however small the change is: so it gives way, and tries again.
 const MIGRATION_LOCK_TIMEOUT_MS: &str = "1000";
 
@@ -156,7 +158,7 @@ impl Target {
         ];
         // Postgres' own schema comes first where it is not named, and so would temporary tables.
         let search_path = format!("{}, pg_temp", quoted(&self.schema));
-        // What is said here comes after what the URL and the environment say, and counts.
+        // These options come after those of the URL and of the environment, and count.
         let options = self
             .options
             .clone()
@@ -233,6 +235,9 @@ pub async fn connect(target: &Target, purpose: Purpose) -> Result<PgConnection, 
     let connecting = async {
         let mut conn = options.connect().await.map_err(Error::Connect)?;
         fitness::check(&mut conn, target, purpose, mark).await?;
+        if purpose == Purpose::Write {
+            posting::prepare(&mut conn).await?;
+        }
         Ok(conn)
     };
     let timed_out = |_| Err(Error::Connect(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));

@@ -1,3 +1,5 @@
+//! Failed statements, and what their SQLSTATE means for those who sent them.
+
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::Unfit;
@@ -25,18 +27,20 @@ pub enum Error {
 
 /// The meaning of a failed statement for its batch (SQLSTATE: Postgres manual, appendix A).
 ///
-/// Only [`Kind::Unavailable`] is about the connection, and so about everything in a batch. All the
+/// Only [`ErrorKind::Unavailable`] is about the connection, and so about everything in a batch. All the
 /// others are what the server says of a statement, and may be one payment's doing: a trigger can raise
 /// any SQLSTATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The data is at fault, or code that it set off, or a right or a page that is missing; and will be
     /// the next time.
     Refused,
     /// 55P03: somebody else holds a lock for longer than we wait.
     LockNotAvailable,
-    /// 40001, 40P01 and [`Error::KnownAlready`]: the transaction can succeed when it is run again.
+    /// 40001 and 40P01: the transaction can succeed when it is run again.
     Conflict,
+    /// [`Error::KnownAlready`]: so can this one, when it reads the payments first.
+    KnownAlready,
     /// The server was short of something, cancelled the statement or is read-only: another moment, or
     /// another server, may do better.
     Momentary,
@@ -62,19 +66,19 @@ impl From<Unfit> for Error {
 
 impl Error {
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::KnownAlready => Kind::Conflict,
-            Self::Swallowed { .. } => Kind::Refused,
-            Self::Connect(_) | Self::Unfit(_) => Kind::Unavailable,
-            Self::Statement(error) => Kind::of(error),
+            Self::KnownAlready => ErrorKind::KnownAlready,
+            Self::Swallowed { .. } => ErrorKind::Refused,
+            Self::Connect(_) | Self::Unfit(_) => ErrorKind::Unavailable,
+            Self::Statement(error) => ErrorKind::of(error),
         }
     }
 
     /// Whether a commit may have arrived although its answer did not.
     #[must_use]
     pub fn leaves_doubt(&self) -> bool {
-        matches!(self, Self::Statement(_)) && self.kind() == Kind::Unavailable
+        matches!(self, Self::Statement(_)) && self.kind() == ErrorKind::Unavailable
     }
 
     /// Whether a session that met it is as good as before. Another one may lead to a server that is not
@@ -83,7 +87,7 @@ impl Error {
     pub fn spares_the_session(&self) -> bool {
         let is_read_only = matches!(self, Self::Statement(sqlx::Error::Database(error))
             if error.code().as_deref() == Some(READ_ONLY));
-        !is_read_only && !matches!(self.kind(), Kind::Stale | Kind::Unavailable)
+        !is_read_only && !matches!(self.kind(), ErrorKind::Stale | ErrorKind::Unavailable)
     }
 
     /// A statement, a transaction or an attempt to connect that took longer than its limit.
@@ -93,7 +97,7 @@ impl Error {
     }
 }
 
-impl Kind {
+impl ErrorKind {
     /// Whether it was about what others have locked, and may be tried again.
     #[must_use]
     pub fn is_about_locks(self) -> bool {
@@ -129,15 +133,15 @@ const UNDEFINED_TABLE: &str = "42P01";
 
 /// The meaning of an error that leaves the session alive (severity ERROR). Its SQLSTATE alone does not
 /// say that the connection is at fault: a trigger may raise 57P01, too.
-fn of_sqlstate(code: &str) -> Kind {
+fn of_sqlstate(code: &str) -> ErrorKind {
     match code {
-        "55P03" => Kind::LockNotAvailable,
-        "40001" | "40P01" => Kind::Conflict,
-        "0A000" | "26000" | "42P05" => Kind::Stale,
-        READ_ONLY => Kind::Momentary,
+        "55P03" => ErrorKind::LockNotAvailable,
+        "40001" | "40P01" => ErrorKind::Conflict,
+        "0A000" | "26000" | "42P05" => ErrorKind::Stale,
+        READ_ONLY => ErrorKind::Momentary,
         _ => match code.get(..2) {
-            Some("08" | "53" | "57" | "58") => Kind::Momentary,
-            _ => Kind::Refused,
+            Some("08" | "53" | "57" | "58") => ErrorKind::Momentary,
+            _ => ErrorKind::Refused,
         },
     }
 }
@@ -162,25 +166,25 @@ mod tests {
     #[test]
     fn a_sqlstate_says_whether_the_data_the_moment_or_the_session_is_at_fault() {
         for (code, kind) in [
-            ("23505", Kind::Refused),
-            ("22P02", Kind::Refused),
-            ("P0001", Kind::Refused),
-            ("2F003", Kind::Refused),
-            ("40001", Kind::Conflict),
-            ("40P01", Kind::Conflict),
-            ("55P03", Kind::LockNotAvailable),
-            ("57P01", Kind::Momentary),
-            ("57014", Kind::Momentary),
-            ("53100", Kind::Momentary),
-            ("08006", Kind::Momentary),
-            ("25006", Kind::Momentary),
-            ("0A000", Kind::Stale),
-            ("26000", Kind::Stale),
-            ("42P05", Kind::Stale),
-            ("42501", Kind::Refused),
-            ("42703", Kind::Refused),
-            ("XX001", Kind::Refused),
-            ("", Kind::Refused),
+            ("23505", ErrorKind::Refused),
+            ("22P02", ErrorKind::Refused),
+            ("P0001", ErrorKind::Refused),
+            ("2F003", ErrorKind::Refused),
+            ("40001", ErrorKind::Conflict),
+            ("40P01", ErrorKind::Conflict),
+            ("55P03", ErrorKind::LockNotAvailable),
+            ("57P01", ErrorKind::Momentary),
+            ("57014", ErrorKind::Momentary),
+            ("53100", ErrorKind::Momentary),
+            ("08006", ErrorKind::Momentary),
+            ("25006", ErrorKind::Momentary),
+            ("0A000", ErrorKind::Stale),
+            ("26000", ErrorKind::Stale),
+            ("42P05", ErrorKind::Stale),
+            ("42501", ErrorKind::Refused),
+            ("42703", ErrorKind::Refused),
+            ("XX001", ErrorKind::Refused),
+            ("", ErrorKind::Refused),
         ] {
             assert_eq!(of_sqlstate(code), kind, "{code}");
         }

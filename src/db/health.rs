@@ -1,9 +1,11 @@
+//! Whether a database takes payments, by its own account.
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{Error, Target, Unfit};
 
-/// What the database says of itself. It is one statement, which looks at catalogues that are in memory and
+/// Asks the database about itself, and returns its clock. It is one statement, which looks at catalogues that are in memory and
 /// at one row.
 ///
 /// # Errors

@@ -21,7 +21,8 @@ pub struct PageOf {
 /// Two index scans for each, which stop at their number of rows: `from_id = ... OR to_id = ...`
 /// could use neither index for the order. One statement, so that "no account" and "no payments" are
 /// told apart at one moment; and one for all that ask at a time, because starting a statement
-/// costs Postgres as much as finding ten payments. Only what the account's owner sees is read.
+/// costs Postgres as much as finding ten payments. Only what the account's owner sees is read. A join with
+/// `LATERAL` is a nested loop, which keeps the order of its parts: sorting them again took a tenth of the time.
 ///
 /// # Errors
 /// The database's.
@@ -65,7 +66,7 @@ pub async fn pages(
              ORDER BY created_at DESC, id DESC LIMIT asked.rows)
             ORDER BY created_at DESC, id DESC LIMIT asked.rows
         ) AS p ON true
-        ORDER BY asked.n, p.created_at DESC, p.id DESC
+        ORDER BY asked.n
         "#,
         &accounts,
         &before as _,

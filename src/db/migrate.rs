@@ -1,3 +1,5 @@
+//! Bringing the schema up to date, and giving the service its rights.
+
 use sqlx::migrate::MigrateError;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 

@@ -1,3 +1,5 @@
+//! Removing the rows of old keys.
+
 use std::ops::Range;
 
 use sqlx::PgConnection;

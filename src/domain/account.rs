@@ -1,3 +1,5 @@
+//! Accounts, and requests to open them.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -80,7 +82,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// What another request under the same key must equal.
+    /// The part of it that another request under the same key must equal.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&[

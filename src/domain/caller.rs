@@ -1,6 +1,8 @@
+//! Callers, and their rights.
+
 use super::{AccountId, Payment};
 
-/// Who asks, and so what he may do.
+/// The one who asks, with the rights that he has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
     /// Does everything, for anybody; alone opens accounts and moves money into and out of the

@@ -1,3 +1,5 @@
+//! Places in a history.
+
 use uuid::Uuid;
 
 use super::timestamp::DATE_CHARACTERS;

@@ -1,3 +1,5 @@
+//! Payments that somebody asks for.
+
 use super::{AccountId, Amount, Fingerprint, IdempotencyKey, Invalid, Note, PaymentId, Timestamp};
 
 /// A payment that somebody asks for: who pays whom, how much, under which key.
@@ -52,7 +54,13 @@ impl Intent {
         self.to
     }
 
-    /// What another request under the same key must equal.
+    /// Its payer and its payee, whose rows it needs.
+    #[must_use]
+    pub fn accounts(&self) -> [AccountId; 2] {
+        [self.from, self.to]
+    }
+
+    /// The part of it that another request under the same key must equal.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         fingerprint(self.from, self.to, self.amount, self.note.as_ref().map(Note::as_str))

@@ -1,5 +1,5 @@
-//! The rule: what becomes of a batch of intents, given what was locked and what was read. It
-//! decides everything about money, in memory, and touches nothing else.
+//! The rule: it decides a batch of intents from the rows that were locked and the keys that were read. All
+//! decisions about money are made here, in memory; nothing else is touched.
 //!
 //! Intents are taken one after another, in order, each seeing what the ones before it did: the
 //! brief's "two users can't send money to one user at a single time" holds inside a batch because
@@ -13,12 +13,12 @@ use super::{
 
 /// A locked account, as far as the rule needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct AccountState {
     pub balance: Balance,
     pub last_payment_at: Option<Timestamp>,
 }
 
-/// What is known of a key that was used before.
+/// The state of a key that was used before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// Somebody else holds it, and has not finished.
@@ -29,7 +29,7 @@ pub enum Known {
     Failed { fingerprint: Fingerprint },
 }
 
-/// What becomes of one intent.
+/// The fate of one intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Posted now; the body for the payer.
@@ -41,7 +41,7 @@ pub enum Outcome {
     Declined(Declined),
 }
 
-/// Why the rule makes no payment.
+/// The reason why the rule makes no payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declined {
     AccountNotFound(AccountId),
@@ -69,8 +69,8 @@ pub struct Decision {
     pub outcomes: Vec<Outcome>,
     /// The new payments, in the order in which they happened.
     pub payments: Vec<Payment>,
-    /// The accounts that changed, by id.
-    pub standings: BTreeMap<AccountId, Standing>,
+    /// The accounts that change, by id.
+    pub changed: BTreeMap<AccountId, AccountState>,
     /// Without duplicates, sorted by payer and key: the order in which every process writes them.
     pub claims: Vec<Claim>,
 }
@@ -118,7 +118,7 @@ impl Decision {
 #[expect(clippy::implicit_hasher, reason = "one caller, one hasher")]
 pub fn decide<'a>(
     now: Timestamp,
-    accounts: &BTreeMap<AccountId, Standing>,
+    accounts: &BTreeMap<AccountId, AccountState>,
     known: &HashMap<PaymentId, Known>,
     intents: impl IntoIterator<Item = &'a Intent>,
 ) -> Decision {
@@ -139,7 +139,7 @@ pub fn decide<'a>(
 
 struct Ledger {
     now: Timestamp,
-    accounts: BTreeMap<AccountId, Standing>,
+    accounts: BTreeMap<AccountId, AccountState>,
     known: HashMap<PaymentId, Known>,
     claims: BTreeMap<(AccountId, IdempotencyKey), Claim>,
     decision: Decision,
@@ -198,9 +198,9 @@ impl Ledger {
         for (id, balance) in
             [(payment.from, payment.from_balance_after), (payment.to, payment.to_balance_after)]
         {
-            let standing = Standing { balance, last_payment_at: Some(payment.created_at) };
-            self.accounts.insert(id, standing);
-            self.decision.standings.insert(id, standing);
+            let state = AccountState { balance, last_payment_at: Some(payment.created_at) };
+            self.accounts.insert(id, state);
+            self.decision.changed.insert(id, state);
         }
         self.claim(payment.from, payment.key.clone(), fingerprint, Some(response.clone()));
         self.known.insert(payment.id, Known::Success { fingerprint, response: response.clone() });
@@ -227,10 +227,9 @@ impl Ledger {
     }
 }
 
-/// The time of a payment: the database's clock, unless that is not past the last payment of payer
-/// and payee, whatever set it back.
-fn later_than_both(now: Timestamp, from: Standing, to: Standing) -> Timestamp {
-    let after = |standing: Standing| standing.last_payment_at.map_or(now, Timestamp::next);
+/// The database's clock, or 1 us after either party's last payment if that is later.
+fn later_than_both(now: Timestamp, from: AccountState, to: AccountState) -> Timestamp {
+    let after = |state: AccountState| state.last_payment_at.map_or(now, Timestamp::next);
     now.max(after(from)).max(after(to))
 }
 

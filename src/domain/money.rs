@@ -7,7 +7,7 @@ use super::Invalid;
 /// 2^53 - 1 cents: the largest integer that JavaScript reads exactly.
 pub const CENTS_MAX: i64 = 9_007_199_254_740_991;
 
-/// What a payment moves: 1 to [`CENTS_MAX`] cents.
+/// The money that a payment moves: 1 to [`CENTS_MAX`] cents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Amount(i64);
 
@@ -24,7 +24,7 @@ impl Amount {
     }
 }
 
-/// What an account holds: -[`CENTS_MAX`] to [`CENTS_MAX`] cents.
+/// The money that an account holds: -[`CENTS_MAX`] to [`CENTS_MAX`] cents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Default)]
 pub struct Balance(i64);
 

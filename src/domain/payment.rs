@@ -1,3 +1,5 @@
+//! Payments that were made, and what their parties see of them.
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -56,7 +58,7 @@ pub struct Payment {
 }
 
 impl Payment {
-    /// What `reader` may see: his own balance after it, never the other's.
+    /// The payment as `reader` may see it: with his own balance after it, never the other's.
     #[must_use]
     pub fn seen_by(&self, reader: Option<AccountId>) -> PaymentView<'_> {
         let balance_after = match reader {

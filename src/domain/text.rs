@@ -9,7 +9,7 @@ use super::Invalid;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line<const MAX: usize>(String);
 
-/// What a payment is for: up to 280 characters. An empty note is no note.
+/// The purpose of a payment: up to 280 characters. An empty note is no note.
 ///
 /// It may hold whatever one writes to the other, characters that turn the direction of text
 /// included: to keep them to the note is the work of those who show it.

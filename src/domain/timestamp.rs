@@ -23,7 +23,7 @@ const US_PER_SECOND: i64 = 1_000_000;
 /// The shape of every timestamp that is written.
 const TEXT: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 
-/// What stands before the time, as in 2026-11-22.
+/// The length of the date, as in 2026-11-22.
 pub(super) const DATE_CHARACTERS: usize = 10;
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: what four digits of a year can write.

@@ -1,7 +1,6 @@
 //! Who sent a request.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
@@ -11,7 +10,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 
 use super::error::ApiError;
 use super::problem;
-use crate::auth::{Auth, Unauthenticated};
+use crate::auth::{Auth, Unauthenticated, is_this_machine};
 use crate::domain::Caller;
 use crate::service::Refusal;
 
@@ -56,10 +55,7 @@ fn names_this_machine(request: &HttpRequest) -> bool {
     let Some(authority) = host.to_str().ok().and_then(|it| it.parse::<Authority>().ok()) else {
         return false;
     };
-    let name = authority.host();
-    let address = name.trim_matches(['[', ']']).parse();
-    name.eq_ignore_ascii_case("localhost")
-        || address.is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+    is_this_machine(authority.host())
 }
 
 /// Ends a request that its caller may not make.

@@ -125,7 +125,7 @@ impl From<Exceeded> for ApiError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Declined(Declined::AccountNotFound(id)) => {
+            Refusal::AccountNotFound(id) | Refusal::Declined(Declined::AccountNotFound(id)) => {
                 Self::new(problem::ACCOUNT_NOT_FOUND, format!("There is no account {id}."))
             }
             Refusal::Declined(Declined::KeyReused) => problem::KEY_REUSED.into(),

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// A larger body is refused. The largest request that can succeed has a third of it.
+pub(super) const BODY_BYTES_MAX: usize = 16_384;
+
 /// The limits that handlers and extractors need.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HttpLimits {

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::payments::{pause_after, post_one};
+use super::Refusal;
+use super::posting::post_one;
 use super::queue::{Inbox, Obstacle, Queue, Ticket};
-use super::reading::Readers;
+use super::read_pool::ReadPool;
+use super::retry::{Failure, Next, Stage};
 use super::session::{End, Session};
-use super::{Limits, Refusal};
-use crate::db::accounts::Named;
-use crate::db::{self, Error, Kind, PgConnection, Target};
+use crate::config::{Settings, milliseconds};
+use crate::db::accounts::AccountSummary;
+use crate::db::{self, Error, ErrorKind, PgConnection, Target};
 use crate::domain::ledger::{Declined, Outcome};
 use crate::domain::{Account, AccountId, Balance, IdempotencyKey, Intent, Opening};
 
@@ -44,21 +46,25 @@ type OpenTicket = Ticket<Request, Result<Opened, Refusal>>;
 
 /// Everything about accounts.
 pub struct Accounts {
-    readers: Readers,
+    read_pool: ReadPool,
     queue: Queue<Request, Result<Opened, Refusal>>,
 }
 
 impl Accounts {
     pub(super) fn start(
         target: &Target,
-        limits: Limits,
-        readers: Readers,
+        settings: &Settings,
+        read_pool: ReadPool,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let (queue, inbox) = Queue::bounded(limits.queue_max, limits.request_timeout);
-        let session = Session::new(target.clone(), limits.transaction_timeout);
-        tasks.spawn(Opener { session, limits }.run(inbox));
-        Self { readers, queue }
+        let Settings { server, database, writer, .. } = settings;
+        let queue_max = writer.queue_max.get();
+        let (queue, inbox) = Queue::bounded(queue_max, milliseconds(server.request_timeout_ms));
+        let transaction_timeout = milliseconds(database.transaction_timeout_ms);
+        let session = Session::new(target.clone(), transaction_timeout);
+        let attempts_max = writer.attempts_max.get();
+        tasks.spawn(Opener { session, queue_max, attempts_max }.run(inbox));
+        Self { read_pool, queue }
     }
 
     /// How many openings wait.
@@ -69,25 +75,29 @@ impl Accounts {
     /// # Errors
     /// The account does not exist, or the database does not answer.
     pub async fn get(&self, id: AccountId) -> Result<Account, Refusal> {
-        let found = self.readers.run(async |conn| db::accounts::get(conn, id).await).await?;
-        found.ok_or(Refusal::Declined(Declined::AccountNotFound(id)))
+        let found = self.read_pool.run(async |conn| db::accounts::get(conn, id).await).await?;
+        found.ok_or(Refusal::AccountNotFound(id))
     }
 
     /// Up to `limit` accounts after an id, by id.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn list(&self, after: Option<AccountId>, limit: u16) -> Result<Vec<Named>, Refusal> {
+    pub async fn list(
+        &self,
+        after: Option<AccountId>,
+        limit: u16,
+    ) -> Result<Vec<AccountSummary>, Refusal> {
         let limit = i64::from(limit);
-        self.readers.run(async |conn| db::accounts::list(conn, after, limit).await).await
+        self.read_pool.run(async |conn| db::accounts::list(conn, after, limit).await).await
     }
 
     /// Those of the accounts that exist, by id.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn list_by_id(&self, ids: &[i64]) -> Result<Vec<Named>, Refusal> {
-        self.readers.run(async |conn| db::accounts::list_by_id(conn, ids).await).await
+    pub async fn list_by_id(&self, ids: &[i64]) -> Result<Vec<AccountSummary>, Refusal> {
+        self.read_pool.run(async |conn| db::accounts::list_by_id(conn, ids).await).await
     }
 
     /// Opens an account.
@@ -109,7 +119,8 @@ impl Accounts {
 
 struct Opener {
     session: Session,
-    limits: Limits,
+    queue_max: usize,
+    attempts_max: u32,
 }
 
 /// An opening that is not answered yet.
@@ -133,16 +144,6 @@ impl Pending {
     }
 }
 
-/// How far an attempt came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Tables,
-    /// Claiming the key.
-    Claiming,
-    /// The key is ours, so nothing was done under it before.
-    Opening,
-}
-
 impl Opener {
     /// One opening after another; one that has to wait goes to the end of the line.
     async fn run(mut self, mut inbox: Inbox<Request, Result<Opened, Refusal>>) {
@@ -154,7 +155,7 @@ impl Opener {
                     None => return,
                 }
             }
-            while line.len() < self.limits.queue_max
+            while line.len() < self.queue_max
                 && let Ok(ticket) = inbox.try_recv()
             {
                 line.push_back(Pending::new(ticket));
@@ -178,10 +179,12 @@ impl Opener {
         if !ticket.take() {
             return None;
         }
-        let mut stage = Stage::Tables;
+        let mut stage = Stage::Locking;
         let opened = self
             .session
-            .transaction(async |conn| open(conn, &ticket.work, locks_tables, &mut stage).await)
+            .transaction(async |transaction| {
+                open(transaction.begin().await?, &ticket.work, locks_tables, &mut stage).await
+            })
             .await;
         let error = match opened {
             Ok((result, _)) => {
@@ -198,34 +201,41 @@ impl Opener {
         if error.leaves_doubt() {
             ticket.doubt();
         }
-        let kind = error.kind();
-        let may_try = match kind {
-            Kind::LockNotAvailable => true,
-            Kind::Conflict | Kind::Momentary | Kind::Unavailable => {
-                attempt < self.limits.attempts_max
-            }
-            // The session was at fault, and is a new one then.
-            Kind::Stale => attempt == 1,
-            Kind::Refused => false,
+        let failure = Failure {
+            kind: error.kind(),
+            stage,
+            attempt,
+            attempts_max: self.attempts_max,
+            is_alone: true,
+            // The key was claimed, so nothing was done under it before.
+            is_known_new: stage == Stage::Writing,
+            waits_for_rows: false,
+            takes_apart: locks_tables,
+            is_renewed: attempt > 1,
         };
-        if kind == Kind::LockNotAvailable {
-            let waited_for_key = stage == Stage::Claiming && locks_tables;
-            ticket.release(if waited_for_key { Obstacle::Key } else { Obstacle::Lock });
+        let (obstacle, pause) = match failure.next() {
+            Next::Refuse(refusal) => {
+                tracing::error!(%error, "an account's opening failed");
+                let refusal = ticket.refusal(refusal);
+                ticket.answer(Err(refusal));
+                return None;
+            }
+            Next::Again { pause, obstacle } | Next::SetAside { pause, obstacle, .. } => {
+                (obstacle, pause)
+            }
+            Next::OnNewSession | Next::PassingOver | Next::LockByLock | Next::Halves => {
+                (Obstacle::Lock, Duration::ZERO)
+            }
+        };
+        if failure.kind == ErrorKind::LockNotAvailable {
+            ticket.release(obstacle);
             let again = Pending::new(ticket).after(PAUSE);
-            return Some(Pending { attempt, locks_tables: stage != Stage::Opening, ..again });
+            return Some(Pending { attempt, locks_tables: stage != Stage::Writing, ..again });
         }
-        if may_try {
-            tracing::warn!(%error, attempt, "an account's opening is tried again");
-            ticket.release(Obstacle::Database);
-            let again = Pending::new(ticket).after(pause_after(attempt));
-            return Some(Pending { attempt: attempt.saturating_add(1), locks_tables, ..again });
-        }
-        tracing::error!(%error, "an account's opening failed");
-        let is_final = matches!(kind, Kind::Refused | Kind::Stale) && stage == Stage::Opening;
-        let refusal = if is_final { Refusal::Internal } else { Refusal::DatabaseUnavailable };
-        let refusal = ticket.refusal(refusal);
-        ticket.answer(Err(refusal));
-        None
+        tracing::warn!(%error, attempt, "an account's opening is tried again");
+        ticket.release(Obstacle::Database);
+        let again = Pending::new(ticket).after(pause);
+        Some(Pending { attempt: attempt.saturating_add(1), locks_tables, ..again })
     }
 }
 
@@ -251,7 +261,7 @@ async fn open(
             End::RollBack(Err(Refusal::Declined(Declined::KeyReused)))
         });
     }
-    *stage = Stage::Opening;
+    *stage = Stage::Writing;
     let Some(mut account) = insert(conn, opening).await? else {
         let taken = opening.id.map_or(Refusal::Overloaded, Refusal::AccountExists);
         return Ok(End::RollBack(Err(taken)));

@@ -7,7 +7,7 @@ use sqlx::Connection;
 
 use crate::db::{self, audit::Check};
 
-/// What the audit found.
+/// The audit's findings.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub ok: bool,

@@ -8,7 +8,7 @@ use time::{Duration as SignedDuration, OffsetDateTime};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
-use super::Limits;
+use crate::config::{Settings, milliseconds};
 use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target, Unfit};
 use crate::telemetry::metrics::METRICS;
 
@@ -25,17 +25,17 @@ pub fn is_too_far_apart(skew: SignedDuration) -> bool {
 
 /// Looks at the database as a writer would find it, on a session of its own: many reads do not make the
 /// service unready.
-pub struct Health {
+pub struct HealthProbe {
     target: Target,
     /// How long a look may take, and the wait for its turn half of that.
     limit: Duration,
-    /// Those who wait for their turn, and the one whose turn it is.
+    /// Requests that wait for their turn, and the one whose turn it is.
     askers: Semaphore,
     session: Mutex<Option<(PgConnection, Instant)>>,
     is_skewed: AtomicBool,
 }
 
-/// Why the service is not ready.
+/// The reason why the service is not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotReady {
     /// Too many ask.
@@ -45,12 +45,12 @@ pub enum NotReady {
     Database(String),
 }
 
-impl Health {
-    pub(super) fn new(target: &Target, limits: Limits) -> Self {
+impl HealthProbe {
+    pub(super) fn new(target: &Target, settings: &Settings) -> Self {
         Self {
             target: target.clone(),
-            limit: limits.read_timeout,
-            askers: Semaphore::new(limits.queue_max),
+            limit: milliseconds(settings.database.read_timeout_ms),
+            askers: Semaphore::new(settings.writer.queue_max.get()),
             session: Mutex::default(),
             is_skewed: AtomicBool::new(false),
         }
@@ -140,9 +140,9 @@ impl Health {
 }
 
 /// Looks again and again, for the metrics.
-pub async fn keep_looking(health: Arc<Health>) {
+pub async fn keep_looking(health: Arc<HealthProbe>) {
     loop {
-        // Whatever it finds is told to the operator.
+        // The operator is told of all that it finds.
         let _ = health.ready().await;
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -1,7 +1,7 @@
 //! Reading payments: pages of a history, and one payment.
 //!
-//! Whoever asks for a page waits for a reader; a reader takes everything that is waiting and reads
-//! it with one statement, as the writers do with payments. When the service is idle that is one
+//! A request for a page waits for a reader; a reader takes all requests that wait and reads
+//! their pages with one statement, as the writers do with payments. When the service is idle that is one
 //! page at once. Every page comes from a statement that began after it was asked for.
 
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::queue::{Inbox, Obstacle, Queue, Ticket};
-use super::reading::Readers;
-use super::{Limits, Refusal};
+use super::Refusal;
+use super::queue::{Inbox, Obstacle, Queue, Ticket, halves};
+use super::read_pool::ReadPool;
+use crate::config::{Settings, milliseconds};
 use crate::db::history::{self, PageOf};
 use crate::db::payments;
-use crate::domain::ledger::Declined;
 use crate::domain::{AccountId, Cursor, HistoryPage, Payment, PaymentId};
 
 /// Pages that one statement reads.
 const PAGES_MAX: usize = 64;
 
-/// What was found of a page; `None` where the account does not exist.
+/// A page; `None` where the account does not exist.
 type Found = Result<Option<HistoryPage>, Refusal>;
 
 type PageTicket = Ticket<PageOf, Found>;
@@ -29,17 +29,18 @@ type PageTicket = Ticket<PageOf, Found>;
 /// Everything that reads payments.
 pub struct Histories {
     pages: Queue<PageOf, Found>,
-    readers: Readers,
+    read_pool: ReadPool,
 }
 
 impl Histories {
-    pub(super) fn start(readers: Readers, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
-        let (pages, inbox) = Queue::bounded(limits.queue_max, limits.read_timeout);
+    pub(super) fn start(read_pool: ReadPool, settings: &Settings, tasks: &mut JoinSet<()>) -> Self {
+        let read_timeout = milliseconds(settings.database.read_timeout_ms);
+        let (pages, inbox) = Queue::bounded(settings.writer.queue_max.get(), read_timeout);
         let inbox = Arc::new(Mutex::new(inbox));
-        for _ in 0..limits.page_readers {
-            tasks.spawn(read_pages(Arc::clone(&inbox), readers.clone()));
+        for _ in 0..settings.history.reader_count.get() {
+            tasks.spawn(read_pages(Arc::clone(&inbox), read_pool.clone()));
         }
-        Self { pages, readers }
+        Self { pages, read_pool }
     }
 
     /// How many pages wait to be read.
@@ -58,7 +59,7 @@ impl Histories {
         limit: u16,
     ) -> Result<HistoryPage, Refusal> {
         let found = self.pages.submit(PageOf { account, cursor, limit }).await??;
-        found.ok_or(Refusal::Declined(Declined::AccountNotFound(account)))
+        found.ok_or(Refusal::AccountNotFound(account))
     }
 
     /// One payment.
@@ -66,18 +67,18 @@ impl Histories {
     /// # Errors
     /// It does not exist, or the database does not answer.
     pub async fn payment(&self, id: PaymentId) -> Result<Payment, Refusal> {
-        let found = self.readers.run(async |conn| payments::read(conn, [id]).await).await?;
+        let found = self.read_pool.run(async |conn| payments::read(conn, [id]).await).await?;
         found.into_iter().next().ok_or(Refusal::PaymentNotFound)
     }
 }
 
-async fn read_pages(inbox: Arc<Mutex<Inbox<PageOf, Found>>>, readers: Readers) {
+async fn read_pages(inbox: Arc<Mutex<Inbox<PageOf, Found>>>, read_pool: ReadPool) {
     loop {
         let mut tickets = Vec::new();
         if inbox.lock().await.recv_many(&mut tickets, PAGES_MAX).await == 0 {
             return;
         }
-        read_together(tickets, &readers).await;
+        read_together(tickets, &read_pool).await;
     }
 }
 
@@ -85,7 +86,7 @@ async fn read_pages(inbox: Arc<Mutex<Inbox<PageOf, Found>>>, readers: Readers) {
 /// read is alone.
 ///
 /// All of it takes no longer than a single read may, and one read more.
-async fn read_together(tickets: Vec<PageTicket>, readers: &Readers) {
+async fn read_together(tickets: Vec<PageTicket>, read_pool: &ReadPool) {
     let began = Instant::now();
     let mut groups = vec![tickets];
     while let Some(mut group) = groups.pop() {
@@ -94,7 +95,7 @@ async fn read_together(tickets: Vec<PageTicket>, readers: &Readers) {
         if asked.is_empty() {
             continue;
         }
-        match readers.try_run(async move |conn| history::pages(conn, &asked).await).await {
+        match read_pool.try_run(async move |conn| history::pages(conn, &asked).await).await {
             Ok(pages) => {
                 for (ticket, page) in group.into_iter().zip(pages) {
                     ticket.answer(Ok(page));
@@ -103,13 +104,9 @@ async fn read_together(tickets: Vec<PageTicket>, readers: &Readers) {
             Err(failed)
                 if group.len() > 1
                     && failed.is_about_the_statement()
-                    && began.elapsed() < readers.timeout() =>
+                    && began.elapsed() < read_pool.timeout() =>
             {
-                let half = group.split_off(group.len().div_euclid(2));
-                for half in [half, group] {
-                    half.iter().for_each(|ticket| ticket.release(Obstacle::Database));
-                    groups.push(half);
-                }
+                groups.extend(halves(group, Obstacle::Database));
             }
             Err(failed) => {
                 let refusal = failed.told_to_operator();

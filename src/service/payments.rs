@@ -22,18 +22,18 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub use batch::post_one;
 use intake::Intake;
-pub(super) use writer::pause_after;
-use writer::{Aside, KnownTrouble, Writer};
+use known_trouble::KnownTrouble;
+use writer::{Aside, Writer};
 
+use super::Refusal;
 use super::queue::{Obstacle, Queue, Ticket};
 use super::session::Session;
-use super::{Limits, Refusal};
+use crate::config::{Settings, milliseconds};
 use crate::db::Target;
 use crate::domain::Intent;
 
-/// What a request to pay is told.
+/// The answer to a request to pay.
 #[derive(Debug)]
 pub struct Answer {
     pub result: Result<Receipt, Refusal>,
@@ -50,7 +50,7 @@ pub struct Receipt {
     pub replayed: bool,
 }
 
-/// Where a payment's time went.
+/// The parts of a payment's time.
 #[derive(Debug, Clone)]
 pub struct Timing {
     /// From its arrival to the begin of its transaction.
@@ -75,16 +75,19 @@ pub struct Payments {
 }
 
 impl Payments {
-    pub(super) fn start(target: &Target, limits: Limits, tasks: &mut JoinSet<()>) -> Self {
-        let (queue, inbox) = Queue::bounded(limits.queue_max, limits.request_timeout);
-        let intake = Arc::new(Intake::new(inbox, limits.batch_max));
-        let (aside, set_aside) = mpsc::channel(limits.queue_max);
+    pub(super) fn start(target: &Target, settings: &Settings, tasks: &mut JoinSet<()>) -> Self {
+        let Settings { server, database, writer: settings, .. } = settings;
+        let queue_max = settings.queue_max.get();
+        let (queue, inbox) = Queue::bounded(queue_max, milliseconds(server.request_timeout_ms));
+        let intake = Arc::new(Intake::new(inbox, settings.batch_max.get()));
+        let (aside, set_aside) = mpsc::channel(queue_max);
+        let transaction_timeout = milliseconds(database.transaction_timeout_ms);
         let known = Arc::new(KnownTrouble::default());
         let writer = || {
-            let session = Session::new(target.clone(), limits.transaction_timeout);
-            Writer::new(session, limits, Arc::clone(&known))
+            let session = Session::new(target.clone(), transaction_timeout);
+            Writer::new(session, settings.clone(), Arc::clone(&known))
         };
-        for _ in 0..limits.writers {
+        for _ in 0..settings.count.get() {
             tasks.spawn(writer().run(Arc::clone(&intake), aside.clone()));
         }
         let held_aside = Arc::new(AtomicUsize::new(0));
@@ -111,7 +114,7 @@ impl Payments {
     pub async fn send(&self, intent: Intent) -> Answer {
         match self.queue.submit(intent).await {
             Ok(answer) => answer,
-            Err(Obstacle::Queue) if self.known.database_down.load(Ordering::Relaxed) => {
+            Err(Obstacle::Queue) if self.known.lock().database_down => {
                 Answer { result: Err(Refusal::DatabaseUnavailable), timing: None }
             }
             Err(obstacle) => Answer { result: Err(obstacle.into()), timing: None },

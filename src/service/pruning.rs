@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use crate::config::Prune;
-use crate::db::{self, Error, Purpose, Target, pruning};
+use crate::db::{self, Error, PgConnection, Purpose, Target, pruning};
 use crate::telemetry::metrics::METRICS;
 
-/// What a sweep over the whole table did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Swept {
+/// The result of a sweep that may not be due.
+enum Swept {
     /// How many rows it removed.
     Removed(u64),
     /// Another process is at it.
@@ -18,17 +17,8 @@ pub enum Swept {
     NotDue(u32),
 }
 
-/// When a sweep begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    Now,
-    /// If none began or ended within `prune.interval_seconds`, in whatever process: all of them read the
-    /// same table.
-    Due,
-}
-
-/// Sweeps once over the table, in small steps with pauses, so that payments hardly notice. No step may
-/// take longer than `step_timeout`.
+/// Sweeps once over the table, in small steps with pauses, so that payments hardly notice, and returns how many
+/// rows it removed; `None`: another process is at it. No step may take longer than `step_timeout`.
 ///
 /// # Errors
 /// The database's. What was removed before stays removed.
@@ -36,29 +26,49 @@ pub async fn sweep(
     target: &Target,
     settings: Prune,
     step_timeout: Duration,
-    when: When,
+) -> Result<Option<u64>, Error> {
+    let mut conn = db::connect(target, Purpose::Prune).await?;
+    if !within(step_timeout, pruning::try_begin(&mut conn)).await? {
+        return Ok(None);
+    }
+    // Without an interval it is always due.
+    within(step_timeout, pruning::note_begin(&mut conn, 0)).await?;
+    sweep_pages(&mut conn, settings, step_timeout).await.map(Some)
+}
+
+/// The same, if no sweep began or ended within `prune.interval_seconds`, in whatever process: all of them read
+/// the same table.
+async fn sweep_if_due(
+    target: &Target,
+    settings: Prune,
+    step_timeout: Duration,
 ) -> Result<Swept, Error> {
     let mut conn = db::connect(target, Purpose::Prune).await?;
     if !within(step_timeout, pruning::try_begin(&mut conn)).await? {
         return Ok(Swept::NotOurTurn);
     }
-    let interval = match when {
-        When::Now => 0,
-        When::Due => settings.interval_seconds.get(),
-    };
+    let interval = settings.interval_seconds.get();
     if !within(step_timeout, pruning::note_begin(&mut conn, interval)).await? {
         let due_in = within(step_timeout, pruning::due_in_seconds(&mut conn, interval)).await?;
         within(step_timeout, pruning::end(&mut conn)).await?;
         return Ok(Swept::NotDue(due_in.unwrap_or(1).min(interval)));
     }
+    sweep_pages(&mut conn, settings, step_timeout).await.map(Swept::Removed)
+}
+
+async fn sweep_pages(
+    conn: &mut PgConnection,
+    settings: Prune,
+    step_timeout: Duration,
+) -> Result<u64, Error> {
     let mut removed: u64 = 0;
     let mut page = 0;
-    // What is appended meanwhile is young.
-    let end = within(step_timeout, pruning::pages(&mut conn)).await?;
+    // Rows that are appended meanwhile are young.
+    let end = within(step_timeout, pruning::pages(&mut *conn)).await?;
     while page < end {
         let next = end.min(page.saturating_add(settings.step_pages.get().into()));
         let days = settings.retention_days.get();
-        let step = pruning::remove_old_keys(&mut conn, page..next, days);
+        let step = pruning::remove_old_keys(&mut *conn, page..next, days);
         let count = within(step_timeout, step).await?;
         METRICS.pruned_keys(count);
         removed = removed.saturating_add(count);
@@ -67,9 +77,9 @@ pub async fn sweep(
             tokio::time::sleep(Duration::from_millis(settings.pause_ms.get().into())).await;
         }
     }
-    within(step_timeout, pruning::note_end(&mut conn)).await?;
-    within(step_timeout, pruning::end(&mut conn)).await?;
-    Ok(Swept::Removed(removed))
+    within(step_timeout, pruning::note_end(&mut *conn)).await?;
+    within(step_timeout, pruning::end(&mut *conn)).await?;
+    Ok(removed)
 }
 
 /// A database that has vanished may not answer at all, and nothing else would end the wait.
@@ -84,7 +94,7 @@ async fn within<T>(
 pub async fn keep_pruning(target: Target, settings: Prune, step_timeout: Duration) {
     loop {
         let mut pause_seconds = settings.interval_seconds.get();
-        match sweep(&target, settings, step_timeout, When::Due).await {
+        match sweep_if_due(&target, settings, step_timeout).await {
             Ok(Swept::Removed(0)) => tracing::debug!("there are no old idempotency keys"),
             Ok(Swept::Removed(rows)) => tracing::info!(rows, "old idempotency keys were removed"),
             Ok(Swept::NotOurTurn) => tracing::debug!("another process removes old keys"),

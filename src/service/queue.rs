@@ -1,7 +1,7 @@
 //! A bounded queue between requests and a writer.
 //!
 //! A request waits for its answer at most until its time is over. It then withdraws its ticket, but
-//! only while no transaction has it: whoever was told "not done" will not find it done later. A
+//! only while no transaction has it: a request that was told "not done" will not find it done later. A
 //! ticket that a transaction has is answered by the writer, whose transactions have a limit too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Refusal;
 
-/// What a waiting request waits for.
+/// The thing that a waiting request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     /// Its turn.
@@ -25,7 +25,7 @@ pub(crate) enum Obstacle {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Stage {
+enum TicketState {
     Waiting(Obstacle),
     /// A transaction has it: its outcome is not known before that ends.
     Taken,
@@ -34,35 +34,35 @@ enum Stage {
     Withdrawn(Obstacle),
 }
 
-/// What a request and its ticket both see.
+/// The state that a request and its ticket share.
 struct Shared {
-    state: Mutex<State>,
+    progress: Mutex<Progress>,
     /// Wakes a request that was leaving.
     released: Notify,
 }
 
-struct State {
-    stage: Stage,
+struct Progress {
+    ticket: TicketState,
     /// The connection broke in a transaction that had it, perhaps after a commit.
     in_doubt: bool,
 }
 
 impl Shared {
     /// No code can panic while it holds this lock, so a poisoned one is as good as any.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives up waiting: at once, or when the transaction that has the ticket lets it go.
     fn withdraw(&self) -> Option<Obstacle> {
-        let mut state = self.state();
-        match state.stage {
-            Stage::Waiting(obstacle) | Stage::Withdrawn(obstacle) => {
-                state.stage = Stage::Withdrawn(obstacle);
+        let mut progress = self.progress();
+        match progress.ticket {
+            TicketState::Waiting(obstacle) | TicketState::Withdrawn(obstacle) => {
+                progress.ticket = TicketState::Withdrawn(obstacle);
                 Some(obstacle)
             }
-            Stage::Taken | Stage::Leaving => {
-                state.stage = Stage::Leaving;
+            TicketState::Taken | TicketState::Leaving => {
+                progress.ticket = TicketState::Leaving;
                 None
             }
         }
@@ -90,48 +90,59 @@ pub(super) struct Ticket<W, A> {
 impl<W, A> Ticket<W, A> {
     /// Takes the ticket for a transaction; `false` where the request has given up.
     pub fn take(&self) -> bool {
-        let mut state = self.shared.state();
-        match state.stage {
-            Stage::Waiting(_) => {
-                state.stage = Stage::Taken;
+        let mut progress = self.shared.progress();
+        match progress.ticket {
+            TicketState::Waiting(_) => {
+                progress.ticket = TicketState::Taken;
                 true
             }
-            Stage::Taken | Stage::Leaving => true,
-            Stage::Withdrawn(_) => false,
+            TicketState::Taken | TicketState::Leaving => true,
+            TicketState::Withdrawn(_) => false,
         }
     }
 
     /// Lets the request wait on, or go where it has been leaving.
     pub fn release(&self, obstacle: Obstacle) {
-        let mut state = self.shared.state();
-        // Whatever it waits for next, it may have been done already.
-        let obstacle = if state.in_doubt { Obstacle::Database } else { obstacle };
-        state.stage = match state.stage {
-            Stage::Waiting(_) | Stage::Taken => Stage::Waiting(obstacle),
-            Stage::Leaving => Stage::Withdrawn(obstacle),
-            Stage::Withdrawn(before) => Stage::Withdrawn(before),
+        let mut progress = self.shared.progress();
+        // It may have been done already: only the database can tell.
+        let obstacle = if progress.in_doubt { Obstacle::Database } else { obstacle };
+        progress.ticket = match progress.ticket {
+            TicketState::Waiting(_) | TicketState::Taken => TicketState::Waiting(obstacle),
+            TicketState::Leaving => TicketState::Withdrawn(obstacle),
+            TicketState::Withdrawn(before) => TicketState::Withdrawn(before),
         };
         self.shared.released.notify_one();
     }
 
     /// Notes that it is not known whether the work was done; only an answer ends that.
     pub fn doubt(&self) {
-        self.shared.state().in_doubt = true;
+        self.shared.progress().in_doubt = true;
     }
 
-    /// What a request is told that is refused now: that nothing was done, unless that is in doubt.
+    /// The refusal that a request is given now: that nothing was done, unless that is in doubt.
     pub fn refusal(&self, refusal: Refusal) -> Refusal {
-        if self.shared.state().in_doubt { Refusal::DatabaseUnavailable } else { refusal }
+        if self.shared.progress().in_doubt { Refusal::DatabaseUnavailable } else { refusal }
     }
 
     pub fn is_withdrawn(&self) -> bool {
-        matches!(self.shared.state().stage, Stage::Withdrawn(_))
+        matches!(self.shared.progress().ticket, TicketState::Withdrawn(_))
     }
 
     pub fn answer(self, answer: A) {
         // Nobody listens where the client has gone away; the work is done all the same.
         let _ = self.answer.send(answer);
     }
+}
+
+/// The two halves of tickets that failed together, the first to be tried last in the list. Their transaction
+/// has ended, so a request whose time is over goes now.
+pub(super) fn halves<W, A>(
+    mut tickets: Vec<Ticket<W, A>>,
+    obstacle: Obstacle,
+) -> [Vec<Ticket<W, A>>; 2] {
+    tickets.iter().for_each(|ticket| ticket.release(obstacle));
+    let second = tickets.split_off(tickets.len().div_euclid(2));
+    [second, tickets]
 }
 
 /// The way in.
@@ -156,12 +167,15 @@ impl<W, A> Queue<W, A> {
     /// Queues work and waits for its answer.
     ///
     /// # Errors
-    /// What it was waiting for when its time was over; it was not done, and will not be. A full
+    /// The obstacle that it was waiting for when its time was over; it was not done, and will not be. A full
     /// queue says so at once.
     pub async fn submit(&self, work: W) -> Result<A, Obstacle> {
         let (answer, mut answered) = oneshot::channel();
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { stage: Stage::Waiting(Obstacle::Queue), in_doubt: false }),
+            progress: Mutex::new(Progress {
+                ticket: TicketState::Waiting(Obstacle::Queue),
+                in_doubt: false,
+            }),
             released: Notify::new(),
         });
         let waiting = Waiting(Arc::clone(&shared));

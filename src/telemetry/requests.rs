@@ -92,12 +92,18 @@ pub(super) fn write_to(log: Arc<Log>) {
 /// Writes the line of a request.
 pub fn tell(told: &Told<'_>) {
     match LINES.get() {
-        Some(log) => PAGE.with_borrow_mut(|page| {
-            // JSON has room for all that a line says.
-            if let Ok(line) = page.write(told) {
-                log.line(line);
+        Some(log) => {
+            let write = |page: &mut Page| {
+                // JSON has room for all that a line says.
+                if let Ok(line) = page.write(told) {
+                    log.line(line);
+                }
+            };
+            // A thread drops requests at its end, when it has put away what it kept.
+            if PAGE.try_with(|page| write(&mut page.borrow_mut())).is_err() {
+                write(&mut Page::default());
             }
-        }),
+        }
         None => say(told),
     }
 }
@@ -232,7 +238,9 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let Some(names) = CURRENT.with_borrow(Option::clone) else {
+        // At a thread's end there is none any more.
+        let current = CURRENT.try_with(|current| current.borrow().clone());
+        let Some(names) = current.ok().flatten() else {
             return self.0.format_event(context, out, event);
         };
         let mut line = String::new();

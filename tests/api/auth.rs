@@ -409,7 +409,7 @@ async fn only_the_algorithms_of_the_settings_are_taken() {
     assert!(is_accepted(&app, &ec.token()).await);
     assert!(!is_accepted(&app, &rsa.token()).await);
     assert!(is_accepted(&app, &ec.sign(&Header::new(Algorithm::ES256))).await, "one key is left");
-    // Whoever knows a public key could sign with it as with a secret.
+    // Anybody who knows a public key could sign with it as with a secret.
     let public = serde_json::to_string(&rsa.jwk()).unwrap();
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("r".to_owned());

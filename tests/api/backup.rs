@@ -51,7 +51,7 @@ impl Cluster {
         format!("{}&password=secret", self.server.url_as(role)).replacen("/payonce?", "/ledger?", 1)
     }
 
-    /// What an administrator has in the environment, to make roles and to use them.
+    /// The environment of an administrator who makes roles and uses them.
     fn environment(&self, secrets: &Path) -> Vec<(&'static str, String)> {
         for role in ["owner", "service"] {
             std::fs::write(secrets.join(format!("{role}_password")), "secret").unwrap();
@@ -182,7 +182,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     for n in 0..20 {
         app.pay(3, 1, 1, &format!("later-{n}")).await.assert_paid();
     }
-    // What a disaster leaves is what was archived.
+    // A disaster leaves only the archive.
     let superuser = Database::at(primary.server.url());
     let last =
         text(&mut superuser.session().await, "SELECT pg_walfile_name(pg_switch_wal())").await;

@@ -217,7 +217,7 @@ async fn while_a_table_is_locked_nobody_is_told_that_a_key_is_in_use() {
         let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1500")]).await;
         app.open_many(8, 1_000).await;
         let mut session = app.database.session().await;
-        // What CREATE INDEX takes.
+        // The lock of CREATE INDEX.
         let lock = format!("BEGIN; LOCK TABLE {table} IN SHARE MODE");
         sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut session).await.unwrap();
         let bodies: Vec<_> =

@@ -55,7 +55,7 @@ async fn show(listening: &Listening, certificates: &Certificates, certificate: &
     database.until("SELECT current_setting('ssl') = 'on'").await;
 }
 
-/// What `payonce audit` says with a URL: nothing where the ledger was found.
+/// The answer of `payonce audit` to a URL: nothing where the ledger was found.
 fn ask(url: &str) -> Option<String> {
     let output = bare_command().env("DATABASE_URL", url).arg("audit").output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

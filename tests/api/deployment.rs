@@ -23,7 +23,7 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What a list of objects or an object of objects holds.
+/// The elements of a list or of an object.
 fn items(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(items) => items.iter().collect(),
@@ -116,7 +116,7 @@ fn dashboard() -> Value {
     serde_json::from_str(&text("deploy/grafana/dashboards/payonce.json")).unwrap()
 }
 
-/// What alerts and panels ask Prometheus.
+/// The queries of alerts and panels.
 fn queries() -> Vec<String> {
     let dashboard = dashboard();
     let panels = items(&dashboard["panels"]).into_iter().filter(|panel| panel["type"] != "row");
@@ -190,7 +190,7 @@ async fn what_alerts_and_panels_ask_for_is_measured() {
     paying.await.unwrap().assert_paid();
 
     let measured = measured(&app).await;
-    // What Prometheus knows of whom it asks.
+    // Labels that Prometheus adds by itself.
     let given = ["job", "instance"];
     for query in queries() {
         for (name, labels) in selectors(&query) {
@@ -504,7 +504,7 @@ async fn the_roles_of_the_containers_are_enough_to_migrate_and_to_pay() {
     let own = Server::start().await;
     let server = own.database();
     let directory = tempfile::tempdir().unwrap();
-    // What a shell or SQL would take apart.
+    // Characters that a shell or SQL would take apart.
     let (owner_password, service_password) = ("o'w \"$n\"er\\", "s3cret");
     std::fs::write(directory.path().join("owner_password"), owner_password).unwrap();
     std::fs::write(directory.path().join("service_password"), service_password).unwrap();

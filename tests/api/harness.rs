@@ -284,7 +284,7 @@ impl App {
         self.service.pid()
     }
 
-    /// What it logged, but for the lines that tell of requests, and that it is a test.
+    /// Its log, but for the lines that tell of requests, and that it is a test.
     pub fn log(&self) -> String {
         let is_other = |line: &&str| {
             let expected =
@@ -294,7 +294,7 @@ impl App {
         self.whole_log().split_inclusive('\n').filter(is_other).collect()
     }
 
-    /// What it has logged until now, but for the lines that tell of requests. Lines are written in their
+    /// Its log until now, but for the lines that tell of requests. Lines are written in their
     /// order, a little later: so one that comes after all others is awaited.
     pub async fn settled_log(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -26,7 +26,7 @@ async fn impatient_app() -> App {
     app
 }
 
-/// What one connection sends, and whether it is closed on the client's side after that.
+/// The bytes that one connection sends, and whether the client closes its side after them.
 #[derive(Debug, Clone)]
 struct Shot {
     bytes: Vec<u8>,
@@ -283,7 +283,7 @@ async fn whatever_comes_over_the_wire_the_service_stays_well() {
     assert_well(&app).await;
 }
 
-/// What README says of it: there the web framework answers, and there is no request to tell of.
+/// Here the web framework answers, as README says: there is no request to tell of.
 #[tokio::test]
 async fn what_is_no_request_is_answered_without_a_body_and_its_connection_closed() {
     let app = impatient_app().await;
@@ -300,7 +300,7 @@ async fn what_is_no_request_is_answered_without_a_body_and_its_connection_closed
         let mut answer = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, wire.read_to_end(&mut answer)).await.unwrap();
         let answer = String::from_utf8(answer).unwrap();
-        // Whoever sends on after the answer may lose it.
+        // A client that sends on after the answer may lose it.
         if head.len() < 100_000 || !answer.is_empty() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
             assert!(answer.ends_with("\r\n\r\n"), "{answer}");

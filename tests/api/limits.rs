@@ -53,7 +53,7 @@ async fn an_address_that_asks_too_often_is_refused_everything_but_health() {
     app.pay(0, 1, 1, "k").await.assert_problem(429, "rate_limited");
     assert_eq!(app.get("/health/ready").await.status, 200);
     assert_eq!(app.get("/metrics").await.status, 200);
-    // What a client claims about its address is not believed.
+    // A client's own word about its address is not believed.
     let claimed = app.request("GET", "/accounts").header("x-forwarded-for", "192.0.2.7");
     Answer::of(claimed).await.assert_problem(429, "rate_limited");
     let from_a_page = app.request("GET", "/accounts").header("origin", "http://localhost:3000");

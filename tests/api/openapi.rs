@@ -102,7 +102,7 @@ async fn every_route_refuses_parameters_that_it_does_not_list_and_those_that_are
         }
     }
     assert!(routes > 10, "{routes}");
-    // What the document leaves out takes none.
+    // Routes that the document leaves out take none.
     app.get("/docs/swagger-ui.css?v=1").await.assert_problem(400, "invalid_request");
     assert_eq!(Answer::of(app.request("HEAD", "/accounts?x")).await.status, 400);
     assert_eq!(Answer::of(app.request("HEAD", "/accounts?limit=1")).await.status, 200);

@@ -7,7 +7,7 @@ use crate::harness::{Answer, App, Database, command, eventually};
 
 const HASHED: &str = "_next/static/chunks/a1b2.js";
 
-/// What a web build leaves behind.
+/// The files that a web build leaves behind.
 fn site() -> tempfile::TempDir {
     let site = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {

@@ -123,7 +123,7 @@ async fn paging_neither_repeats_nor_skips_while_payments_arrive() {
     let times: Vec<&str> = seen.iter().map(|it| it["created_at"].as_str().unwrap()).collect();
     assert!(times.is_sorted_by(|a, b| a > b), "strictly newest first");
 
-    // What was seen is a gapless end of the whole history.
+    // The pages that were seen are a gapless end of the whole history.
     let whole = app.history(1).await;
     let start = whole.iter().position(|it| it["id"] == seen[0]["id"]).unwrap();
     assert_eq!(whole[start..], seen[..]);

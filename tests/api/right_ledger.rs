@@ -14,7 +14,7 @@ use crate::harness::{
 };
 use crate::server::Server;
 
-/// What the program prints when it does not do what it is told.
+/// The line that the program prints when it refuses a command.
 #[track_caller]
 fn refused(command: &mut Command) -> String {
     let log = tempfile::NamedTempFile::new().unwrap();
@@ -343,7 +343,7 @@ async fn readiness_misses_every_right_that_payments_need() {
         let verb = right.split(' ').next().unwrap();
         let table = object.split(' ').next_back().unwrap();
         let told = answer.json["detail"].as_str().unwrap();
-        // What cannot be read at all is Postgres' own words, in the log.
+        // Where nothing can be read, the log has Postgres' own words.
         let is_named = told.contains(verb) && told.contains(table);
         assert!(is_named || app.settled_log().await.contains(table), "{right} on {object}: {told}");
         database.execute(&format!("GRANT {right} ON {object} TO {SERVICE_ROLE}")).await;

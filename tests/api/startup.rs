@@ -234,7 +234,7 @@ async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
     }
 }
 
-/// What needs a ledger.
+/// Commands that need a ledger.
 const COMMANDS: [&[&str]; 5] = [&[], &["serve"], &["migrate"], &["audit"], &["prune"]];
 
 #[test]

@@ -219,7 +219,7 @@ async fn traces_go_to_a_collector_and_continue_those_of_the_callers() {
     })
     .await;
     let begun_here = opened[0]["trace_id"].as_str().unwrap().to_owned();
-    // What is not sent yet is sent at the end.
+    // Spans that are not sent yet are sent at the end.
     assert!(app.stop(rustix::process::Signal::TERM).success());
     assert!(collector.has(b"POST /v1/traces HTTP/1.1"));
     assert!(collector.has(&hex(TRACE)), "the caller's trace");
@@ -300,7 +300,7 @@ async fn pipeline(base: &str, count: usize) {
         while seen < count {
             assert_ne!(answers.read_buf(&mut bytes).await.unwrap(), 0, "after {seen} answers");
             seen += bytes.windows(12).filter(|start| *start == b"HTTP/1.1 200").count();
-            // What may be the beginning of the next one stays.
+            // Bytes that may be the beginning of the next one stay.
             bytes.drain(..bytes.len().saturating_sub(11));
         }
     };

@@ -116,7 +116,7 @@ async fn a_migration_that_has_to_wait_gives_way_to_payments() {
         migrate.arg("migrate").stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
     let gives_way =
         async || std::fs::read_to_string(log.path()).unwrap().matches("gives way").count() >= 2;
-    // Whoever writes waits behind it, but not for longer than it waits itself.
+    // Writers wait behind it, but not for longer than it waits itself.
     for _ in 0..3 {
         let write = "INSERT INTO payments SELECT * FROM payments WHERE false";
         database.execute(write).await;

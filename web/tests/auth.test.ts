@@ -1,5 +1,7 @@
+/** Signing in: whose money moves, and what stays of a token and of what was typed. */
+
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
   browser,
@@ -11,19 +13,13 @@ import {
   service,
   signIn,
   startBoth,
-  startWire,
   store,
-  type Wire,
+  wire,
+  wireEach,
 } from './harness';
 
 startBoth(undefined, { withTokens: true });
-let wire: Wire;
-
-beforeEach(async () => {
-  wire = await startWire(service);
-});
-
-afterEach(() => wire.close());
+wireEach();
 
 const OPEN = "We don't know yet whether it went through; asking again is safe.";
 

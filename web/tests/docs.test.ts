@@ -1,3 +1,5 @@
+/** The page that explains the API. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { browser, newPage, service, startBoth } from './harness';

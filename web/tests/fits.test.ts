@@ -1,3 +1,5 @@
+/** Large amounts and long texts on small screens. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { after, before } from 'node:test';
+import { after, afterEach, before, beforeEach } from 'node:test';
 import postgres from 'postgres';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import type { Payment } from '../src/api/client';
@@ -58,6 +58,8 @@ const SECRET = 'for nothing but the tests of the page';
 /** Those of a test file that has called `startBoth`. */
 export let service: Service;
 export let browser: Browser;
+/** That of a test in a file that has called `wireEach`. */
+export let wire: Wire;
 
 /**
  * Starts the service and a browser before the tests of a file, then prepares what they need, and
@@ -76,6 +78,14 @@ export function startBoth(prepare = async () => {}, settings: Settings = {}) {
   });
 }
 
+/** Gives each test of a file a wire of its own. */
+export function wireEach() {
+  beforeEach(async () => {
+    wire = await startWire(service);
+  });
+  afterEach(() => wire.close());
+}
+
 export async function startService({
   withTokens = false,
   databaseUrl,
@@ -89,7 +99,7 @@ export async function startService({
   await chmod(dataDir, 0o755);
   const env = { ...process.env };
   for (const name of Object.keys(env)) {
-    if (name.startsWith('PAYONCE_') || ['HOST', 'DATABASE_URL'].includes(name)) delete env[name];
+    if (/^(PAYONCE_|OTEL_|PG)|^(HOST|DATABASE_URL)$/.test(name)) delete env[name];
   }
   Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
   if (databaseUrl) env.DATABASE_URL = databaseUrl;
@@ -176,7 +186,7 @@ async function greeting(child: ChildProcess, exited: Promise<number | null>): Pr
   return Promise.race([found, failed]);
 }
 
-/** What happens to a request to pay on its way. */
+/** The fate of a request to pay on its way. */
 export type Fate =
   | 'passes'
   /** The service answers, and the answer is lost. */
@@ -384,6 +394,17 @@ export async function store(page: Page, payer: number, value: unknown) {
       }),
     [payer, value],
   );
+}
+
+/** The account, which had $100, has paid $5, once, and was asked for nothing else over the wire. */
+export async function assertPaidOnce(id: number) {
+  const sent = (await service.payments(id)).filter((payment) => payment.from_id === id);
+  assert.deepEqual(
+    sent.map((payment) => payment.amount),
+    [500],
+  );
+  assert.equal(await service.balance(id), 9_500);
+  assert.equal(new Set(wire.keys).size, 1);
 }
 
 /** The ids of the payments that the page shows, from the top. */

@@ -1,3 +1,5 @@
+/** The history of payments: pages, news, scrolling. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';

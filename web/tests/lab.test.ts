@@ -1,3 +1,5 @@
+/** The four experiments of the lab. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';

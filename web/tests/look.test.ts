@@ -1,3 +1,5 @@
+/** The page as it is seen, read aloud and reached by keyboard, and how much it loads. */
+
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -16,7 +18,7 @@ import {
   startBoth,
 } from './harness';
 
-/** What the page may load of script at first, compressed. */
+/** How much script the page may load at first, compressed. */
 const SCRIPT_KB_MAX = 200;
 
 const WCAG_AA = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];

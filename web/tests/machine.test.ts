@@ -1,3 +1,5 @@
+/** The life of a payment, as pure functions, without a browser. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Payment, Problem } from '../src/api/client';

@@ -1,3 +1,5 @@
+/** Dollars as they are typed and shown. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CENTS_MAX, formatCents, parseDollars } from '../src/money';

@@ -1,3 +1,5 @@
+/** Names as they are shown, also those that nobody can see or that look alike. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';

@@ -1,7 +1,10 @@
+/** A payment happens once, whatever happens to its answers, its tab and its clicks. */
+
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
+  assertPaidOnce,
   browser,
   eventually,
   fillIn,
@@ -10,19 +13,13 @@ import {
   sendButton,
   service,
   startBoth,
-  startWire,
+  wire,
+  wireEach,
   type Fate,
-  type Wire,
 } from './harness';
 
 startBoth();
-let wire: Wire;
-
-beforeEach(async () => {
-  wire = await startWire(service);
-});
-
-afterEach(() => wire.close());
+wireEach();
 
 /** A page as somebody new with $100, behind the wire. */
 async function somebody(): Promise<{ page: Page; id: number }> {
@@ -41,17 +38,6 @@ async function unanswered(fate: Fate, prepare = async (_: Page) => {}) {
   await sendButton(page).click();
   await progress(page).getByText("We don't know yet whether it went through").waitFor();
   return { page, id };
-}
-
-/** The account has paid Ben $5, once, and was asked for nothing else. */
-async function assertPaidOnce(id: number) {
-  const sent = (await service.payments(id)).filter((payment) => payment.from_id === id);
-  assert.deepEqual(
-    sent.map((payment) => payment.amount),
-    [500],
-  );
-  assert.equal(await service.balance(id), 9_500);
-  assert.equal(new Set(wire.keys).size, 1);
 }
 
 test('ten fast clicks are one payment', async () => {

@@ -1,3 +1,5 @@
+/** The pages of a history, as pure functions, without a browser. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { timingOf } from '../src/api/send';

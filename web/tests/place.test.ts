@@ -1,3 +1,5 @@
+/** The place in a page stays, whatever arrives and wherever one goes meanwhile. */
+
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';

@@ -1,3 +1,5 @@
+/** The policy about scripts that the page is sent with. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';

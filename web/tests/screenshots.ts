@@ -104,7 +104,7 @@ async function picture(
     ...options,
   });
   await show(page);
-  // What was pressed would be drawn with the ring of the focus.
+  // A pressed button would be drawn with the ring of the focus.
   await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
   await page.screenshot({ path: path.join(INTO, `${name}.png`), fullPage });
   await page.context().close();

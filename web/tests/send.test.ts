@@ -1,3 +1,5 @@
+/** Sending money, as a person does it. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {

@@ -1,12 +1,13 @@
-/** What the page does where the browser keeps nothing, or something else than the page has stored. */
+/** The page where the browser keeps nothing, or something else than the page has stored. */
 
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { chromium, type Page } from 'playwright-core';
 import {
+  assertPaidOnce,
   browser,
   BROWSER,
   fillIn,
@@ -16,23 +17,17 @@ import {
   sendButton,
   service,
   startBoth,
-  startWire,
   store,
-  type Wire,
+  wire,
+  wireEach,
 } from './harness';
 
 startBoth();
-let wire: Wire;
-
-beforeEach(async () => {
-  wire = await startWire(service);
-});
-
-afterEach(() => wire.close());
+wireEach();
 
 const NOTHING_SENT = 'Nothing can be sent from here';
 
-/** What can be read is shown, why nothing can be sent is said, and nothing was sent. */
+/** The page shows the account, says why nothing can be sent, and has sent nothing. */
 async function assertReadOnly(page: Page, why: string) {
   await page.getByText(NOTHING_SENT).waitFor();
   await page.getByText(why).waitFor();
@@ -105,6 +100,22 @@ test('where the browser’s database is broken, one is told so, and it goes on o
     await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
     assert.equal(await service.balance(id), 9_500);
   });
+});
+
+test('where the browser has no room, one is told so, and it goes on once there is some', async () => {
+  const id = await service.open('Somebody', 10_000);
+  const page = await newPage(browser);
+  const debug = await page.context().newCDPSession(page);
+  const { origin } = wire;
+  // One byte: 0 is no limit.
+  await debug.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1 });
+  await page.goto(`${origin}/?as=${id}`);
+  await assertReadOnly(page, 'This browser has no room left to store anything.');
+  await debug.send('Storage.overrideQuotaForOrigin', { origin });
+  await fillIn(page, 'Ben', '5');
+  await sendButton(page).click();
+  await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
+  await assertPaidOnce(id);
 });
 
 test('where a newer version of the page has stored something, this one leaves it alone', async () => {

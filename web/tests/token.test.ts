@@ -1,3 +1,5 @@
+/** Reading tokens, without a browser. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readToken } from '../src/session/token';

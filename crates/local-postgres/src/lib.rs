@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! home/users.lock  held shared by every process that uses the server; the last one out stops it
-//! home/door.lock   held by whoever is starting or stopping the server
+//! home/door.lock   held by the process that is starting or stopping the server
 //! home/cluster/    the data directory, made by initdb
 //! home/socket/     the Unix socket, in a directory that only its owner may enter
 //! home/log         what the server printed
@@ -23,6 +23,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -41,7 +42,7 @@ const SOCKET_DIR_BYTES_MAX: usize = 90;
 
 const START_SECONDS_MAX: &str = "60";
 
-/// What a server is for, which decides its settings.
+/// The use of a server, which decides its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Runs beside other work, as Postgres is shipped but for modest buffers: a commit that was
@@ -52,6 +53,11 @@ pub enum Purpose {
     /// As durable as a playground, with the memory of a server that has the machine to itself.
     Benchmark,
 }
+
+/// Waits until no process uses the server, then stops it by the rules of [`LocalPostgres::stop`]. Where
+/// another process uses it by then, that one has such a guard, too.
+const GUARD: &str = "flock users.lock true && \
+    exec flock door.lock flock --nonblock users.lock \"$1\" stop --mode=fast --pgdata cluster";
 
 /// A running server, in use by this process until [`LocalPostgres::stop`] or the drop.
 #[derive(Debug)]
@@ -158,6 +164,18 @@ impl LocalPostgres {
     /// `pg_ctl` failed; the server may still run.
     pub fn stop(mut self) -> Result<()> {
         self.release()
+    }
+
+    /// Has the server stopped also where this process is killed, on systems that have `flock`.
+    ///
+    /// # Errors
+    /// No process can be started.
+    pub fn guard(&self) -> Result<()> {
+        let mut guard = self.command("/bin/sh");
+        guard.args(["-c", GUARD, "guard"]).arg(self.binaries.dir().join("pg_ctl"));
+        guard.current_dir(&self.home).process_group(0);
+        guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(())
     }
 
     fn release(&mut self) -> Result<()> {

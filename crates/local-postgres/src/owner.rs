@@ -1,4 +1,4 @@
-//! Who runs the server, and where that user may keep it.
+//! The user who runs the server, and where that user may keep it.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -108,6 +108,7 @@ impl Server {
             return Self::join(url, None, migrate).await;
         }
         let private = LocalPostgres::start(&home()?, &Source::Auto, Purpose::Tests)?;
+        private.guard()?;
         Self::join(private.url(), Some(private), migrate).await
     }
 

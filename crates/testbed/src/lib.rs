@@ -1,4 +1,4 @@
-//! What tests, faults and benchmarks stand on: processes that get nothing of one's shell, databases of
+//! The ground of tests, faults and benchmarks: processes that get nothing of one's shell, databases of
 //! their own, roles, and conditions that are awaited.
 
 mod ledger;

@@ -73,7 +73,7 @@ impl Service {
         address.parse().with_context(|| format!("{address} is no address"))
     }
 
-    /// What its log holds.
+    /// The text of its log.
     ///
     /// # Errors
     /// The file cannot be read.

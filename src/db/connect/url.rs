@@ -139,7 +139,7 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// What is said later counts, as with libpq; nothing is not said.
+    /// Later parameters count, as with libpq; an empty one is none.
     fn set(&mut self, name: &str, value: &str) -> Result<(), Malformed> {
         let value = decoded(value)?;
         if !value.is_empty() {

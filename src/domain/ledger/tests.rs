@@ -41,9 +41,9 @@ fn time(second: i64) -> Timestamp {
     Timestamp::from_unix_ms(second * 1_000).unwrap()
 }
 
-fn accounts(balances: &[(i64, i64)]) -> BTreeMap<AccountId, Standing> {
-    let standing = |cents| Standing { balance: Balance::from_cents(cents), last_payment_at: None };
-    balances.iter().map(|(id, cents)| (AccountId::trusted(*id), standing(*cents))).collect()
+fn accounts(balances: &[(i64, i64)]) -> BTreeMap<AccountId, AccountState> {
+    let state = |cents| AccountState { balance: Balance::from_cents(cents), last_payment_at: None };
+    balances.iter().map(|(id, cents)| (AccountId::trusted(*id), state(*cents))).collect()
 }
 
 /// What a person with pencil and paper would do, one payment after another. Account 4 is missing.
@@ -104,14 +104,14 @@ proptest! {
     ) {
         let funds = [(0, -start.iter().sum::<i64>()), (1, start[0]), (2, start[1]), (3, start[2])];
         let mut model = Model { balances: funds.iter().map(|(id, cents)| (*id, i128::from(*cents))).collect(), ..Model::default() };
-        let mut standings = accounts(&funds);
+        let mut changed = accounts(&funds);
         let mut known: HashMap<PaymentId, Known> = HashMap::new();
         let mut times: HashMap<AccountId, Timestamp> = HashMap::new();
         // Two batches, the second with an older clock than the first.
         let (first, second) = wishes.split_at(cut.min(wishes.len()));
         for (batch, now) in [(first, time(1_000)), (second, time(500))] {
             let intents: Vec<Intent> = batch.iter().map(intent).collect();
-            let decision = decide(now, &standings, &known, &intents);
+            let decision = decide(now, &changed, &known, &intents);
             for (wish, outcome) in batch.iter().zip(&decision.outcomes) {
                 prop_assert_eq!(word(outcome, wish), model.take(wish), "{:?}", wish);
             }
@@ -122,7 +122,7 @@ proptest! {
                 }
             }
             // What the database would hold before the next batch.
-            standings.extend(decision.standings.clone());
+            changed.extend(decision.changed.clone());
             prop_assert!(decision.claims.is_sorted_by(|a, b| (a.payer, &a.key) < (b.payer, &b.key)));
             for claim in &decision.claims {
                 let id = PaymentId::derive(claim.payer, &claim.key);
@@ -133,10 +133,10 @@ proptest! {
                 });
             }
         }
-        for (id, standing) in &standings {
-            prop_assert_eq!(i128::from(standing.balance.cents()), model.balances[&id.get()]);
+        for (id, state) in &changed {
+            prop_assert_eq!(i128::from(state.balance.cents()), model.balances[&id.get()]);
         }
-        prop_assert_eq!(standings.values().map(|it| i128::from(it.balance.cents())).sum::<i128>(), 0);
+        prop_assert_eq!(changed.values().map(|it| i128::from(it.balance.cents())).sum::<i128>(), 0);
     }
 
     #[test]

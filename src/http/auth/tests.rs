@@ -3,6 +3,8 @@
     reason = "a test that meets something unexpected is to fail on the spot"
 )]
 
+use std::net::IpAddr;
+
 use actix_web::test::TestRequest;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};

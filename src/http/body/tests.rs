@@ -17,10 +17,9 @@ use proptest::test_runner::{Config, RngSeed};
 use serde_json::Value;
 
 use super::super::payments::{SendPayment, allowed_intent};
+use super::super::state::BODY_BYTES_MAX;
 use super::*;
 use crate::domain::{CENTS_MAX, Caller, Intent, Note};
-
-const BODY_BYTES_MAX: usize = 16_384;
 
 /// Reads a request to pay as the handler does.
 fn read(request: TestRequest, body: &[u8]) -> Result<Intent, ApiError> {

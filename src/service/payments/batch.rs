@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::db::posting::{self, Holder, Locking};
 use crate::db::{Error, PgConnection};
-use crate::domain::ledger::{self, Decision, Known, Outcome};
+use crate::domain::ledger::{self, Known, Outcome};
 use crate::domain::{AccountId, Intent, PaymentId};
+use crate::service::retry::Stage;
 use crate::service::session::{End, Session};
 
 /// A batch whose transaction has ended.
@@ -31,20 +32,8 @@ pub(super) struct Manner {
     pub takes_apart: bool,
 }
 
-/// How far an attempt came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Before it had the rows of its accounts.
-    Locking,
-    Reading,
-    /// It has read all that it was to read, under the locks, and writes the keys alone.
-    Claiming,
-    /// The same, and writes all (that is left).
-    Writing,
-}
-
 /// An attempt that left nothing behind, unless its error leaves a doubt.
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     pub error: Error,
     pub stage: Stage,
 }
@@ -55,11 +44,11 @@ pub(super) async fn post(
     intents: &[&Intent],
     manner: Manner,
     written: impl FnOnce(),
-) -> Result<Posted, Failed> {
+) -> Result<Posted, FailedAttempt> {
     let mut stage = Stage::Locking;
     match attempt(session, intents, manner, &mut stage, written).await {
         Ok(posted) => Ok(posted),
-        Err(error) => Err(Failed { error, stage }),
+        Err(error) => Err(FailedAttempt { error, stage }),
     }
 }
 
@@ -71,15 +60,20 @@ async fn attempt(
     written: impl FnOnce(),
 ) -> Result<Posted, Error> {
     let Manner { locking, reads_payments, takes_apart } = manner;
-    let ids: BTreeSet<AccountId> =
-        intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
+    let ids: BTreeSet<AccountId> = intents.iter().flat_map(|intent| intent.accounts()).collect();
     let started = Instant::now();
     let ((outcomes, blocked, lock), commit) = session
-        .transaction(async |conn| {
-            if takes_apart {
-                posting::lock_tables(conn).await?;
-            }
-            let accounts = posting::lock_accounts(conn, &ids, locking).await?;
+        .transaction(async |transaction| {
+            let (conn, accounts) = if locking == Locking::Wait && !takes_apart {
+                transaction.begin_and_lock(&ids).await?
+            } else {
+                let conn = transaction.begin().await?;
+                if takes_apart {
+                    posting::lock_tables(conn).await?;
+                }
+                let accounts = posting::lock_accounts(conn, &ids, locking).await?;
+                (conn, accounts)
+            };
             let lock = started.elapsed();
             *stage = Stage::Reading;
             let blocked = match locking {
@@ -90,9 +84,8 @@ async fn attempt(
                 }
                 _ => BTreeMap::new(),
             };
-            let is_free = |intent: &Intent| {
-                !blocked.contains_key(&intent.from()) && !blocked.contains_key(&intent.to())
-            };
+            let is_free =
+                |intent: &Intent| intent.accounts().iter().all(|id| !blocked.contains_key(id));
             let free: Vec<&Intent> =
                 intents.iter().copied().filter(|intent| is_free(intent)).collect();
 
@@ -120,10 +113,9 @@ async fn attempt(
                 posting::write(conn, &decision).await?;
             }
             written();
-            // What was paid before is acknowledged again, and must be as safe as what is paid now: this
-            // session can see a payment that a standby does not have yet, where the session that
-            // committed it was cut off while it waited. A commit waits for all that came before it;
-            // the row locks are what it has written.
+            // A replay must be as durable as a payment: this session can see a payment that a standby does
+            // not have yet, where the session that committed it was cut off while it waited. COMMIT waits
+            // for all earlier WAL, and writes some itself because of the row locks.
             let unchanged = decision.changes_nothing() && !decision.replays_something();
             let mut decided = decision.outcomes.into_iter();
             let outcomes =
@@ -148,19 +140,4 @@ async fn add_payments(
         }
     }
     Ok(())
-}
-
-/// Posts one intent in a transaction that the caller ends, by the same three steps.
-///
-/// # Errors
-/// The database's.
-pub async fn post_one(conn: &mut PgConnection, intent: &Intent) -> Result<Decision, Error> {
-    let ids = BTreeSet::from([intent.from(), intent.to()]);
-    let accounts = posting::lock_accounts(conn, &ids, Locking::Wait).await?;
-    let (now, known) = posting::read_keys(conn, &[intent]).await?;
-    let decision = ledger::decide(now, &accounts, &known, [intent]);
-    if !decision.changes_nothing() {
-        posting::write(conn, &decision).await?;
-    }
-    Ok(decision)
 }

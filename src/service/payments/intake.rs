@@ -1,4 +1,4 @@
-//! Who is posted together, and who next.
+//! The choice of payments that are posted together.
 //!
 //! Two batches that need one account wait for each other in the database, and with 50,000 accounts
 //! and batches of 256 that would be nearly every two: the writers would work in turn. So no account
@@ -19,12 +19,13 @@ type Inbox = queue::Inbox<Intent, Answer>;
 /// Hands out batches.
 pub(super) struct Intake {
     /// One writer at a time makes its batch, or waits for something to put into it.
-    desk: tokio::sync::Mutex<Desk>,
+    backlog: tokio::sync::Mutex<Backlog>,
     under_way: Arc<UnderWay>,
     batch_max: usize,
 }
 
-struct Desk {
+/// All payments that are in no batch yet.
+struct Backlog {
     inbox: Inbox,
     /// Payments that were not put into a batch, oldest first; at most as many as a batch has.
     passed_over: VecDeque<PayTicket>,
@@ -38,40 +39,40 @@ pub(super) struct Batch {
 
 impl Intake {
     pub fn new(inbox: Inbox, batch_max: usize) -> Self {
-        let desk = Desk { inbox, passed_over: VecDeque::new() };
-        Self { desk: desk.into(), under_way: Arc::default(), batch_max }
+        let backlog = Backlog { inbox, passed_over: VecDeque::new() };
+        Self { backlog: backlog.into(), under_way: Arc::default(), batch_max }
     }
 
     /// Everything that waits and can be posted now, up to a batch, the oldest first; waits until
     /// there is something. `None` when the queue is closed and empty.
     pub async fn next_batch(&self) -> Option<Batch> {
-        let Desk { inbox, passed_over } = &mut *self.desk.lock().await;
+        let Backlog { inbox, passed_over } = &mut *self.backlog.lock().await;
         let under_way = &self.under_way;
         loop {
-            let mut choice = Choice::default();
+            let mut builder = BatchBuilder::default();
             for ticket in std::mem::take(passed_over) {
-                choice.judge(ticket, under_way, passed_over);
+                builder.place(ticket, under_way, passed_over);
             }
             loop {
-                while choice.tickets.len() < self.batch_max
+                while builder.tickets.len() < self.batch_max
                     && passed_over.len() < self.batch_max
                     && let Ok(ticket) = inbox.try_recv()
                 {
-                    choice.judge(ticket, under_way, passed_over);
+                    builder.place(ticket, under_way, passed_over);
                 }
-                if !choice.tickets.is_empty() {
-                    let accounts = under_way.reserve(choice.accounts);
-                    return Some(Batch { tickets: choice.tickets, accounts });
+                if !builder.tickets.is_empty() {
+                    let accounts = under_way.reserve(builder.accounts);
+                    return Some(Batch { tickets: builder.tickets, accounts });
                 }
                 if passed_over.is_empty() {
-                    choice.judge(inbox.recv().await?, under_way, passed_over);
+                    builder.place(inbox.recv().await?, under_way, passed_over);
                     continue;
                 }
                 let has_room = passed_over.len() < self.batch_max;
                 tokio::select! {
                     () = under_way.freed.notified() => break,
                     Some(ticket) = inbox.recv(), if has_room => {
-                        choice.judge(ticket, under_way, passed_over);
+                        builder.place(ticket, under_way, passed_over);
                     }
                 }
             }
@@ -81,22 +82,23 @@ impl Intake {
 
 /// A batch that is being made.
 #[derive(Default)]
-struct Choice {
+struct BatchBuilder {
     tickets: Vec<PayTicket>,
     accounts: HashSet<AccountId>,
-    /// The accounts of those passed over. Whoever came later and needs one of them is passed over
-    /// as well: else a payment whose two accounts are never free at one moment would wait for ever.
+    /// The accounts of those passed over. A later payment that needs one of them is passed over
+    /// as well: else one whose two accounts are never free at one moment would wait for ever.
     awaited: HashSet<AccountId>,
 }
 
-impl Choice {
-    fn judge(
+impl BatchBuilder {
+    /// Puts a payment into the batch, or with those that are passed over.
+    fn place(
         &mut self,
         ticket: PayTicket,
         under_way: &UnderWay,
         passed_over: &mut VecDeque<PayTicket>,
     ) {
-        let needed = [ticket.work.from(), ticket.work.to()];
+        let needed = ticket.work.accounts();
         if under_way.has_any_of(needed) || needed.iter().any(|id| self.awaited.contains(id)) {
             self.awaited.extend(needed);
             passed_over.push_back(ticket);

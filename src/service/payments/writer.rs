@@ -1,29 +1,28 @@
-//! The writers: who is in a batch, and what is done when a batch fails.
+//! The writers: they post batches, and do what is to be done when one fails.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::batch::{self, Failed, Manner, Posted, Stage};
+use super::batch::{self, FailedAttempt, Manner, Posted};
 use super::intake::{Batch, Intake, Reserved};
-use super::known_trouble::{Blocked, Suspects};
+use super::known_trouble::KnownTrouble;
 use super::{Answer, PayTicket, Receipt, Timing};
+use crate::config;
+use crate::db::ErrorKind;
 use crate::db::posting::{Holder, Locking};
-use crate::db::{Error, Kind};
 use crate::domain::ledger::Outcome;
 use crate::domain::{AccountId, Intent};
-use crate::service::queue::Obstacle;
+use crate::service::Refusal;
+use crate::service::queue::{Obstacle, halves};
+use crate::service::retry::{Failure, Next, Stage};
 use crate::service::session::Session;
-use crate::service::{Limits, Refusal};
 use crate::telemetry::metrics::METRICS;
-
-/// The pause before a batch is posted again: doubled each time, up to the longest.
-const PAUSE_FIRST: Duration = Duration::from_millis(10);
-const PAUSE_LONGEST: Duration = Duration::from_secs(1);
 
 /// The waiting writer's pause between two rounds in which it could post nothing.
 const WAITING_PAUSE: Duration = Duration::from_millis(20);
@@ -35,17 +34,9 @@ const WAITS_FOR_WRITERS_MAX: u32 = 10;
 /// Posts batches on a session of its own.
 pub(super) struct Writer {
     session: Session,
-    limits: Limits,
+    settings: config::Writer,
     known: Arc<KnownTrouble>,
     names: BatchNames,
-}
-
-/// Facts that the writers share.
-#[derive(Default)]
-pub(super) struct KnownTrouble {
-    blocked: Blocked,
-    suspects: Suspects,
-    pub database_down: AtomicBool,
 }
 
 /// Tickets to be posted together, and how.
@@ -78,6 +69,29 @@ impl Round {
         Self { tickets, locking, takes_apart, attempt, waits, is_renewed }
     }
 
+    /// Its two halves, the first to be tried last in the list.
+    fn halves(mut self) -> [Self; 2] {
+        let tickets = std::mem::take(&mut self.tickets);
+        halves(tickets, Obstacle::Queue).map(|half| self.with(half))
+    }
+
+    /// The facts about it that count when it has failed.
+    fn failure(&self, kind: ErrorKind, stage: Stage, attempts_max: u32) -> Failure {
+        let Self { locking, takes_apart, attempt, is_renewed, .. } = *self;
+        let has_written = matches!(stage, Stage::Claiming | Stage::Writing);
+        Failure {
+            kind,
+            stage,
+            attempt,
+            attempts_max,
+            is_alone: self.tickets.len() == 1,
+            is_known_new: has_written && self.manner().reads_payments,
+            waits_for_rows: locking != Locking::Skip,
+            takes_apart,
+            is_renewed,
+        }
+    }
+
     /// To be tried again: its transaction has ended, so a request whose time is over goes now.
     fn again(self, obstacle: Obstacle) -> Self {
         self.tickets.iter().for_each(|ticket| ticket.release(obstacle));
@@ -103,42 +117,61 @@ impl Aside {
     }
 }
 
-/// What a batch left to be done later.
+/// Work and knowledge that a batch leaves to later ones.
 #[derive(Default)]
-struct Left {
+struct Leftovers {
     tickets: Vec<Aside>,
     blocked: BTreeSet<AccountId>,
     posted_any: bool,
 }
 
 impl Writer {
-    pub fn new(session: Session, limits: Limits, known: Arc<KnownTrouble>) -> Self {
-        Self { session, limits, known, names: BatchNames::default() }
+    pub fn new(session: Session, settings: config::Writer, known: Arc<KnownTrouble>) -> Self {
+        Self { session, settings, known, names: BatchNames::default() }
     }
 
     /// Posts batch after batch, until the queue is closed.
     pub async fn run(mut self, intake: Arc<Intake>, aside: mpsc::Sender<Aside>) {
-        while let Some(Batch { tickets, accounts }) = intake.next_batch().await {
-            let mut free = Vec::with_capacity(tickets.len());
-            let mut concerned = Vec::new();
-            for ticket in tickets {
-                if self.known.suspects.has(ticket.work.from()) {
-                    let aside = Aside::waiting(ticket, Obstacle::Queue);
-                    concerned.push(Aside { failures: 1, ..aside });
-                } else if self.known.blocked.among(&ticket.work).is_some() {
-                    concerned.push(Aside::waiting(ticket, Obstacle::Lock));
-                } else {
-                    free.push(ticket);
-                }
-            }
+        while let Some(Batch { tickets, accounts }) = self.next_batch(&intake).await {
+            let (free, concerned) = self.part(tickets);
             let left = self.post(vec![Round::first(free, Locking::Wait)], accounts).await;
-            self.known.blocked.add(&left.blocked);
+            self.known.lock().block(&left.blocked);
             for waiting in left.tickets.into_iter().chain(concerned) {
                 waiting.ticket.release(waiting.obstacle);
                 if let Err(full) = aside.try_send(waiting) {
                     let Aside { ticket, obstacle, .. } = full.into_inner();
                     refuse(ticket, obstacle.into());
                 }
+            }
+        }
+    }
+
+    /// The tickets that can be posted together, and those that known trouble concerns.
+    fn part(&self, tickets: Vec<PayTicket>) -> (Vec<PayTicket>, Vec<Aside>) {
+        let mut free = Vec::with_capacity(tickets.len());
+        let mut concerned = Vec::new();
+        let known = self.known.lock();
+        for ticket in tickets {
+            if known.suspects(ticket.work.from()) {
+                let aside = Aside::waiting(ticket, Obstacle::Queue);
+                concerned.push(Aside { failures: 1, ..aside });
+            } else if known.blocks(&ticket.work).is_some() {
+                concerned.push(Aside::waiting(ticket, Obstacle::Lock));
+            } else {
+                free.push(ticket);
+            }
+        }
+        (free, concerned)
+    }
+
+    /// The next batch; while there is none the session is kept open.
+    async fn next_batch(&mut self, intake: &Intake) -> Option<Batch> {
+        let mut batch = pin!(intake.next_batch());
+        loop {
+            tokio::select! {
+                biased;
+                batch = &mut batch => return batch,
+                () = self.session.keep_open() => {}
             }
         }
     }
@@ -157,7 +190,7 @@ impl Writer {
                     None => return,
                 }
             }
-            while waiting.len() < self.limits.queue_max
+            while waiting.len() < self.settings.queue_max.get()
                 && let Ok(ticket) = set_aside.try_recv()
             {
                 waiting.push_back(ticket);
@@ -169,10 +202,10 @@ impl Writer {
             let tried = rounds
                 .iter()
                 .flat_map(|round| &round.tickets)
-                .flat_map(|ticket| [ticket.work.from(), ticket.work.to()])
+                .flat_map(|ticket| ticket.work.accounts())
                 .collect();
             let left = self.post(rounds, Reserved::default()).await;
-            self.known.blocked.update(&tried, &left.blocked);
+            self.known.lock().update_blocked(&tried, &left.blocked);
             for aside in left.tickets {
                 aside.ticket.release(aside.obstacle);
                 waiting.push_back(aside);
@@ -191,21 +224,26 @@ impl Writer {
     /// of them shall not keep away those that wait for another.
     fn next_rounds(&self, waiting: &mut VecDeque<Aside>) -> Vec<Round> {
         let now = Instant::now();
+        let known = self.known.lock();
         let mut awaited = HashSet::new();
         let mut together = Vec::new();
         let mut rounds = Vec::new();
         let mut later = VecDeque::new();
         for aside in waiting.drain(..) {
-            let is_full = together.len().saturating_add(rounds.len()) >= self.limits.batch_max;
+            let is_full =
+                together.len().saturating_add(rounds.len()) >= self.settings.batch_max.get();
             let is_early = aside.due > now;
-            let account = self.known.blocked.among(&aside.ticket.work);
-            if is_full || is_early || account.is_some_and(|id| !awaited.insert(id)) {
+            // One that failed goes alone, and one such at a time: each may take as long as a transaction may.
+            let is_second_suspect = aside.failures > 0 && !rounds.is_empty();
+            let account = known.blocks(&aside.ticket.work);
+            if is_full
+                || is_early
+                || is_second_suspect
+                || account.is_some_and(|id| !awaited.insert(id))
+            {
                 later.push_back(aside);
             } else if aside.failures == 0 {
                 together.push(aside.ticket);
-            } else if !rounds.is_empty() {
-                // One at a time: each may take as long as a transaction may.
-                later.push_back(aside);
             } else {
                 let attempt = aside.failures.saturating_add(1);
                 let takes_apart = aside.takes_apart;
@@ -216,7 +254,7 @@ impl Writer {
         *waiting = later;
         if let Some(first) = together.first() {
             // It waits only while it holds nothing: payments that need another of these accounts go on.
-            let awaited = self.known.blocked.among(&first.work);
+            let awaited = known.blocks(&first.work);
             let locking = awaited.map_or(Locking::Skip, Locking::WaitFor);
             rounds.push(Round::first(together, locking));
         }
@@ -225,9 +263,9 @@ impl Writer {
 
     /// Posts the tickets of each round that are not withdrawn, the last round first: together, or in
     /// parts where the whole fails.
-    async fn post(&mut self, mut rounds: Vec<Round>, reserved: Reserved) -> Left {
+    async fn post(&mut self, mut rounds: Vec<Round>, reserved: Reserved) -> Leftovers {
         let mut reserved = Some(reserved);
-        let mut left = Left::default();
+        let mut left = Leftovers::default();
         while let Some(mut round) = rounds.pop() {
             round.tickets.retain(PayTicket::take);
             if round.tickets.is_empty() {
@@ -245,7 +283,7 @@ impl Writer {
             };
             match batch::post(&mut self.session, &intents, round.manner(), hand_over).await {
                 Ok(posted) => {
-                    self.known.database_down.store(false, Ordering::Relaxed);
+                    self.known.lock().database_down = false;
                     rounds.extend(self.answer(round, &waited, posted, &mut left));
                 }
                 Err(failed) => self.recover(round, &failed, &mut rounds, &mut left).await,
@@ -260,7 +298,7 @@ impl Writer {
         round: Round,
         waited: &[Duration],
         posted: Posted,
-        left: &mut Left,
+        left: &mut Leftovers,
     ) -> Option<Round> {
         METRICS.batch(waited, posted.lock, posted.commit);
         let Round { attempt, waits, .. } = round;
@@ -272,9 +310,9 @@ impl Writer {
         for ((ticket, outcome), queue) in tickets.into_iter().zip(posted.outcomes).zip(waited) {
             let result = match outcome {
                 None => {
-                    let is_free_soon = [ticket.work.from(), ticket.work.to()]
-                        .iter()
-                        .all(|id| posted.blocked.get(id) != Some(&Holder::Stranger));
+                    let accounts = ticket.work.accounts();
+                    let is_free_soon =
+                        accounts.iter().all(|id| posted.blocked.get(id) != Some(&Holder::Stranger));
                     if is_free_soon && (1..=WAITS_FOR_WRITERS_MAX).contains(&waits) {
                         ticket.release(Obstacle::Lock);
                         again.push(ticket);
@@ -290,7 +328,7 @@ impl Writer {
                 }
                 Some(Outcome::Posted(body)) => {
                     if failures > 0 {
-                        self.known.suspects.clear(ticket.work.from());
+                        self.known.lock().clear(ticket.work.from());
                     }
                     Ok(Receipt { body, replayed: false })
                 }
@@ -306,13 +344,15 @@ impl Writer {
             };
             ticket.answer(Answer { result, timing: Some(timing) });
         }
-        let is_blocked = |id: AccountId, holder: Holder| {
+        let blocked: BTreeSet<AccountId> = {
+            let known = self.known.lock();
             let took_too_long =
-                waits > WAITS_FOR_WRITERS_MAX || (waits == 0 && self.known.blocked.has(id));
-            holder == Holder::Stranger || took_too_long
+                |id| waits > WAITS_FOR_WRITERS_MAX || (waits == 0 && known.is_blocked(id));
+            let found = posted.blocked.into_iter();
+            let blocked =
+                found.filter(|(id, holder)| *holder == Holder::Stranger || took_too_long(*id));
+            blocked.map(|(id, _)| id).collect()
         };
-        let blocked = posted.blocked.into_iter().filter(|(id, holder)| is_blocked(*id, *holder));
-        let blocked: BTreeSet<AccountId> = blocked.map(|(id, _)| id).collect();
         if waits > 0 && !blocked.is_empty() {
             METRICS.repost("account_locked");
         }
@@ -324,156 +364,105 @@ impl Writer {
         Some(Round { tickets: again, locking: Locking::Wait, ..rest })
     }
 
-    /// Decides, as the one place that does, whether a batch that failed is posted again. The keys make that
-    /// safe, also where the outcome of a commit is not known.
-    ///
-    /// Only an error about the connection is about all of a batch. Anything else that the server reports
-    /// may be one payment's doing, so the batch is taken apart until that one is alone. A final refusal is
-    /// given only to a payment that was alone in an attempt that had read its rows.
+    /// Does what [`Failure::next`] says about a batch that failed.
     async fn recover(
         &mut self,
         round: Round,
-        failed: &Failed,
+        failed: &FailedAttempt,
         rounds: &mut Vec<Round>,
-        left: &mut Left,
+        left: &mut Leftovers,
     ) {
-        let Failed { error, stage } = failed;
-        let (kind, attempt) = (error.kind(), round.attempt);
-        let is_alone = round.tickets.len() == 1;
-        let may_try = attempt < self.limits.attempts_max;
-        let next = attempt.saturating_add(1);
+        let FailedAttempt { error, stage } = failed;
+        let (kind, attempt, payments) = (error.kind(), round.attempt, round.tickets.len());
+        let counted = attempt.saturating_add(1);
         if error.leaves_doubt() {
             round.tickets.iter().for_each(PayTicket::doubt);
         }
-        match kind {
-            Kind::LockNotAvailable => Self::recover_from_lock(round, *stage, rounds, left),
-            Kind::Conflict if attempt == 1 && matches!(error, Error::KnownAlready) => {
-                METRICS.repost("known_already");
-                rounds.push(Round { attempt: next, ..round }.again(Obstacle::Queue));
-            }
-            Kind::Unavailable if may_try => {
-                METRICS.repost("database_unavailable");
-                let payments = round.tickets.len();
-                tracing::warn!(%error, attempt, payments, "a batch is posted again");
-                self.known.database_down.store(true, Ordering::Relaxed);
-                let again = Round { attempt: next, ..round }.again(Obstacle::Database);
-                tokio::time::sleep(pause_after(attempt)).await;
+        match round.failure(kind, *stage, self.settings.attempts_max.get()).next() {
+            Next::Again { pause, obstacle } => {
+                if let Some(reason) = reason_to_repost(kind) {
+                    METRICS.repost(reason);
+                }
+                if kind == ErrorKind::Unavailable {
+                    self.known.lock().database_down = true;
+                }
+                let again = Round { attempt: counted, ..round }.again(obstacle);
+                if !pause.is_zero() {
+                    tracing::warn!(%error, attempt, payments, "a batch is posted again");
+                    tokio::time::sleep(pause).await;
+                }
                 rounds.push(again);
             }
-            Kind::Unavailable => {
-                tracing::error!(%error, payments = round.tickets.len(), "a batch is given up");
-                refuse_all(round.tickets, Refusal::DatabaseUnavailable);
-            }
-            Kind::Stale if !round.is_renewed => {
+            Next::OnNewSession => {
                 METRICS.repost("stale_session");
-                tracing::warn!(%error, payments = round.tickets.len(), "a session went stale");
+                tracing::warn!(%error, payments, "a session went stale");
                 rounds.push(Round { is_renewed: true, ..round }.again(Obstacle::Queue));
             }
-            // The moment may have been at fault.
-            Kind::Conflict | Kind::Momentary if attempt == 1 => {
-                METRICS.repost("conflict");
-                tracing::warn!(%error, payments = round.tickets.len(), "a batch is posted again");
-                let again = Round { attempt: next, ..round }.again(Obstacle::Queue);
-                tokio::time::sleep(pause_after(attempt)).await;
-                rounds.push(again);
+            Next::PassingOver => {
+                // Only a writer that has nothing set aside waits for other writers again.
+                let is_patient = round.locking == Locking::Wait;
+                if !is_patient {
+                    METRICS.repost("account_locked");
+                }
+                let waits = if is_patient { round.waits.saturating_add(1) } else { 0 };
+                let passing_over = Round { locking: Locking::Skip, waits, ..round };
+                rounds.push(passing_over.again(Obstacle::Lock));
             }
-            _ if !is_alone => {
+            Next::LockByLock => {
+                METRICS.repost("write_locked");
+                rounds.push(Round { takes_apart: true, ..round }.again(Obstacle::Lock));
+            }
+            Next::Halves => {
                 METRICS.repost("refused");
-                rounds.extend(halves(Round { attempt: attempt.max(2), ..round }));
+                let attempt =
+                    if kind == ErrorKind::LockNotAvailable { attempt } else { attempt.max(2) };
+                rounds.extend(Round { attempt, ..round }.halves());
             }
-            Kind::Conflict | Kind::Momentary if may_try => {
-                self.suspect(&round);
-                tracing::warn!(%error, attempt, "a payment is set aside, and posted again");
-                let due = Instant::now().checked_add(pause_after(attempt));
+            Next::SetAside { obstacle, pause, spoils } => {
+                let is_locked = kind == ErrorKind::LockNotAvailable;
+                if !is_locked {
+                    tracing::warn!(%error, attempt, "a payment is set aside, and posted again");
+                    self.suspect(&round);
+                }
+                // A wait for a lock is no attempt that failed.
+                let failures = if is_locked { u32::from(spoils) } else { attempt };
+                let takes_apart = is_locked && spoils;
                 left.tickets.extend(round.tickets.into_iter().map(|ticket| {
-                    let aside = Aside::waiting(ticket, Obstacle::Database);
-                    Aside { failures: attempt, due: due.unwrap_or(aside.due), ..aside }
+                    let aside = Aside::waiting(ticket, obstacle);
+                    let due = aside.due.checked_add(pause).unwrap_or(aside.due);
+                    Aside { failures, takes_apart, due, ..aside }
                 }));
             }
-            Kind::Conflict | Kind::Momentary => {
-                self.suspect(&round);
-                tracing::error!(%error, "a payment is given up");
-                refuse_all(round.tickets, Refusal::DatabaseUnavailable);
-            }
-            Kind::Refused | Kind::Stale if attempt == 1 => {
-                rounds.push(Round { attempt: next, ..round }.again(Obstacle::Queue));
-            }
-            Kind::Refused | Kind::Stale => {
-                self.suspect(&round);
-                tracing::error!(%error, "the database refused a payment");
-                let nothing_was_done = matches!(stage, Stage::Claiming | Stage::Writing);
-                refuse_all(
-                    round.tickets,
-                    if nothing_was_done { Refusal::Internal } else { Refusal::DatabaseUnavailable },
-                );
+            Next::Refuse(refusal) => {
+                tracing::error!(%error, payments, "a batch is given up");
+                if kind != ErrorKind::Unavailable {
+                    self.suspect(&round);
+                }
+                round.tickets.into_iter().for_each(|ticket| refuse(ticket, refusal));
             }
         }
     }
 
     /// Keeps the payer of a payment that failed alone apart for a while.
     fn suspect(&self, round: &Round) {
-        round.tickets.iter().for_each(|ticket| self.known.suspects.add(ticket.work.from()));
-    }
-
-    /// Decides about a batch that waited for a lock for as long as it may.
-    fn recover_from_lock(round: Round, stage: Stage, rounds: &mut Vec<Round>, left: &mut Left) {
-        let is_alone = round.tickets.len() == 1;
-        let (obstacle, failures) = match stage {
-            Stage::Locking if round.locking != Locking::Skip => {
-                // Who holds the rows is told by the next attempt. Only a writer that has nothing set aside
-                // waits for other writers again.
-                let is_patient = round.locking == Locking::Wait;
-                if !is_patient {
-                    METRICS.repost("account_locked");
-                }
-                let waits = if is_patient { round.waits.saturating_add(1) } else { 0 };
-                let skipping = Round { locking: Locking::Skip, waits, ..round };
-                rounds.push(skipping.again(Obstacle::Lock));
-                return;
-            }
-            // Nothing waits for rows any more, so it was a table that somebody else has locked.
-            Stage::Locking | Stage::Reading => (Obstacle::Lock, 0),
-            Stage::Claiming | Stage::Writing if !round.takes_apart => {
-                METRICS.repost("write_locked");
-                rounds.push(Round { takes_apart: true, ..round }.again(Obstacle::Lock));
-                return;
-            }
-            Stage::Claiming | Stage::Writing if !is_alone => {
-                METRICS.repost("refused");
-                rounds.extend(halves(round));
-                return;
-            }
-            // Its accounts and the tables were free, and it wrote nothing but its key.
-            Stage::Claiming => (Obstacle::Key, 1),
-            // The key was free, too: a trigger waits for something.
-            Stage::Writing => (Obstacle::Lock, 1),
-        };
-        let tickets = round.tickets.into_iter().map(|ticket| Aside::waiting(ticket, obstacle));
-        let takes_apart = failures > 0;
-        left.tickets.extend(tickets.map(|aside| Aside { failures, takes_apart, ..aside }));
+        let mut known = self.known.lock();
+        round.tickets.iter().for_each(|ticket| known.suspect(ticket.work.from()));
     }
 }
 
-/// Of a round that failed, the two halves. The one with the culprit will be halved again.
-fn halves(round: Round) -> [Round; 2] {
-    let mut round = round.again(Obstacle::Queue);
-    let tickets = round.tickets.split_off(round.tickets.len().div_euclid(2));
-    [round.with(tickets), round]
-}
-
-fn refuse_all(tickets: Vec<PayTicket>, refusal: Refusal) {
-    tickets.into_iter().for_each(|ticket| refuse(ticket, refusal));
+/// The label in the metrics of a batch that is posted again; none where that is to find out more.
+fn reason_to_repost(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::KnownAlready => Some("known_already"),
+        ErrorKind::Unavailable => Some("database_unavailable"),
+        ErrorKind::Conflict | ErrorKind::Momentary => Some("conflict"),
+        ErrorKind::LockNotAvailable | ErrorKind::Refused | ErrorKind::Stale => None,
+    }
 }
 
 fn refuse(ticket: PayTicket, refusal: Refusal) {
     let result = Err(ticket.refusal(refusal));
     ticket.answer(Answer { result, timing: None });
-}
-
-/// 10 ms after the first attempt, then twice as long each time.
-pub(in crate::service) fn pause_after(attempt: u32) -> Duration {
-    let doublings = attempt.saturating_sub(1);
-    PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(PAUSE_LONGEST)
 }
 
 /// Names for batches: a part that no other writer has, and a number.

@@ -18,7 +18,7 @@ use keys::Keys;
 use crate::ledger::Ledger;
 use crate::record::{Outcome, Records};
 
-/// What must hold after a run.
+/// Rules that hold after a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// The balances of all accounts add up to 0.
@@ -48,7 +48,7 @@ pub enum Rule {
     FreshOnce,
     /// A key whose every copy was refused, definitely, has no payment.
     RefusedIsNotPaid,
-    /// Who was told that it is paid is not told otherwise when he asks again.
+    /// A client that was told "paid" is not told otherwise when it asks again.
     PaidIsRemembered,
     /// Where the database refuses what one payer asks for, nobody else is told that something is wrong
     /// with the service or its database.
@@ -81,7 +81,7 @@ pub enum Rule {
     ScrollInOrder,
 }
 
-/// What was found against a rule.
+/// Evidence against a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     pub rule: Rule,
@@ -115,7 +115,7 @@ pub fn check(records: &Records, ledger: &Ledger) -> Vec<Violation> {
     found.violations()
 }
 
-/// What tells a client that the service or its database is at fault.
+/// Codes that tell a client that the service or its database is at fault.
 const TROUBLE: [&str; 2] = ["internal", "database_unavailable"];
 
 /// Where nothing is wrong but what the database has against some payers, that is no trouble of others.

@@ -18,7 +18,7 @@ use crate::record::{Attempt, BalanceRead, Intent, Outcome, Scroll};
 use crate::recorder::Recorder;
 use windows::Person;
 
-/// What everybody's account is opened with, in cents.
+/// The opening balance of everybody's account, in cents.
 pub const OPENING_CENTS: i64 = 100_000;
 
 /// How long an answer is awaited: more than the service takes at most.
@@ -40,9 +40,9 @@ const PAGES_MAX: usize = 200;
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub struct Manner {
-    /// Who pays and is paid.
+    /// Those who pay and are paid.
     pub accounts: RangeInclusive<i64>,
-    /// Who pays, where it is always the same.
+    /// The payer, where it is always the same.
     pub payer: Option<i64>,
     /// How many of a hundred payments are to the first of them, whom everybody pays.
     pub popular_percent: u8,

@@ -14,18 +14,18 @@
     reason = "counts and times of runs that are bounded; a mistake stops the run, and moves no money"
 )]
 
-// What is compared in the end.
+// Compared in the end.
 pub mod checker;
 pub mod ledger;
 pub mod record;
 
-// What is broken.
+// Broken on purpose.
 pub mod postgres;
 pub mod proxy;
 pub mod service;
 pub mod wire;
 
-// Who uses it meanwhile.
+// Its users meanwhile.
 pub mod client;
 pub mod recorder;
 

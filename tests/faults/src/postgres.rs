@@ -359,7 +359,7 @@ fn end_of(log: &Path) -> String {
 /// Runs a program to its end.
 ///
 /// # Errors
-/// What it said.
+/// It fails: its own words.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output()?;
     let name = command.get_program().to_string_lossy();

@@ -32,7 +32,7 @@ pub enum Upstream {
     Nowhere,
 }
 
-/// What happens to a connection.
+/// The fate of a connection.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     /// Cut after so many bytes of what the client sends.
@@ -151,7 +151,7 @@ impl Proxy {
         &self.shared.counts
     }
 
-    /// What new connections meet from now on.
+    /// The fault that new connections meet from now on.
     pub fn set_weather(&self, weather: Weather) {
         self.shared.route().weather = weather;
         self.shared.is_calm.store(false, Ordering::Relaxed);
@@ -239,7 +239,7 @@ struct Link {
     is_silent: AtomicBool,
 }
 
-/// What becomes of a connection after a piece.
+/// The fate of a connection after a piece.
 enum Then {
     GoOn,
     Cut,

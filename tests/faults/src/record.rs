@@ -63,7 +63,7 @@ pub struct Scroll {
 /// One payment that a person wants, whichever of his windows asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// What his windows asked for: one intent, where they agree.
+    /// The intents of his windows: one, where they agree.
     pub intents: Vec<Intent>,
 }
 

@@ -84,7 +84,7 @@ impl Recorder {
         Ok(Duration::from_micros(self.now_us().saturating_sub(since_us)))
     }
 
-    /// What was written down until now.
+    /// All that was written down until now.
     #[must_use]
     pub fn take(&self) -> Records {
         std::mem::take(&mut self.lock())

@@ -31,7 +31,7 @@ const TOLD_MAX: usize = 20;
 /// Lines of the service's logs that are shown where something is violated.
 const LOGGED_MAX: usize = 40;
 
-/// What good clients may be told. The others would be their mistake, or the service's.
+/// Codes that good clients may be told. Others would be their mistake, or the service's.
 const EXPECTED: [&str; 5] = [
     "insufficient_funds",
     "account_busy",
@@ -44,7 +44,7 @@ const EXPECTED: [&str; 5] = [
 const IDLE: &str = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
     WHERE application_name LIKE 'payonce%' AND state <> 'idle')";
 
-/// What a stand is made of.
+/// The parts of a stand.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     pub seed: u64,
@@ -235,7 +235,7 @@ impl Stand {
         }
     }
 
-    /// What the processes of the service logged.
+    /// The log of all processes of the service.
     fn logs(&self) -> String {
         let logs = (0..self.places.len()).map(|place| fs::read_to_string(self.log(place)));
         logs.flatten().collect()

@@ -1,4 +1,4 @@
-// What all load scripts share. k6 has two cores in common with the service and Postgres, and what it
+// Shared by all load scripts. k6 has two cores in common with the service and Postgres, and what it
 // burns the service lacks: so bodies are built by hand, and read only by the scripts that need them.
 import http from 'k6/http';
 import { check } from 'k6';

@@ -37,7 +37,7 @@ export const api = createClient<paths>({
 api.use({
   onRequest({ request }) {
     const header = authorization();
-    // Whoever tries a token out sends it himself.
+    // A request that tries a token out brings its own.
     if (header && !request.headers.has('Authorization')) {
       request.headers.set('Authorization', header);
     }

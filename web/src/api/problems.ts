@@ -1,4 +1,4 @@
-/** What went wrong, in plain words: one sentence on what happened, one on what to do. */
+/** Problems in plain words: one sentence on what happened, one on what to do. */
 
 import { ApiFailure } from './client';
 

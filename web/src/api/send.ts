@@ -17,7 +17,7 @@ export interface Timing {
   batch: string;
 }
 
-/** What came back over the wire. */
+/** An answer as it came over the wire. */
 export interface Answer {
   status: number;
   /** The body's bytes, as text: equal answers are equal here. */

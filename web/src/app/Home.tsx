@@ -22,12 +22,12 @@ export function Home() {
   return <Account key={me} me={me} />;
 }
 
-/** What one has, what one sends, and what one has sent and received. */
+/** A person's balance, the form to send, and the history. */
 function Account({ me }: { me: number }) {
   const account = useAccount(me);
   const slip = useSlip(me);
   const problem = account.error instanceof ApiFailure ? account.error.problem : null;
-  // Then nothing else can be read either; what is under way or in doubt is still to be followed.
+  // Then nothing else can be read either; a payment under way or in doubt is still to be followed.
   const isAwaited = slip !== null && (slip.attempt !== null || slip.setAside.length > 0);
   if (problem?.code === 'forbidden' && !account.data && !isAwaited) {
     return (

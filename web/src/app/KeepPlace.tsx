@@ -10,7 +10,7 @@ const PLACES_MAX = 50;
 /** A page that has not become long enough by then will not. */
 const PATIENCE_MS = 5_000;
 
-/** What a person does who wants to be elsewhere. */
+/** Events by which a person says that he wants to be elsewhere. */
 const MOVES = ['wheel', 'touchstart', 'pointerdown', 'keydown'] as const;
 
 /** How far down one was, in pixels, by the entry of the window's history. */

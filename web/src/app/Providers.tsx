@@ -26,7 +26,7 @@ export function Providers({ children }: { children: ReactNode }) {
       }),
   );
   useSender();
-  // What one person has seen is not there for the next one.
+  // Nothing that one person has seen is left for the next one.
   useEffect(() => subscribeToSession(() => client.clear()), [client]);
   return <QueryClientProvider client={client}>{children}</QueryClientProvider>;
 }

@@ -24,7 +24,7 @@ export function History({ me }: { me: number }) {
   const isPast = useScrolledPast(heading);
   const hasNews = news.payments.length > 0 || news.areMany;
   const areOwn = !news.areMany && news.payments.every(({ from_id }) => from_id === me);
-  // What is being read stays where it is: the others' payments wait for whoever has scrolled down.
+  // The lines that are being read stay where they are: others' payments wait for a reader who has scrolled down.
   const taking = useRef(take);
   useEffect(() => {
     taking.current = take;

@@ -27,7 +27,7 @@ export function useHistory(account: number) {
     queryFn: ({ pageParam, signal }) => readPage(account, pageParam, signal),
     initialPageParam: null as Cursor | null,
     getNextPageParam: (page: Page) => page.next,
-    // What was read stays true; what is new comes from `useNews`.
+    // Pages that were read stay true; new payments come from `useNews`.
     staleTime: Infinity,
   });
 }
@@ -94,7 +94,7 @@ export function useNews(account: number): { news: News; take: () => void } {
   return { news: data ?? NO_NEWS, take };
 }
 
-/** Looks at once: for whoever has just paid. */
+/** Looks at once: for a payer who has just paid. */
 export function useLookNow(account: number) {
   const client = useQueryClient();
   return () => {

@@ -25,7 +25,7 @@ export function PayeePicker({ me, people, chosen, complaint, choose }: Props) {
   const found = useFound(people.data ?? [], search);
   const matches = matching(others, search).concat(found);
   const shown = matches.slice(0, SHOWN_MAX);
-  // Whoever is chosen stays in sight.
+  // The chosen payee stays in sight.
   const isMissing = people.isSuccess && chosen !== null && !shown.some(({ id }) => id === chosen);
   if (isMissing) shown.unshift({ id: chosen, name: null });
   const called = useCalled(isMissing ? [chosen] : []);

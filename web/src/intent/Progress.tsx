@@ -10,7 +10,7 @@ import { askNow, type Activity } from './sender';
 import { changeSlip } from './store';
 import { useActivity } from './useSlip';
 
-/** What becomes of the payment, in words. */
+/** The fate of the payment, in words. */
 export function Progress({ me, slip }: { me: number; slip: Slip }) {
   const activity = useActivity(me);
   const { attempt, receipt, draft } = slip;
@@ -18,7 +18,7 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
   const name = useNames(payee === undefined ? [] : [payee]);
   const wish = wishOf(me, draft);
   const isEdited = attempt?.state === 'stopped' && !(wish && asksFor(attempt, wish));
-  // What was paid before the page was opened is history.
+  // A payment that was made before the page was opened is history.
   const [old] = useState(receipt?.payment.id);
   const isNew = receipt !== null && !receipt.isOld && receipt.payment.id !== old;
   const headline =

@@ -113,7 +113,7 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
   const type = (change: Partial<Omit<Draft, 'key'>>) => {
     setComplaints({});
     const key = newKey();
-    // What goes wrong is shown in place of the form.
+    // Trouble is shown in place of the form.
     changeSlip(me, (now) => edit(now, me, draft.key, change, key), 'relaxed').catch(() => {});
   };
 
@@ -143,7 +143,7 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
     setComplaints({});
     isPressed.current = true;
     try {
-      // What is stored counts, and is sent only where it is what was seen.
+      // The stored draft counts, and is sent only where it is the one that was seen.
       const now = new Date();
       const after = await changeSlip(me, (slip) => submit(slip, me, draft, now));
       setComplaints({ form: whyNotSent(after, draft) });
@@ -185,7 +185,7 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
         noValidate
         className="mt-3"
       >
-        {/* Not disabled: that would take the focus away from whoever pays by pressing Enter. */}
+        {/* Not disabled: that would take the focus away from people who pay by pressing Enter. */}
         <fieldset
           aria-disabled={isAsking}
           className="grid min-w-0 grid-cols-1 gap-4 aria-disabled:opacity-70"

@@ -1,7 +1,7 @@
 /**
  * The life of a payment that a person wants to make, as pure functions on a *slip*: the draft, which
- * is what is typed, and the attempts to pay it. A slip is shared by all windows, so each function takes
- * what is stored at that moment, and whoever acts says which draft he saw.
+ * is the form as typed, and the attempts to pay it. A slip is shared by all windows, so each function takes
+ * the one that is stored at that moment, and its caller says which draft the person saw.
  *
  * The key belongs to the draft. It is made with it, before anything is typed, and the same request
  * always has the same key, through retries, reloads and windows, until the service has said what
@@ -23,7 +23,7 @@ import type { Payment, PaymentRequest } from '../api/client';
 import type { Answer } from '../api/send';
 import { parseDollars } from '../money';
 
-/** What the person has typed, and the key that it would be paid under. */
+/** The form as typed, and the key that it would be paid under. */
 export interface Draft {
   key: string;
   to: number | null;
@@ -32,7 +32,7 @@ export interface Draft {
   note: string;
 }
 
-/** What one answer, or none, says about the payment. */
+/** The meaning of one answer, or none, for the payment. */
 export type Verdict =
   | { kind: 'paid'; payment: Payment; replayed: boolean }
   /**
@@ -56,7 +56,7 @@ export interface Attempt {
   verdict: Exclude<Verdict, { kind: 'paid' }> | null;
 }
 
-/** What the latest payment that went through was. */
+/** The latest payment that went through. */
 export interface Receipt {
   key: string;
   payment: Payment;
@@ -77,7 +77,7 @@ export interface Slip {
   isUnread: boolean;
 }
 
-/** What a draft asks for. */
+/** The payment that a draft asks for. */
 export type Wish = Pick<PaymentRequest, 'from' | 'to' | 'amount' | 'note'>;
 
 /** So many payments may be in doubt at a time, besides the latest one. */
@@ -190,8 +190,8 @@ export function looksAlike(one: Slip, other: Slip): boolean {
 }
 
 /**
- * What is typed changes, by somebody who sees the draft with the key `seen`. Not while the payment is
- * under way, and not where that draft has been replaced: what one does not see one does not edit.
+ * The draft changes, by somebody who sees the one with the key `seen`. Not while the payment is
+ * under way, and not where that draft has been replaced: nobody edits a draft that he does not see.
  */
 export function edit(
   slip: Slip,
@@ -254,7 +254,7 @@ export function takeUp(slip: Slip, key: string): Slip {
   };
 }
 
-/** What is in doubt while the attempt with this key is the latest one. */
+/** The attempts in doubt while the one with this key is the latest. */
 function keptAside(slip: Slip, key: string): Attempt[] {
   return attemptsOf(slip).filter(
     (attempt) => attempt.request.idempotency_key !== key && mayBePaid(attempt),
@@ -286,7 +286,7 @@ export function judged(slip: Slip, key: string, verdict: Verdict, newKey: string
     const { draft } = slip;
     const { payment, replayed } = verdict;
     return {
-      // Whoever stopped and has typed something else since then keeps it.
+      // A person who stopped and has typed something else since then keeps it.
       draft: draft.key === key ? { ...draft, key: newKey, amount: '', note: '' } : draft,
       attempt: slip.attempt === attempt ? null : slip.attempt,
       setAside: slip.setAside.filter((other) => other !== attempt),
@@ -315,7 +315,7 @@ function changed(slip: Slip, key: string, change: (attempt: Attempt) => Attempt)
   };
 }
 
-/** What an answer that is no payment says, in the light of the tries before it. */
+/** An answer that is no payment, in the light of the tries before it. */
 function weighed(
   attempt: Attempt,
   verdict: NonNullable<Attempt['verdict']>,
@@ -338,7 +338,7 @@ export function stop(slip: Slip, key: string): Slip {
   return changed(slip, key, (attempt) => ({ ...attempt, state: 'stopped' }));
 }
 
-/** What a press on Send did, to somebody who saw the draft `seen`. */
+/** The effect of a press on Send, for somebody who saw the draft `seen`. */
 export type Outcome = 'sent' | 'paid before' | 'changed meanwhile' | 'too much in doubt';
 
 /** Reads it from what is stored after the press. */

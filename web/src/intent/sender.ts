@@ -1,7 +1,7 @@
 /**
- * Sends what the slips ask for, again and again with the same key, until there is a definite answer.
+ * Sends the payments that the slips ask for, again and again with the same key, until there is a definite answer.
  * Of several tabs one sends, the others watch; when it is closed, another goes on. A tab sends for
- * whoever is signed in there, and leaves the others' payments until they are. A tab that hangs keeps the
+ * the person who is signed in there, and leaves the others' payments until they are. A tab that hangs keeps the
  * others waiting: they cannot know what it has sent, and a payment that waits is better than two.
  */
 
@@ -11,7 +11,7 @@ import { newKey } from './key';
 import { judge, judged, notSent, pauseMs, tried } from './machine';
 import { changeSlip, payersAsking, readTrouble, StoreFailure } from './store';
 
-/** What the sender of this tab does for a payer right now. */
+/** The work of this tab's sender for a payer right now. */
 export type Activity = { kind: 'asking' } | { kind: 'pausing'; untilMs: number };
 
 const activities = new Map<number, Activity>();
@@ -41,12 +41,12 @@ export function askNow(payer: number) {
 
 /** Takes up every unfinished payment that this tab may ask for. Harmless to call at any time. */
 export function resumeAll() {
-  // What cannot be stored is not sent.
+  // A payment that cannot be stored is not sent.
   if (readTrouble()) return;
   for (const payer of payersAsking()) void ask(payer);
 }
 
-/** Somebody else may be here now: what is no longer this tab's to ask for is left to others. */
+/** Somebody else may be here now: payments that this tab may not ask for any more are left to others. */
 export function changeHands() {
   for (const [payer, wakeUp] of [...wakeUps]) if (!mayPayFor(payer)) wakeUp();
   resumeAll();
@@ -62,7 +62,7 @@ async function ask(payer: number) {
       await navigator.locks.request(`payonce.sender.${payer}`, () => settle(payer));
     else await settle(payer);
   } catch (error) {
-    // What cannot be stored is not sent. The store has told why, and goes on when it can.
+    // A payment that cannot be stored is not sent. The store has told why, and goes on when it can.
     if (!(error instanceof StoreFailure)) throw error;
     return;
   } finally {

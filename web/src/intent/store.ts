@@ -1,5 +1,5 @@
 /**
- * Slips in the browser's database, one for each payer, shared by all windows: what is written here is
+ * Slips in the browser's database, one for each payer, shared by all windows: a slip that is written here is
  * there after a reload, after a crash, and in every other window.
  *
  * Each change reads what is stored and writes what becomes of it in one read-write transaction of
@@ -25,12 +25,12 @@ export class StoreFailure extends Error {
 
 type Change = (slip: Slip) => Slip;
 
-/** What this window knows of a payer's slip. */
+/** A payer's slip, as this window knows it. */
 interface Known {
   stored: Slip | null;
   /** Changes on their way into the database, shown already. */
   pending: Change[];
-  /** What is stored with these changes. */
+  /** The stored slip with these changes. */
   view: Slip | null;
   /** When the view last became something else than this window had made of it, as `performance.now()`. */
   surprisedAtMs: number;
@@ -40,7 +40,7 @@ const DATABASE = 'payonce';
 /** Of what is stored: a version of the page that stores something else has a higher one. */
 const VERSION = 1;
 const SLIPS = 'slips';
-/** What version 0.2 called its slips in local storage. */
+/** The names of slips of version 0.2 in local storage begin so. */
 const PREFIX_OF_VERSION_02 = 'payonce.slip.';
 /** How long a change waits for those of other windows. */
 const WAIT_MS_MAX = 10_000;
@@ -101,7 +101,7 @@ export function hadNotSeen(payer: number, atMs: number): boolean {
 /**
  * Changes the payer's slip, and returns it once it is stored. The change is applied to what is stored
  * then; it may be applied more often than once, so it must not depend on anything else. `durability` is
- * that of IndexedDB: what is sent next must be on the disk, what is typed need not.
+ * that of IndexedDB: a slip that is sent next must be on the disk, mere typing need not.
  *
  * @throws StoreFailure where the browser cannot store it: then nothing has changed, and nothing may be sent.
  */
@@ -159,7 +159,7 @@ async function changeStored(payer: number, change: Change, durability: 'strict' 
         const value = (target as IDBRequest<unknown>).result;
         const before = value === undefined ? null : slipFrom(value, payer, key);
         const after = change(before ?? freshSlip(key));
-        // What was not whole is stored whole.
+        // A slip that was not whole is stored whole.
         if (after !== before || before.isUnread) store.put(after, payer);
         done({ before, after });
       };
@@ -269,7 +269,7 @@ function opened(): Promise<IDBDatabase> {
 
 /** Reads a payer's slip, which gets its key where there was none. */
 export async function loadSlip(payer: number): Promise<void> {
-  // What went wrong is told to those who subscribed.
+  // Those who subscribed are told of trouble.
   await changeSlip(payer, (slip) => slip).catch(() => {});
 }
 

@@ -28,7 +28,7 @@ function fieldsOf(value: unknown): Fields | null {
   return is ? (value as Fields) : null;
 }
 
-/** A slip as this version stores it; what is wrong in it is left out, and said in `isUnread`. */
+/** A slip as this version stores it; wrong parts are left out, and said in `isUnread`. */
 export function slipFrom(value: unknown, payer: number, newKey: string): Slip {
   const fields = fieldsOf(value);
   const fresh = freshSlip(newKey);
@@ -51,7 +51,7 @@ export function slipFrom(value: unknown, payer: number, newKey: string): Slip {
   };
 }
 
-/** What version 0.2 kept, as a text in local storage: without a key of the draft, and nothing aside. */
+/** The slip that version 0.2 kept, as a text in local storage: without a key of the draft, and nothing aside. */
 export function slipOfVersion02(text: string, payer: number, newKey: string): Slip {
   const fields = fieldsOf(parsed(text));
   const fresh = freshSlip(newKey);

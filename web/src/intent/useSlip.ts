@@ -27,7 +27,7 @@ export function useStoreTrouble(): StoreTrouble | null {
   return useSyncExternalStore(subscribe, readTrouble, () => null);
 }
 
-/** What this tab's sender does for the payer; null while it does nothing, or another tab sends. */
+/** The work of this tab's sender for the payer; null while it does nothing, or another tab sends. */
 export function useActivity(payer: number): Activity | null {
   return useSyncExternalStore(subscribeToActivity, () => activityOf(payer));
 }

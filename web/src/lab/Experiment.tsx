@@ -8,7 +8,7 @@ interface Props {
   /** Its place in the page's address. */
   name: string;
   title: string;
-  /** What it shows, in three sentences. */
+  /** Its purpose, in three sentences. */
   children: ReactNode;
   /** Files of the service, and what happens there. */
   code: [path: string, what: string][];
@@ -75,7 +75,7 @@ export function Experiment({ number, name, title, children, code, run, action, p
   );
 }
 
-/** What was checked, and how it came out. Read aloud when it is complete. */
+/** The checks, and how they came out. Read aloud when they are complete. */
 export function Findings({ children, isDone }: { children: ReactNode; isDone: boolean }) {
   return (
     <div role="status">
@@ -117,7 +117,7 @@ export function Count({ what, value }: { what: string; value: string }) {
   );
 }
 
-/** What a colour means. */
+/** The meanings of the colours. */
 export function Legend({ entries }: { entries: [className: string, meaning: string][] }) {
   return (
     <ul className="mt-3 flex flex-wrap gap-x-4 gap-y-1 text-sm text-muted">

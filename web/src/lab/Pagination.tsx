@@ -15,7 +15,7 @@ interface Seen {
   pages: Payment[][];
   /** Payments that arrived since the first page. */
   arrived: number;
-  /** What was there before the first page, by id. */
+  /** The payments that were there before the first page, by id. */
   expected: Set<string>;
   isDone: boolean;
 }

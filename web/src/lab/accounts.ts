@@ -16,7 +16,7 @@ export async function labAccount(index: number): Promise<number> {
   const id = FIRST + index;
   const call = api.POST('/accounts', {
     body: { id, name: `Lab ${index}`, opening_balance: OPENING_CENTS },
-    // A fixed key: whoever asks again gets the account that was opened.
+    // A fixed key: asking again gives the account that was opened.
     params: { header: { 'Idempotency-Key': `playground-laboratory-${index}` } },
     signal: readSignal(),
   });

@@ -1,4 +1,5 @@
 import { useSession } from '../session/session';
+import { TokenCommand } from '../session/TokenCommand';
 import { TokenForm } from '../session/TokenForm';
 
 /** Whether experiments can open their accounts: where the service asks who one is, operators can. */
@@ -19,8 +20,7 @@ export function NeedsOperator() {
         {session.state === 'in' && 'You are signed in, but not as an operator. '}
         {session.state === 'out' && session.isRefused && 'Your token is not valid any more. '}
         Each experiment opens accounts of its own, which only operators may.{' '}
-        <code className="font-mono whitespace-nowrap">payonce token --operator</code> prints such a
-        token
+        <TokenCommand options="--operator" /> prints such a token
         {session.state === 'in' ? '; it takes the place of yours in this window.' : '.'}
       </p>
       <TokenForm />

@@ -4,7 +4,7 @@ import { whyReadFailed } from '../api/problems';
 /** An experiment that a person runs, watches, and may run again. */
 export interface Run<T> {
   state: 'idle' | 'running' | 'done' | 'failed';
-  /** What is known so far. */
+  /** The findings so far. */
   seen: T | null;
   why: string | null;
   start: () => void;

@@ -1,5 +1,5 @@
 /**
- * What people are called on the page. A name is what somebody typed: it may be blank, invisible, or
+ * Names of people on the page. Somebody typed each of them: it may be blank, invisible, or
  * written from right to left, and it may be another one's, too.
  */
 
@@ -31,7 +31,7 @@ export function legible(text: string): string {
     .trim();
 }
 
-/** What an account is called; by its number where its name cannot be seen. */
+/** The name of an account; its number where the name cannot be seen. */
 export function nameOf(id: number, name: string | null | undefined): string {
   if (id === BANK) return 'The bank';
   const shown = legible(name ?? '');

@@ -54,7 +54,7 @@ export function usePeople() {
   });
 }
 
-/** What accounts are called, by their ids; asks for the names of these where it has to. */
+/** The names of accounts, by their ids; asks for the names of these where it has to. */
 export function useCalled(ids: number[] = []): (id: number) => Called {
   const client = useQueryClient();
   // Asked for at the same time, most of them are among these.

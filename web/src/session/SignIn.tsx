@@ -1,6 +1,7 @@
 'use client';
 
 import { usePayersAsking } from '../intent/useSlip';
+import { TokenCommand } from './TokenCommand';
 import { TokenForm } from './TokenForm';
 
 /** The service asks who one is. */
@@ -26,9 +27,8 @@ export function SignIn({ isRefused }: { isRefused: boolean }) {
       </p>
       <TokenForm autoFocus />
       <p className="mt-6 text-sm text-muted">
-        Whoever runs the service gives out tokens. On your own machine,{' '}
-        <code className="font-mono whitespace-nowrap text-ink">payonce token --account 1</code>{' '}
-        prints one.
+        Tokens come from the people who run the service. On your own machine,{' '}
+        <TokenCommand options="--account 1" /> prints one.
       </p>
     </div>
   );

@@ -1,5 +1,5 @@
 /**
- * What a window or a browser remembers about who is here. Where the browser forbids the page to store
+ * The memory of a window, or of the browser, of who is here. Where the browser forbids the page to store
  * anything, or has no room, it is remembered until the window is reloaded.
  */
 

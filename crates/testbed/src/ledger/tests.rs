@@ -1,3 +1,5 @@
+//! Databases that nobody uses any more, beside those of others.
+
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets something unexpected is to fail on the spot"
@@ -32,7 +34,7 @@ async fn a_database_goes_when_nobody_holds_its_lock_and_stays_beside_another_run
     let kept = [template.clone(), ledger.name.clone()];
     assert_eq!(databases(&mut conn).await, kept);
 
-    // What processes leave behind that are killed, and older programs.
+    // Left behind by processes that were killed, and by older programs.
     for name in ["template_00000001", "unfinished_00000001", "test_00000002_0", "test_00000002_1"] {
         execute(&mut conn, format!("CREATE DATABASE {name}")).await.unwrap();
     }

@@ -43,7 +43,7 @@ impl<'a> Histories<'a> {
                 change: payment.amount.saturating_neg(),
                 interval,
             });
-            // Who has seen an account has seen its opening.
+            // Everybody who has seen an account has seen its opening.
             let is_opening = payment.from_id == 0 && payment.key.starts_with(OPENING);
             let acknowledged_us = if is_opening { 0 } else { interval.acknowledged_us };
             histories.entry(payment.to_id).or_default().entries.push(Entry {

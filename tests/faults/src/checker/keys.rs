@@ -58,7 +58,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// What became of each draft, under all the keys that its windows used.
+    /// Checks the outcome of each draft, under all the keys that its windows used.
     pub fn check_drafts(&self, records: &Records, found: &mut Found) {
         for draft in &records.drafts {
             let names: BTreeSet<(i64, &str)> =

@@ -1,6 +1,6 @@
-//! What readers saw of accounts and histories.
+//! Checks the answers that readers of accounts and histories got.
 //!
-//! The payments of an account have an order, the ledger's. Whoever read the account saw it at one
+//! The payments of an account have an order, the ledger's. A reader saw the account at one
 //! position of that order, which may not be known: an account can have the same balance twice. What is
 //! known bounds it: positions that were known before the reader asked, and payments that had not been
 //! asked for when he was answered. Reads are placed in the order of their questions, each as low as

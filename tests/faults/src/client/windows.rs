@@ -34,7 +34,7 @@ struct Window {
     suspensions: Arc<AtomicU64>,
 }
 
-/// What the windows of a person share. Each change of it is one step: it is read and written under its
+/// The store that the windows of a person share. Each change is one step: it is read and written under its
 /// lock.
 #[derive(Default)]
 struct Store(Mutex<Stored>);
@@ -42,7 +42,7 @@ struct Store(Mutex<Stored>);
 #[derive(Default)]
 struct Stored {
     open: Option<Open>,
-    /// What was asked for, of each draft until now.
+    /// The intents that were sent of each draft until now.
     asked: Vec<Vec<Intent>>,
 }
 

@@ -1,3 +1,5 @@
+//! The clocks of the service and of Postgres are set forward and back.
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +12,7 @@ use crate::figures::Figures;
 
 const HOUR_SECONDS: i64 = 3_600;
 
-/// What a clock that was set may be off by.
+/// How far a clock that was set may be off.
 const TOLERANCE_SECONDS: i64 = 60;
 
 /// The library that stands between a program and its clock.

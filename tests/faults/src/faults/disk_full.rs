@@ -1,3 +1,5 @@
+//! Postgres' disk is full for a while.
+
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -88,7 +90,7 @@ pub async fn disk_full(plan: &Plan) -> Result<Figures> {
         stand.pause(plan.pause).await;
         disk.fill()?;
         figures.times += 1;
-        // What Postgres frees meanwhile does not help it.
+        // Room that Postgres frees meanwhile does not help it.
         for _ in 0..4 {
             stand.pause(plan.pause.div_f64(2.0)).await;
             disk.fill()?;

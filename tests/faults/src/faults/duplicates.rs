@@ -1,3 +1,5 @@
+//! Requests are sent many times, while old keys are removed.
+
 use anyhow::Result;
 
 use super::{ACCOUNTS, Plan, begin, layout};

@@ -1,3 +1,5 @@
+//! Several faults at once.
+
 use std::time::Duration;
 
 use anyhow::Result;

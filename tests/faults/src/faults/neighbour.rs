@@ -1,3 +1,5 @@
+//! Another program locks rows and tables of the ledger.
+
 use std::time::Duration;
 
 use anyhow::Result;

@@ -1,3 +1,5 @@
+//! Many more requests come than can be done.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

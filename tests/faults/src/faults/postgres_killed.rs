@@ -1,3 +1,5 @@
+//! Postgres is killed or stands still, or its sessions are terminated.
+
 use std::time::Duration;
 
 use anyhow::Result;

@@ -1,3 +1,5 @@
+//! The primary is lost, and its standby takes over.
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

@@ -1,3 +1,5 @@
+//! The database refuses the payments of one payer.
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -11,7 +13,7 @@ use crate::stand::{Layout, Stand};
 /// The one whose payments the database refuses: an account of its own, which nobody else pays from.
 const REFUSED: i64 = ACCOUNTS + 1;
 
-/// What it refuses them with, in turn: faults of a trigger, of rights, of the data on disk, and what is
+/// Its refusals, in turn: faults of a trigger, of rights, of the data on disk, and what is
 /// elsewhere about all: time limits, a full disk, conflicts.
 const SQLSTATES: [&str; 10] =
     ["P0001", "P0002", "42501", "0A000", "2F003", "55000", "XX001", "57014", "53100", "40001"];

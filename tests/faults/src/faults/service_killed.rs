@@ -1,3 +1,5 @@
+//! A process of the service is killed.
+
 use std::time::Duration;
 
 use anyhow::Result;

@@ -1,3 +1,5 @@
+//! The windows of one person share a store of keys.
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A new process takes the place of an old one.
+
 use std::time::Duration;
 
 use anyhow::Result;

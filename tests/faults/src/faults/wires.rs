@@ -1,3 +1,5 @@
+//! Connections are cut, delayed and held, on both sides of the service.
+
 use std::time::Duration;
 
 use anyhow::Result;

@@ -59,7 +59,7 @@ struct World {
     cursors: Vec<Option<i64>>,
 }
 
-/// What a simulated run leaves behind.
+/// The traces of a simulated run.
 pub fn run(seed: u64, size: Size) -> (Records, Ledger) {
     let mut rng = Rng::with_seed(seed);
     let mut world = World::default();

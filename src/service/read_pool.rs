@@ -1,35 +1,37 @@
+//! The sessions that read: at most so many, handed out to single statements.
+
 use std::time::Duration;
 
 use deadpool::managed::{Object, PoolError, TimeoutType};
 
 use super::Refusal;
-use crate::db::{Error, Kind, PgConnection, Pool};
+use crate::db::{Error, ErrorKind, PgConnection, Pool};
 
 /// Runs single statements on pooled sessions.
 #[derive(Clone)]
-pub(super) struct Readers {
+pub(super) struct ReadPool {
     pool: Pool,
     waiting_max: usize,
     timeout: Duration,
 }
 
 /// The pool at one moment.
-pub(super) struct Standing {
+pub(super) struct PoolStatus {
     pub waiting: usize,
     pub busy: usize,
     pub idle: usize,
 }
 
-impl Readers {
+impl ReadPool {
     /// At most `waiting_max` reads wait for a session; one more is refused at once.
     pub fn new(pool: Pool, waiting_max: usize, timeout: Duration) -> Self {
         Self { pool, waiting_max, timeout }
     }
 
     /// How many reads wait for a session, and how many sessions are in use and idle.
-    pub fn standing(&self) -> Standing {
+    pub fn status(&self) -> PoolStatus {
         let status = self.pool.status();
-        Standing {
+        PoolStatus {
             waiting: status.waiting,
             busy: status.size.saturating_sub(status.available),
             idle: status.available,
@@ -47,18 +49,18 @@ impl Readers {
         &self,
         read: impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Refusal> {
-        self.try_run(read).await.map_err(Failed::told_to_operator)
+        self.try_run(read).await.map_err(ReadError::told_to_operator)
     }
 
-    /// As [`Readers::run`], for a caller that may read in parts what cannot be read as a whole.
+    /// As [`ReadPool::run`], for a caller that may read in parts what cannot be read as a whole.
     pub async fn try_run<T>(
         &self,
         read: impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, Failed> {
+    ) -> Result<T, ReadError> {
         let twice = async {
             match self.once(&read).await {
-                Err(Failed::Statement(error)) if may_be_the_session(error.kind()) => {
-                    if error.kind() != Kind::Conflict {
+                Err(ReadError::Statement(error)) if may_be_the_session(error.kind()) => {
+                    if error.kind() != ErrorKind::Conflict {
                         self.pool.retain(|_, _| false);
                     }
                     self.once(&read).await
@@ -68,19 +70,19 @@ impl Readers {
         };
         match tokio::time::timeout(self.timeout, twice).await {
             Ok(result) => result,
-            Err(_) => Err(Failed::Statement(Error::timed_out())),
+            Err(_) => Err(ReadError::Statement(Error::timed_out())),
         }
     }
 
     async fn once<T>(
         &self,
         read: &impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, Failed> {
+    ) -> Result<T, ReadError> {
         if self.pool.status().waiting >= self.waiting_max {
-            return Err(Failed::NoSession);
+            return Err(ReadError::NoSession);
         }
-        let mut session = Lease(Some(self.pool.get().await.map_err(Failed::from)?));
-        let conn = session.0.as_deref_mut().ok_or(Failed::NoSession)?;
+        let mut session = Lease(Some(self.pool.get().await.map_err(ReadError::from)?));
+        let conn = session.0.as_deref_mut().ok_or(ReadError::NoSession)?;
         let result = read(conn).await;
         if result.as_ref().map_or_else(Error::spares_the_session, |_| true) {
             session.give_back();
@@ -91,8 +93,8 @@ impl Readers {
 
 /// Whether another session may succeed: the server is another one by now, or tables were changed under
 /// prepared statements; a standby that cancels a read for the sake of its recovery calls it a conflict.
-fn may_be_the_session(kind: Kind) -> bool {
-    matches!(kind, Kind::Unavailable | Kind::Stale | Kind::Conflict)
+fn may_be_the_session(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Stale | ErrorKind::Conflict)
 }
 
 /// A session that goes back to the pool only when its statement has ended: one that was cut off
@@ -114,19 +116,19 @@ impl Drop for Lease {
 }
 
 /// Why a read has no result; to be told to the operator where it is not tried again.
-pub(super) enum Failed {
+pub(super) enum ReadError {
     Statement(Error),
     /// All sessions were in use for as long as a read may wait, or too many reads wait already.
     NoSession,
 }
 
-impl From<Error> for Failed {
+impl From<Error> for ReadError {
     fn from(error: Error) -> Self {
         Self::Statement(error)
     }
 }
 
-impl From<PoolError<Error>> for Failed {
+impl From<PoolError<Error>> for ReadError {
     fn from(error: PoolError<Error>) -> Self {
         match error {
             PoolError::Backend(error) => Self::Statement(error),
@@ -138,17 +140,17 @@ impl From<PoolError<Error>> for Failed {
     }
 }
 
-impl Failed {
+impl ReadError {
     /// Whether the server refused the statement: of several reads in it, one may be at fault.
     pub fn is_about_the_statement(&self) -> bool {
-        matches!(self, Self::Statement(error) if error.kind() != Kind::Unavailable)
+        matches!(self, Self::Statement(error) if error.kind() != ErrorKind::Unavailable)
     }
 
     pub fn told_to_operator(self) -> Refusal {
         match self {
             Self::NoSession => Refusal::Overloaded,
             Self::Statement(error) => {
-                if matches!(error.kind(), Kind::Refused | Kind::Stale) {
+                if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Stale) {
                     tracing::error!(%error, "a read failed");
                     Refusal::Internal
                 } else {
