@@ -2,24 +2,23 @@
 //! that verify a token come from the settings, never from the token (RFC 8725, section 3.1).
 
 mod jwks;
+mod keys;
 mod this_machine;
+mod verified;
 
-use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::config::{self, AuthMode, SignatureAlgorithm};
 use crate::domain::{AccountId, Caller};
 use jwks::Jwks;
+pub use keys::Unauthenticated;
+use keys::{Key, KeySet, OPERATOR, refused};
 pub use this_machine::is_this_machine;
-
-/// The scope of operators.
-const OPERATOR: &str = "operator";
 
 /// Tells callers by their tokens.
 pub struct Auth(Keys);
@@ -29,18 +28,8 @@ enum Keys {
     Off {
         on_public: bool,
     },
-    Secret(Box<Key>),
+    Secret(KeySet),
     Public(Jwks),
-}
-
-/// Why a request has no caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unauthenticated {
-    NoToken,
-    /// Why the token is refused, for its owner.
-    Refused(&'static str),
-    /// There are no public keys yet: whether the token is good is not known.
-    NoKeys,
 }
 
 impl Auth {
@@ -54,7 +43,7 @@ impl Auth {
             (AuthMode::Off, ..) => Keys::Off { on_public: settings.allow_off_on_public },
             (AuthMode::Jwt, Some(secret), _) => {
                 let key = DecodingKey::from_secret(secret.expose_secret().as_bytes());
-                Keys::Secret(Box::new(Key::new(key, Algorithm::HS256, settings)))
+                Keys::Secret(KeySet::new(vec![Key::new(None, key, Algorithm::HS256, settings)]))
             }
             (AuthMode::Jwt, None, Some(url)) => {
                 Keys::Public(Jwks::start(url, settings).await.context("auth.jwks_url")?)
@@ -85,21 +74,25 @@ impl Auth {
     /// It has no token, or one that is refused.
     pub async fn caller(&self, authorization: Option<&[u8]>) -> Result<Caller, Unauthenticated> {
         let token = || bearer_token(authorization.ok_or(Unauthenticated::NoToken)?);
-        let claims = match &self.0 {
-            Keys::Off { .. } => return Ok(Caller::Operator),
-            Keys::Secret(key) => key.verify(token()?)?,
-            Keys::Public(keys) => {
+        match &self.0 {
+            Keys::Off { .. } => Ok(Caller::Operator),
+            Keys::Secret(keys) => {
                 let token = token()?;
+                keys.known_caller(token).map_or_else(|| keys.caller(None, token), Ok)
+            }
+            Keys::Public(jwks) => {
+                let token = token()?;
+                if let Some(caller) = jwks.keys().known_caller(token) {
+                    return Ok(caller);
+                }
                 let header = jsonwebtoken::decode_header(token).map_err(|it| refused(&it))?;
-                if !keys.are_there() {
+                if !jwks.are_there() {
                     return Err(Unauthenticated::NoKeys);
                 }
-                let key = keys.find(header.kid.as_deref()).await;
-                key.ok_or(Unauthenticated::Refused("It names a key that is not known."))?
-                    .verify(token)?
+                let kid = header.kid.as_deref();
+                jwks.keys_with(kid).await.caller(kid, token)
             }
-        };
-        claims.caller()
+        }
     }
 }
 
@@ -111,103 +104,6 @@ fn bearer_token(authorization: &[u8]) -> Result<&str, Unauthenticated> {
         Ok(token.trim())
     } else {
         Err(Unauthenticated::NoToken)
-    }
-}
-
-/// A key, and what a token that it verifies must say.
-struct Key {
-    decoding: DecodingKey,
-    validation: Validation,
-}
-
-impl Key {
-    fn new(decoding: DecodingKey, algorithm: Algorithm, settings: &config::Auth) -> Self {
-        let mut validation = Validation::new(algorithm);
-        validation.leeway = settings.clock_skew_seconds.get().into();
-        // "On or after" that second it is expired (RFC 7519, section 4.1.4); the library says "after".
-        validation.reject_tokens_expiring_in_less_than = 1;
-        validation.validate_nbf = true;
-        let mut required = vec!["exp"];
-        if let Some(issuer) = &settings.issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        validation.validate_aud = settings.audience.is_some();
-        if let Some(audience) = &settings.audience {
-            validation.set_audience(&[audience]);
-            required.push("aud");
-        }
-        validation.set_required_spec_claims(&required);
-        Self { decoding, validation }
-    }
-
-    fn verify(&self, token: &str) -> Result<Claims, Unauthenticated> {
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
-        let decoded = decoded.map_err(|error| refused(&error))?;
-        // RFC 7515, section 4.1.11: whoever does not understand an extension refuses it.
-        if decoded.header.crit.is_some() {
-            return Err(Unauthenticated::Refused("It needs an extension that is not known."));
-        }
-        Ok(decoded.claims)
-    }
-}
-
-fn refused(error: &Error) -> Unauthenticated {
-    Unauthenticated::Refused(match error.kind() {
-        ErrorKind::ExpiredSignature => "It has expired.",
-        ErrorKind::ImmatureSignature => "It is not valid yet.",
-        ErrorKind::InvalidSignature => "Its signature is wrong.",
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            "It is not signed as it has to be."
-        }
-        ErrorKind::InvalidIssuer => "It comes from another issuer.",
-        ErrorKind::InvalidAudience => "It is for another audience.",
-        ErrorKind::MissingRequiredClaim(_) => "It lacks exp, or a claim that is required here.",
-        _ => "It is malformed.",
-    })
-}
-
-/// What a token says.
-#[derive(Deserialize)]
-struct Claims {
-    /// The account's id: a string (RFC 7519, section 4.1.2); some issuers write a number.
-    sub: Option<TextOrNumber>,
-    scope: Option<Scope>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TextOrNumber {
-    Text(String),
-    Number(i64),
-}
-
-/// Words with spaces between them (RFC 8693, section 4.2); some issuers write a list.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scope {
-    Text(String),
-    List(Vec<String>),
-}
-
-impl Claims {
-    fn caller(self) -> Result<Caller, Unauthenticated> {
-        let is_operator = match &self.scope {
-            Some(Scope::Text(text)) => text.split(' ').any(|word| word == OPERATOR),
-            Some(Scope::List(words)) => words.iter().any(|word| word == OPERATOR),
-            None => false,
-        };
-        if is_operator {
-            return Ok(Caller::Operator);
-        }
-        let account = match self.sub {
-            Some(TextOrNumber::Text(text)) => AccountId::from_str(&text).ok(),
-            Some(TextOrNumber::Number(id)) => AccountId::new(id).ok(),
-            None => None,
-        };
-        // The bank is nobody's own.
-        let account = account.filter(|id| !id.is_bank());
-        account.map(Caller::Holder).ok_or(Unauthenticated::Refused("Its sub is no account's id."))
     }
 }
 

@@ -5,7 +5,9 @@ mod added;
 mod address_limit;
 mod auth;
 mod body;
+mod docs;
 mod error;
+mod explain;
 mod gate;
 mod headers;
 mod health;
@@ -13,14 +15,15 @@ mod history;
 mod metrics;
 mod observe;
 mod openapi;
-mod page;
 mod payments;
 mod problem;
 mod query;
 mod quota;
 mod route;
+mod shapes;
 mod state;
 mod unread_body;
+mod web_ui;
 
 use std::any::Any;
 use std::io;
@@ -44,11 +47,11 @@ use crate::telemetry::metrics::METRICS;
 use crate::telemetry::spans_are_seen;
 pub use added::AddedRoute;
 use address_limit::AddressLimit;
+use docs::DocumentText;
 use error::ApiError;
 use gate::{DefaultHeaders, Gate};
 use metrics::Rendering;
 use observe::RequestSpan;
-use openapi::DocumentText;
 pub use openapi::openapi;
 use payments::PayerLimit;
 pub use payments::{SendPayment, SendProblems};
@@ -72,10 +75,10 @@ fn routes(added: Option<&AddedRoute>) -> Table {
             [get().to(accounts::list), web::post().to(accounts::open)],
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
-        at("/problems/{code}", "GET, HEAD", [get().to(problem::explain)]),
-        at("/openapi.json", "GET, HEAD", [get().to(openapi::document)]),
-        at("/docs", "GET, HEAD", [get().to(openapi::docs)]),
-        at("/docs/{file:.*}", "GET, HEAD", [get().to(openapi::docs_part)]),
+        at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
+        at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),
+        at("/docs", "GET, HEAD", [get().to(docs::docs)]),
+        at("/docs/{file:.*}", "GET, HEAD", [get().to(docs::docs_part)]),
     ];
     routes.extend(added.map(|added| at(added.path, "POST", [web::post().to(added.handler())])));
     routes
@@ -95,8 +98,7 @@ fn at<const N: usize>(
     allow: &'static str,
     routes: [Route; N],
 ) -> (&'static str, Resource) {
-    let refuse =
-        move || async move { Err::<HttpResponse, _>(ApiError::MethodNotAllowed { allow }) };
+    let refuse = move || async move { Err::<HttpResponse, _>(ApiError::method_not_allowed(allow)) };
     let resource = web::resource(path).default_service(web::to(refuse));
     (path, routes.into_iter().fold(resource, Resource::route))
 }
@@ -186,7 +188,7 @@ impl Servers {
 /// Everybody could do everything from elsewhere; or the page is not there.
 pub fn check(settings: &Settings) -> Result<()> {
     if let Some(dir) = &settings.page.dir {
-        page::check(dir)?;
+        web_ui::check(dir)?;
     }
     let Settings { auth, server, .. } = settings;
     if auth.mode == AuthMode::Jwt || auth.allow_off_on_public {
@@ -265,7 +267,7 @@ pub fn listen(
                 .app_data(ThinData(limits))
                 .app_data(PayloadConfig::new(limits.body_bytes_max))
                 .app_data(PathConfig::default().error_handler(|error, _| {
-                    ApiError::InvalidRequest(format!("The path: {error}.")).into()
+                    ApiError::invalid_request(format!("The path: {error}.")).into()
                 }))
                 .wrap(gate)
                 .wrap(Condition::new(spans_are_seen(), TracingLogger::<RequestSpan>::new()))
@@ -274,10 +276,10 @@ pub fn listen(
                         app.service(resource);
                     }
                     app.default_service(web::to(async || {
-                        Err::<HttpResponse, _>(ApiError::NotFound)
+                        Err::<HttpResponse, _>(ApiError::from(problem::NOT_FOUND))
                     }));
                     if serves != Serves::Watching {
-                        page::serve(app, page.as_deref());
+                        web_ui::serve(app, page.as_deref());
                     }
                 })
         })

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Key;
+use super::keys::{Key, KeySet};
 use super::this_machine::is_this_machine;
 use crate::config::{self, SignatureAlgorithm};
 use crate::telemetry::metrics::METRICS;
@@ -29,14 +29,9 @@ const WAITING_MAX: usize = 1_024;
 
 /// The keys that are known now.
 pub(super) struct Jwks {
-    keys: watch::Receiver<Arc<[Named]>>,
+    keys: watch::Receiver<Arc<KeySet>>,
     wanted: mpsc::Sender<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-}
-
-struct Named {
-    kid: Option<String>,
-    key: Arc<Key>,
 }
 
 impl Jwks {
@@ -65,31 +60,28 @@ impl Jwks {
         Ok(Self { keys, wanted, task })
     }
 
+    /// Those that are known now.
+    pub fn keys(&self) -> Arc<KeySet> {
+        Arc::clone(&self.keys.borrow())
+    }
+
     /// Whether there are any.
     pub fn are_there(&self) -> bool {
         !self.keys.borrow().is_empty()
     }
 
-    /// The key of this id, or the only one where a token names none.
-    pub async fn find(&self, kid: Option<&str>) -> Option<Arc<Key>> {
-        if let Some(key) = self.known(kid) {
-            return Some(key);
+    /// The keys, fetched anew where none of them has this id.
+    pub async fn keys_with(&self, id: Option<&str>) -> Arc<KeySet> {
+        let keys = self.keys();
+        if id.is_none() || keys.key(id).is_some() {
+            return keys;
         }
-        kid?;
         let (fetched, when_fetched) = oneshot::channel();
-        self.wanted.try_send(fetched).ok()?;
-        when_fetched.await.ok()?;
-        self.known(kid)
-    }
-
-    fn known(&self, kid: Option<&str>) -> Option<Arc<Key>> {
-        let keys = self.keys.borrow();
-        let found = match kid {
-            Some(_) => keys.iter().find(|named| named.kid.as_deref() == kid),
-            None if keys.len() == 1 => keys.first(),
-            None => None,
-        };
-        found.map(|named| Arc::clone(&named.key))
+        if self.wanted.try_send(fetched).is_ok() {
+            // Where it failed, the keys are those from before.
+            let _ = when_fetched.await;
+        }
+        self.keys()
     }
 }
 
@@ -101,7 +93,7 @@ impl Drop for Jwks {
 
 async fn keep_current(
     source: Source,
-    publish: watch::Sender<Arc<[Named]>>,
+    publish: watch::Sender<Arc<KeySet>>,
     mut wants: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let mut fetched_at = Instant::now();
@@ -180,7 +172,7 @@ impl Source {
         Ok(Self { place, settings: settings.clone() })
     }
 
-    async fn fetch(&self) -> Result<Arc<[Named]>> {
+    async fn fetch(&self) -> Result<Arc<KeySet>> {
         let bytes = match &self.place {
             Place::File(path) => {
                 let read = tokio::time::timeout(TIMEOUT, read_file(path)).await;
@@ -191,16 +183,16 @@ impl Source {
         };
         let document: Document = serde_json::from_slice(&bytes).context("it is no key set")?;
         let jwks = document.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
-        let keys: Arc<[Named]> = jwks.filter_map(|jwk| self.usable(&jwk)).collect();
+        let keys: Vec<Key> = jwks.filter_map(|jwk| self.usable(&jwk)).collect();
         if keys.is_empty() {
             bail!("it has no key for auth.algorithms");
         }
-        Ok(keys)
+        Ok(Arc::new(KeySet::new(keys)))
     }
 
     /// A key for one of the algorithms that are accepted. Its own type says which: a key is used for
     /// one algorithm only (RFC 8725, section 3.1).
-    fn usable(&self, jwk: &Jwk) -> Option<Named> {
+    fn usable(&self, jwk: &Jwk) -> Option<Key> {
         if jwk.common.public_key_use.as_ref().is_some_and(|it| *it != PublicKeyUse::Signature) {
             return None;
         }
@@ -223,8 +215,8 @@ impl Source {
         if says.is_some_and(|says| says.to_string() != format!("{algorithm:?}")) {
             return None;
         }
-        let key = Key::new(DecodingKey::from_jwk(jwk).ok()?, algorithm, &self.settings);
-        Some(Named { kid: jwk.common.key_id.clone(), key: Arc::new(key) })
+        let key = DecodingKey::from_jwk(jwk).ok()?;
+        Some(Key::new(jwk.common.key_id.clone(), key, algorithm, &self.settings))
     }
 }
 

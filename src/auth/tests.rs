@@ -154,3 +154,19 @@ fn a_token_without_an_end_or_without_a_signature_is_refused() {
         assert!(caller(&format!("{header}.{claims}")).is_err());
     }
 }
+
+#[test]
+fn a_token_that_was_verified_is_known_by_its_bytes_alone() {
+    let settings = settings();
+    let key =
+        DecodingKey::from_secret(settings.jwt_secret.as_ref().unwrap().expose_secret().as_bytes());
+    let keys = KeySet::new(vec![Key::new(None, key, Algorithm::HS256, &settings)]);
+    let token = mint(&settings, Some(AccountId::new(7).unwrap()), false, HOUR).unwrap();
+    let caller = Caller::Holder(AccountId::new(7).unwrap());
+    assert_eq!(keys.known_caller(&token), None);
+    assert_eq!(keys.caller(None, &token), Ok(caller));
+    assert_eq!(keys.known_caller(&token), Some(caller));
+    let forged = format!("{token}A");
+    assert!(keys.caller(None, &forged).is_err());
+    assert_eq!(keys.known_caller(&forged), None);
+}

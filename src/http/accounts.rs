@@ -7,12 +7,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{By, require};
+use super::auth::{Authenticated, require};
 use super::body::{Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_REPLAYED;
-use super::openapi::{self, problems};
 use super::query::{account_id, limit, link_next, query};
+use super::shapes::{self, problems};
 use crate::domain::{AccountId, Amount, Invalid, Name, Opening};
 use crate::service::Service;
 
@@ -31,12 +31,12 @@ problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
             maximum = 9_007_199_254_740_991_i64, example = 2)),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "The account.", body = openapi::Account),
+        (status = 200, description = "The account.", body = shapes::Account),
         GetProblems,
     )
 )]
 pub(super) async fn get(
-    By(caller): By,
+    Authenticated(caller): Authenticated,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -86,7 +86,7 @@ problems!(ListProblems: WITH_CALLER, [INVALID_REQUEST]);
     )
 )]
 pub(super) async fn list(
-    _: By,
+    _: Authenticated,
     service: web::Data<Service>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -105,7 +105,7 @@ pub(super) async fn list(
             }
             found
         }
-        _ => return Err(ApiError::InvalidRequest("ids goes without after and limit.".to_owned())),
+        _ => return Err(ApiError::invalid_request("ids goes without after and limit.".to_owned())),
     };
     let views = found.into_iter().map(|it| NamedView { id: it.id, name: it.name });
     Ok(response.json(views.collect::<Vec<_>>()))
@@ -117,7 +117,7 @@ fn parse_ids(text: &str) -> Result<Vec<i64>, ApiError> {
         .map(|id| account_id("ids", id).map(AccountId::get))
         .collect::<Result<_, Invalid>>()?;
     if ids.len() > usize::from(LIST_SIZE_MAX) {
-        return Err(ApiError::InvalidRequest(format!(
+        return Err(ApiError::invalid_request(format!(
             "ids names at most {LIST_SIZE_MAX} accounts."
         )));
     }
@@ -160,7 +160,7 @@ problems!(OpenProblems:
     })),
     security(("bearer" = [])),
     responses(
-        (status = 201, description = "The account.", body = openapi::Account,
+        (status = 201, description = "The account.", body = shapes::Account,
          headers(
              ("Location" = String, description = "Where it is."),
              ("Idempotency-Replayed" = String, description = "`true` on an answer given before."),
@@ -169,7 +169,7 @@ problems!(OpenProblems:
     )
 )]
 pub(super) async fn open(
-    By(caller): By,
+    Authenticated(caller): Authenticated,
     service: web::Data<Service>,
     request: HttpRequest,
     Json(body): Json<OpenAccount>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::{Handler, HttpRequest, HttpResponse};
 use utoipa::openapi::OpenApi;
 
-use super::auth::{By, require};
+use super::auth::{Authenticated, require};
 use super::body::Json;
 use super::error::ApiError;
 use super::payments::{SendPayment, allowed_intent};
@@ -29,10 +29,14 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<String, Refusal>> + Send
 impl AddedRoute {
     pub(super) fn handler(
         &self,
-    ) -> impl Handler<(By, HttpRequest, Json<SendPayment>), Output = Result<HttpResponse, ApiError>>
-    {
+    ) -> impl Handler<
+        (Authenticated, HttpRequest, Json<SendPayment>),
+        Output = Result<HttpResponse, ApiError>,
+    > {
         let answer = Arc::clone(&self.answer);
-        move |By(caller): By, request: HttpRequest, Json(body): Json<SendPayment>| {
+        move |Authenticated(caller): Authenticated,
+              request: HttpRequest,
+              Json(body): Json<SendPayment>| {
             let answer = Arc::clone(&answer);
             async move {
                 require(caller.may_use_added_routes())?;

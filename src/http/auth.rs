@@ -9,15 +9,16 @@ use actix_web::http::uri::Authority;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::error::ApiError;
+use super::problem;
 use crate::auth::{Auth, Unauthenticated, is_this_machine};
 use crate::domain::Caller;
 use crate::service::Refusal;
 
 /// The caller of a handler that has this among its parameters; it comes first, so that nothing is
 /// read from somebody who is not known.
-pub(super) struct By(pub Caller);
+pub(super) struct Authenticated(pub Caller);
 
-impl FromRequest for By {
+impl FromRequest for Authenticated {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
@@ -26,7 +27,12 @@ impl FromRequest for By {
         Box::pin(async move {
             let auth = request.app_data::<web::Data<Auth>>().ok_or(Refusal::Internal)?;
             if auth.trusts_this_machine_alone() && !names_this_machine(&request) {
-                return Err(ApiError::ForeignHost);
+                return Err(ApiError::new(
+                    problem::FORBIDDEN,
+                    "Without authorization the service answers to localhost and to loopback addresses \
+                     alone, and the request is for another host. See auth.mode and \
+                     auth.allow_off_on_public.",
+                ));
             }
             let mut headers = request.headers().get_all(AUTHORIZATION);
             let header = headers.next().map(HeaderValue::as_bytes);
@@ -54,7 +60,7 @@ fn names_this_machine(request: &HttpRequest) -> bool {
 
 /// Ends a request that its caller may not make.
 pub(super) fn require(is_allowed: bool) -> Result<(), ApiError> {
-    if is_allowed { Ok(()) } else { Err(ApiError::Forbidden) }
+    if is_allowed { Ok(()) } else { Err(problem::FORBIDDEN.into()) }
 }
 
 #[cfg(test)]

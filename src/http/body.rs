@@ -5,7 +5,9 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
 use actix_web::web::{Bytes, ThinData};
 use actix_web::{FromRequest, HttpRequest};
 use serde::de::{DeserializeOwned, Error as _};
@@ -14,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_KEY;
+use super::problem;
 use super::state::HttpLimits;
 use crate::domain::{IdempotencyKey, Invalid, Timestamp};
 use crate::service::Refusal;
@@ -33,23 +36,25 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
             declared?;
             let limits = limits.ok_or(Refusal::Internal)?;
             let read = tokio::time::timeout(limits.body_read_timeout, bytes).await;
-            let bytes = read.map_err(|_| ApiError::RequestTimeout)?.map_err(|error| match error
-                .as_response_error()
-                .status_code()
-            {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    ApiError::BodyTooLarge { bytes_max: limits.body_bytes_max }
-                }
-                _ => ApiError::InvalidRequest("The body cannot be read.".to_owned()),
-            })?;
+            let bytes =
+                read.map_err(|_| ApiError::from(problem::REQUEST_TIMEOUT))?.map_err(|error| {
+                    match error.as_response_error().status_code() {
+                        StatusCode::PAYLOAD_TOO_LARGE => {
+                            let detail =
+                                format!("The body may have {} bytes.", limits.body_bytes_max);
+                            ApiError::new(problem::BODY_TOO_LARGE, detail)
+                        }
+                        _ => ApiError::invalid_request("The body cannot be read.".to_owned()),
+                    }
+                })?;
             // serde would take an array for a struct, its elements in the order of the fields.
             if bytes.trim_ascii_start().first() != Some(&b'{') {
-                return Err(ApiError::InvalidRequest("The body is not a JSON object.".to_owned()));
+                return Err(ApiError::invalid_request("The body is not a JSON object.".to_owned()));
             }
             let parsed = serde_json::from_slice(&bytes);
             parsed
                 .map(Self)
-                .map_err(|error| ApiError::InvalidRequest(format!("The body: {error}.")))
+                .map_err(|error| ApiError::invalid_request(format!("The body: {error}.")))
         })
     }
 }
@@ -63,11 +68,17 @@ fn declared(headers: &HeaderMap) -> Result<(), ApiError> {
         coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
     };
     if !codings.all(is_none) {
-        return Err(ApiError::UnsupportedContentEncoding);
+        // RFC 9110, section 15.5.16.
+        let error = ApiError::from(problem::UNSUPPORTED_MEDIA_TYPE);
+        return Err(error.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     }
     let mut types = headers.get_all(CONTENT_TYPE);
     let is_json = types.next().and_then(|it| it.to_str().ok()).is_some_and(is_json_in_utf8);
-    if is_json && types.next().is_none() { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+    if is_json && types.next().is_none() {
+        Ok(())
+    } else {
+        Err(problem::UNSUPPORTED_MEDIA_TYPE.into())
+    }
 }
 
 /// A media type (RFC 9110, section 8.3.1): spaces may stand around a semicolon, what is between two of
@@ -143,7 +154,7 @@ pub(super) fn idempotency_key(
     let mut keys: Vec<String> = in_body.into_iter().collect();
     for value in request.headers().get_all(IDEMPOTENCY_KEY) {
         let text = value.to_str().map_err(|_| {
-            ApiError::InvalidRequest("The header Idempotency-Key is not visible ASCII.".to_owned())
+            ApiError::invalid_request("The header Idempotency-Key is not visible ASCII.".to_owned())
         })?;
         keys.push(unquoted(text.trim())?);
     }
@@ -151,7 +162,7 @@ pub(super) fn idempotency_key(
         return Ok(None);
     };
     if keys.iter().any(|key| *key != first) {
-        return Err(ApiError::InvalidRequest(
+        return Err(ApiError::invalid_request(
             "The request names two different idempotency keys; name one.".to_owned(),
         ));
     }
@@ -164,7 +175,7 @@ fn unquoted(value: &str) -> Result<String, ApiError> {
         return Ok(value.to_owned());
     };
     let malformed =
-        || ApiError::InvalidRequest("The header Idempotency-Key is not a string.".to_owned());
+        || ApiError::invalid_request("The header Idempotency-Key is not a string.".to_owned());
     let inner = rest.strip_suffix('"').ok_or_else(malformed)?;
     let mut key = String::with_capacity(inner.len());
     let mut chars = inner.chars();

@@ -5,14 +5,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use super::openapi::problems;
+use super::problem;
+use super::shapes::problems;
 use super::state::Stopping;
-use crate::auth::Auth;
+use crate::auth::{Auth, Unauthenticated};
 use crate::service::health::{NotReady, is_too_far_apart};
 use crate::service::{Refusal, Service};
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Health {
+#[schema(as = Health)]
+pub(super) struct LiveResponse {
     #[schema(value_type = String)]
     status: &'static str,
 }
@@ -23,15 +25,16 @@ pub(super) struct Health {
     path = "/health/live",
     tag = "operation",
     responses(
-        (status = 200, description = "It does.", body = Health),
+        (status = 200, description = "It does.", body = LiveResponse),
     )
 )]
 pub(super) async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(Health { status: "live" })
+    HttpResponse::Ok().json(LiveResponse { status: "live" })
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Ready {
+#[schema(as = Ready)]
+pub(super) struct ReadyResponse {
     #[schema(value_type = String)]
     status: &'static str,
     /// How far the database's clock is ahead of the service's. Payments take the database's.
@@ -51,7 +54,7 @@ problems!(ReadyProblems: [DATABASE_UNAVAILABLE, OVERLOADED]);
     path = "/health/ready",
     tag = "operation",
     responses(
-        (status = 200, description = "It does.", body = Ready),
+        (status = 200, description = "It does.", body = ReadyResponse),
         ReadyProblems,
     )
 )]
@@ -61,14 +64,17 @@ pub(super) async fn ready(
     stopping: web::Data<Stopping>,
 ) -> Result<HttpResponse, ApiError> {
     if stopping.is_announced() {
-        return Err(ApiError::Stopping);
+        return Err(ApiError::new(
+            problem::OVERLOADED,
+            "The service is stopping. Ask another process of it, or this one when it is back.",
+        ));
     }
     let skew = service.health.ready().await.map_err(|not_ready| match not_ready {
-        NotReady::Overloaded => ApiError::Refused(Refusal::Overloaded),
-        NotReady::Database(why) => ApiError::NotReady(why),
+        NotReady::Overloaded => Refusal::Overloaded.into(),
+        NotReady::Database(why) => ApiError::new(problem::DATABASE_UNAVAILABLE, why),
     })?;
     if !auth.can_tell_callers() {
-        return Err(ApiError::NoPublicKeys);
+        return Err(Unauthenticated::NoKeys.into());
     }
     let clock_skew_ms = i64::try_from(skew.whole_milliseconds()).unwrap_or(i64::MAX);
     let warning = is_too_far_apart(skew).then(|| {
@@ -77,5 +83,5 @@ pub(super) async fn ready(
              safe; tokens expire by the service's clock."
         )
     });
-    Ok(HttpResponse::Ok().json(Ready { status: "ready", clock_skew_ms, warning }))
+    Ok(HttpResponse::Ok().json(ReadyResponse { status: "ready", clock_skew_ms, warning }))
 }

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::auth::{By, require};
+use super::auth::{Authenticated, require};
 use super::error::ApiError;
-use super::openapi::{Payment, problems};
 use super::query::{account_id, limit, link_next, query};
+use super::shapes::{Payment, problems};
 use super::state::HttpLimits;
 use crate::domain::{AccountId, Cursor, PaymentId};
 use crate::service::{Refusal, Service};
@@ -21,7 +21,7 @@ const PAGE_SIZE: u16 = 10;
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct PageQuery {
+pub(super) struct HistoryQuery {
     /// `created_at` of the last payment seen, as it came; without it the newest page.
     #[param(format = "date-time")]
     last_seen_timestamp: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct PageQuery {
     limit: Option<String>,
 }
 
-problems!(PageProblems:
+problems!(HistoryProblems:
     WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND],
 );
 
@@ -45,17 +45,17 @@ problems!(PageProblems:
     params(
         ("user" = i64, Path, description = "The account's id.", minimum = 0,
          maximum = 9_007_199_254_740_991_i64, example = 1),
-        PageQuery,
+        HistoryQuery,
     ),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page.", body = [Payment],
          headers(("Link" = String, description = "`rel=\"next\"`, while there is more."))),
-        PageProblems,
+        HistoryProblems,
     )
 )]
 pub(super) async fn page(
-    By(caller): By,
+    Authenticated(caller): Authenticated,
     service: web::Data<Service>,
     limits: web::ThinData<HttpLimits>,
     request: HttpRequest,
@@ -63,7 +63,7 @@ pub(super) async fn page(
 ) -> Result<HttpResponse, ApiError> {
     let account = account_id("user", &user)?;
     require(caller.may_read(account))?;
-    let query: PageQuery = query(&request)?;
+    let query: HistoryQuery = query(&request)?;
     let limit = limit(query.limit.as_deref(), PAGE_SIZE, limits.page_size_max)?;
     let cursor =
         Cursor::parse(query.last_seen_timestamp.as_deref(), query.last_seen_id.as_deref())?;
@@ -99,12 +99,12 @@ problems!(PaymentProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_NOT_FOUND]);
     )
 )]
 pub(super) async fn payment(
-    By(caller): By,
+    Authenticated(caller): Authenticated,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = Uuid::parse_str(&id)
-        .map_err(|_| ApiError::InvalidRequest("The id of a payment is a UUID.".to_owned()))?;
+        .map_err(|_| ApiError::invalid_request("The id of a payment is a UUID.".to_owned()))?;
     let payment = service.histories.payment(PaymentId::from_uuid(id)).await?;
     if !caller.may_see(&payment) {
         return Err(Refusal::PaymentNotFound.into());

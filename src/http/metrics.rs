@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 use tokio::sync::Mutex;
 
 use super::error::ApiError;
-use super::openapi::problems;
+use super::shapes::problems;
 use crate::service::{Refusal, Service};
 use crate::telemetry::metrics::METRICS;
 

@@ -1,25 +1,15 @@
-//! The API document (`OpenAPI` 3.1), generated from the handlers' annotations, the shapes below and the
-//! catalogue of problems; and the page that shows it.
+//! The API document (`OpenAPI` 3.1), generated from the handlers' annotations, the shapes of their answers
+//! and the catalogue of problems.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
-use actix_web::{HttpResponse, web};
-use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{
-    AllOfBuilder, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response,
-    ResponseBuilder, Type,
-};
-use utoipa::{Modify, OpenApi, ToSchema};
-use utoipa_swagger_ui::Config;
+use utoipa::{Modify, OpenApi};
 
-use super::error::ApiError;
-use super::problem::{self, Kind, Problem};
-use super::{accounts, health, history, metrics, payments};
-use crate::service::Refusal;
+use super::problem::Problem;
+use super::{accounts, docs, explain, health, history, metrics, payments};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -48,9 +38,9 @@ use crate::service::Refusal;
         health::live,
         health::ready,
         metrics::text,
-        problem::explain,
-        document,
-        docs
+        explain::explain,
+        docs::document,
+        docs::docs
     ),
     components(schemas(Problem)),
     modifiers(&Bearer)
@@ -67,64 +57,6 @@ impl Modify for Bearer {
     }
 }
 
-/// Declares a type that stands for some problems among an operation's responses.
-macro_rules! problems {
-    ($vis:vis $name:ident: $($kinds:expr),+ $(,)?) => {
-        /// Some of the problems.
-        $vis struct $name;
-
-        impl utoipa::IntoResponses for $name {
-            fn responses() -> std::collections::BTreeMap<
-                String,
-                utoipa::openapi::RefOr<utoipa::openapi::Response>,
-            > {
-                use crate::http::problem::*;
-                crate::http::openapi::responses(&[$(&$kinds[..]),+].concat())
-            }
-        }
-    };
-}
-pub(super) use problems;
-
-/// A response for each status of these problems, which names its codes and shows one of each.
-pub(super) fn responses(kinds: &[Kind]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
-    for kind in kinds {
-        by_status.entry(kind.status.as_u16()).or_default().push(*kind);
-    }
-    by_status.into_iter().map(|(status, kinds)| (status.to_string(), response(&kinds))).collect()
-}
-
-fn response(kinds: &[Kind]) -> RefOr<Response> {
-    let codes = kinds.iter().map(|kind| kind.code);
-    let code = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.clone()));
-    let schema = AllOfBuilder::new()
-        .item(Ref::from_schema_name("Problem"))
-        .item(ObjectBuilder::new().property("code", code));
-    let examples = kinds.iter().map(|kind| {
-        let value = serde_json::to_value(kind.problem(kind.meaning.to_owned())).ok();
-        (kind.code, ExampleBuilder::new().summary(kind.title).value(value).build())
-    });
-    let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
-    let names: Vec<String> = codes.map(|code| format!("`{code}`")).collect();
-    let mut response = ResponseBuilder::new()
-        .description(names.join(", "))
-        .content("application/problem+json", content);
-    let text = |description| {
-        HeaderBuilder::new()
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-            .description(Some(description))
-            .build()
-    };
-    if kinds.iter().all(|kind| kind.retryable) {
-        response = response.header("Retry-After", text("Seconds after which to ask again."));
-    }
-    if kinds.iter().any(|kind| kind.code == problem::UNAUTHENTICATED.code) {
-        response = response.header("WWW-Authenticate", text("What is asked for (RFC 6750)."));
-    }
-    response.build().into()
-}
-
 /// The document as JSON, with what a program adds to it.
 ///
 /// # Errors
@@ -133,9 +65,6 @@ pub fn openapi(added: Option<utoipa::openapi::OpenApi>) -> serde_json::Result<St
     let document = Document::openapi();
     added.into_iter().fold(document, utoipa::openapi::OpenApi::merge_from).to_pretty_json()
 }
-
-/// The document that is served.
-pub(super) struct DocumentText(pub web::Bytes);
 
 /// By path and method, the names of the parameters that a query may have.
 pub(super) type Parameters = BTreeMap<String, BTreeMap<&'static str, BTreeSet<String>>>;
@@ -163,102 +92,4 @@ pub(super) fn parameters() -> Parameters {
             (path, operations.filter_map(|(method, it)| Some((method, of(it?)))).collect())
         })
         .collect()
-}
-
-problems!(DocumentProblems: [RATE_LIMITED]);
-
-/// This document.
-#[utoipa::path(
-    get,
-    path = "/openapi.json",
-    tag = "operation",
-    responses(
-        (status = 200, description = "OpenAPI 3.1", content_type = "application/json"),
-        DocumentProblems,
-    )
-)]
-pub(super) async fn document(text: web::Data<DocumentText>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(text.0.clone())
-}
-
-/// What the page that shows the document may do: nothing but load its own files and call the service.
-const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
-                           form-action 'none'; frame-ancestors 'none'";
-
-/// This document, to read and to try.
-#[utoipa::path(
-    get,
-    path = "/docs",
-    tag = "operation",
-    responses(
-        (status = 200, description = "A page.", body = String, content_type = "text/html"),
-        DocumentProblems,
-    )
-)]
-pub(super) async fn docs() -> Result<HttpResponse, ApiError> {
-    docs_file("index.html")
-}
-
-/// A file of that page.
-pub(super) async fn docs_part(path: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    docs_file(if path.is_empty() { "index.html" } else { &path })
-}
-
-fn docs_file(path: &str) -> Result<HttpResponse, ApiError> {
-    static CONFIG: LazyLock<Arc<Config<'static>>> =
-        LazyLock::new(|| Arc::new(Config::from("/openapi.json").persist_authorization(false)));
-    let file =
-        utoipa_swagger_ui::serve(path, Arc::clone(&CONFIG)).map_err(|_| Refusal::Internal)?;
-    let file = file.ok_or(ApiError::NotFound)?;
-    let mut response = HttpResponse::Ok();
-    response.content_type(file.content_type);
-    response.insert_header((CONTENT_SECURITY_POLICY, DOCS_POLICY));
-    response.insert_header((CACHE_CONTROL, "no-cache"));
-    if path == "index.html" {
-        // So that the page works at /docs as well as at /docs/.
-        let text = String::from_utf8_lossy(&file.bytes).replace("=\"./", "=\"");
-        let text = text.replace("src=\"", "src=\"/docs/").replace("href=\"", "href=\"/docs/");
-        return Ok(response.body(text));
-    }
-    Ok(response.body(file.bytes.into_owned()))
-}
-
-/// A payment as one reader sees it.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a shape, filled by `domain::PaymentView`")]
-pub(super) struct Payment {
-    /// Derived from payer and key.
-    #[schema(format = "uuid")]
-    id: String,
-    from_id: i64,
-    to_id: i64,
-    /// Cents.
-    #[schema(minimum = 1)]
-    amount: i64,
-    #[schema(required)]
-    note: Option<String>,
-    /// The ledger's time: strictly increasing along each account's payments.
-    #[schema(format = "date-time")]
-    created_at: String,
-    /// The client's own time, where it gave one.
-    #[schema(required, format = "date-time")]
-    requested_at: Option<String>,
-    /// Cents after this payment, of the account whose history it is; of the payer in the answer to a
-    /// payment; null where there is no such reader.
-    #[schema(required)]
-    balance_after: Option<i64>,
-}
-
-/// An account as its owner sees it.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a shape, filled by `domain::Account`")]
-pub(super) struct Account {
-    id: i64,
-    #[schema(required)]
-    name: Option<String>,
-    /// Cents.
-    balance: i64,
-    #[schema(format = "date-time")]
-    created_at: String,
 }

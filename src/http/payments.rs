@@ -7,13 +7,13 @@ use tracing::Span;
 use utoipa::ToSchema;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
-use super::auth::{By, require};
+use super::auth::{Authenticated, require};
 use super::body::{ClientTime, Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
-use super::openapi::{Payment, problems};
 use super::problem;
 use super::quota::{Exceeded, Limit, QuotaState};
+use super::shapes::{Payment, problems};
 use crate::config::RateLimit;
 use crate::domain::{AccountId, Amount, Caller, Intent, Note};
 use crate::service::Service;
@@ -125,7 +125,7 @@ pub(super) fn outcomes() -> impl Iterator<Item = &'static str> {
     )
 )]
 pub(super) async fn send(
-    By(caller): By,
+    Authenticated(caller): Authenticated,
     service: web::Data<Service>,
     payer_limit: web::Data<PayerLimit>,
     request: HttpRequest,
@@ -171,7 +171,7 @@ pub(super) fn allowed_intent(
     // An empty note says as much as none.
     let note = body.note.filter(|note| !note.is_empty());
     let note = note.map(|note| Note::new("note", note)).transpose()?;
-    let key = idempotency_key(request, body.idempotency_key)?.ok_or(ApiError::KeyMissing)?;
+    let key = idempotency_key(request, body.idempotency_key)?.ok_or(problem::KEY_MISSING)?;
     let amount = Amount::from_cents(body.amount.0)?;
     let requested_at = body.created_at.map(|time| time.read("created_at")).transpose()?;
     Ok(Intent::new(from, to, amount, note, key, requested_at)?)

@@ -1,16 +1,12 @@
 //! The catalogue of problems (RFC 9457): the only place where status codes are chosen.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::ApiError;
-use super::openapi::problems;
-
-/// A kind of problem: what is the same each time that it happens.
+/// A type of problem: what is the same each time that it happens.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(super) struct ProblemType {
     pub status: StatusCode,
     pub code: &'static str,
     pub title: &'static str,
@@ -23,17 +19,17 @@ pub(super) struct Kind {
 const RETRYABLE: bool = true;
 const FINAL: bool = false;
 
-/// Declares a constant for each kind, and `ALL`.
+/// Declares a constant for each type, and `ALL`.
 macro_rules! catalogue {
     ($($name:ident: $status:ident, $code:literal, $retryable:ident, $title:literal, $meaning:literal;)+) => {
-        $(pub(super) const $name: Kind = Kind {
+        $(pub(super) const $name: &ProblemType = &ProblemType {
             status: StatusCode::$status,
             code: $code,
             title: $title,
             retryable: $retryable,
             meaning: $meaning,
         };)+
-        const ALL: &[Kind] = &[$($name),+];
+        pub(super) const ALL: &[&ProblemType] = &[$($name),+];
     };
 }
 
@@ -104,11 +100,12 @@ catalogue! {
     DATABASE_UNAVAILABLE: SERVICE_UNAVAILABLE, "database_unavailable", RETRYABLE,
         "The database is not available",
         "The database does not answer, or did not do it, and it may not be known whether the request \
-         was done. Sending it again with the same idempotency key is safe: nothing is done twice.";
+         was done. Sending it again with the same idempotency key is safe: nothing is done twice. Without a \
+         key, look first.";
 }
 
 /// The problem for an answer of this status that nobody has told as one; `None` where it is no error.
-pub(super) fn of_status(status: StatusCode) -> Option<Kind> {
+pub(super) fn of_status(status: StatusCode) -> Option<&'static ProblemType> {
     let told = [
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
@@ -125,23 +122,24 @@ pub(super) fn of_status(status: StatusCode) -> Option<Kind> {
 }
 
 /// What every request with a caller can meet.
-pub(super) const WITH_CALLER: &[Kind] =
+pub(super) const WITH_CALLER: &[&ProblemType] =
     &[UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, INTERNAL, OVERLOADED, DATABASE_UNAVAILABLE];
 
 /// What every request with a body can meet.
-pub(super) const WITH_BODY: &[Kind] =
+pub(super) const WITH_BODY: &[&ProblemType] =
     &[INVALID_REQUEST, REQUEST_TIMEOUT, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
 
 /// RFC 9457, with two members of our own.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Problem {
+pub(super) struct Problem<'a> {
     /// A page that explains it.
     #[schema(format = "uri-reference")]
     r#type: String,
     #[schema(value_type = String)]
     title: &'static str,
     status: u16,
-    detail: String,
+    #[schema(value_type = String)]
+    detail: &'a str,
     /// Stable: programs decide by it.
     #[schema(value_type = String)]
     code: &'static str,
@@ -149,44 +147,11 @@ pub(super) struct Problem {
     retryable: bool,
 }
 
-impl Kind {
+impl ProblemType {
     /// The body of an answer.
-    pub fn problem(self, detail: String) -> Problem {
-        let Self { status, code, title, retryable, .. } = self;
+    pub fn problem<'a>(&self, detail: &'a str) -> Problem<'a> {
+        let Self { status, code, title, retryable, .. } = *self;
         let r#type = format!("/problems/{code}");
         Problem { r#type, title, status: status.as_u16(), detail, code, retryable }
     }
-}
-
-problems!(ExplainProblems: [NOT_FOUND, RATE_LIMITED]);
-
-/// What the `type` of a problem points to.
-#[utoipa::path(
-    get,
-    path = "/problems/{code}",
-    tag = "operation",
-    params(("code" = String, Path, description = "A problem's `code`.", example = "insufficient_funds")),
-    responses(
-        (status = 200, description = "A page that explains it.", body = String, content_type = "text/html"),
-        ExplainProblems,
-    )
-)]
-pub(super) async fn explain(code: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    let kind = ALL.iter().find(|kind| kind.code == *code).ok_or(ApiError::NotFound)?;
-    let Kind { status, code, title, retryable, meaning } = kind;
-    let retry = if *retryable {
-        "It is worth while to send the same request again, with the same idempotency key, after the \
-         seconds of Retry-After."
-    } else {
-        "Sending the same request again will not help as long as nothing else changes."
-    };
-    // Nothing in it comes from a request.
-    let page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{code}</title>\n\
-         <h1>{title}</h1>\n<p><code>{code}</code>, status {}\n<p>{meaning}\n<p>{retry}\n\
-         <p><a href=\"/docs\">The API's document</a>\n</html>\n",
-        status.as_u16()
-    );
-    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
 }

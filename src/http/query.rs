@@ -14,7 +14,7 @@ use crate::domain::{AccountId, Invalid};
 pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
     web::Query::<T>::from_query(request.query_string())
         .map(web::Query::into_inner)
-        .map_err(|error| ApiError::InvalidRequest(format!("The query: {error}.")))
+        .map_err(|error| ApiError::invalid_request(format!("The query: {error}.")))
 }
 
 /// The account that a path or a parameter names.
@@ -31,7 +31,7 @@ pub(super) fn limit(asked: Option<&str>, default: u16, max: u16) -> Result<u16, 
         return Ok(default.min(max));
     };
     let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
-    limit.ok_or_else(|| ApiError::InvalidRequest(format!("limit is an integer from 1 to {max}.")))
+    limit.ok_or_else(|| ApiError::invalid_request(format!("limit is an integer from 1 to {max}.")))
 }
 
 /// Adds a link to the next page (RFC 8288).

@@ -62,13 +62,13 @@ impl Route {
         for (name, _) in given {
             let shown: String = name.chars().take(NAME_CHARACTERS_MAX).collect();
             if !listed.contains(&name) {
-                return Err(ApiError::InvalidRequest(format!(
+                return Err(ApiError::invalid_request(format!(
                     "The query: {method} {} takes no parameter {shown:?}.",
                     self.pattern
                 )));
             }
             if !seen.insert(name) {
-                return Err(ApiError::InvalidRequest(format!(
+                return Err(ApiError::invalid_request(format!(
                     "The query: the parameter {shown:?} is there twice."
                 )));
             }

@@ -238,7 +238,9 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let Some(names) = CURRENT.with_borrow(Option::clone) else {
+        // At a thread's end there is none any more.
+        let current = CURRENT.try_with(|current| current.borrow().clone());
+        let Some(names) = current.ok().flatten() else {
             return self.0.format_event(context, out, event);
         };
         let mut line = String::new();

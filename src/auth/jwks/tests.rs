@@ -16,7 +16,7 @@ fn keys(document: &[u8]) -> Result<Vec<Option<String>>> {
     let source = Source::new(file.path().to_str().unwrap(), &config::Auth::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let keys = runtime.block_on(source.fetch())?;
-    Ok(keys.iter().map(|named| named.kid.clone()).collect())
+    Ok(keys.keys.iter().map(|key| key.id.clone()).collect())
 }
 
 /// The public keys of RFC 8037, appendix A.2, and RFC 7517, appendix A.1.

@@ -32,7 +32,7 @@ proptest! {
         let target = next_page(account, cursor, size);
         let request = TestRequest::with_uri(&target).to_http_request();
         prop_assert_eq!(request.path(), format!("/payment_history/{account}"));
-        let asked: PageQuery = query(&request).unwrap();
+        let asked: HistoryQuery = query(&request).unwrap();
         prop_assert_eq!(limit(asked.limit.as_deref(), 3, 10).unwrap(), size);
         let read = Cursor::parse(asked.last_seen_timestamp.as_deref(), asked.last_seen_id.as_deref());
         prop_assert_eq!(read, Ok(Some(cursor)));

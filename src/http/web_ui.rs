@@ -15,6 +15,7 @@ use actix_web::{Error, HttpResponseBuilder, ResponseError, guard};
 use anyhow::{Result, bail};
 
 use super::error::{ApiError, Code};
+use super::problem;
 
 /// Files under this path have a hash of what is in them in their names.
 const HASHED: &str = "/_next/static/";
@@ -70,7 +71,7 @@ async fn served(
     if response.status().is_client_error() {
         // No such file, or a path that can be none.
         let page = if takes_html { tokio::fs::read(nothing_here).await.ok() } else { None };
-        let problem = ApiError::NotFound;
+        let problem = ApiError::from(problem::NOT_FOUND);
         let mut answer = match page {
             Some(page) => {
                 let mut answer = HttpResponseBuilder::new(problem.status_code());

@@ -1,0 +1,190 @@
+//! Keys that verify tokens, and what a token must say.
+
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::verified::{Known, Verified};
+use crate::config;
+use crate::domain::{AccountId, Caller};
+
+/// The scope of operators.
+pub(super) const OPERATOR: &str = "operator";
+
+/// Why a request has no caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unauthenticated {
+    NoToken,
+    /// Why the token is refused, for its owner.
+    Refused(&'static str),
+    /// There are no public keys yet: whether the token is good is not known.
+    NoKeys,
+}
+
+/// Keys that are current, and the tokens that they have verified.
+#[derive(Default)]
+pub(super) struct KeySet {
+    pub keys: Vec<Key>,
+    verified: Verified,
+}
+
+impl KeySet {
+    pub fn new(keys: Vec<Key>) -> Self {
+        Self { keys, verified: Verified::default() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The key of this id, or the only one where a token names none.
+    pub fn key(&self, id: Option<&str>) -> Option<&Key> {
+        match id {
+            Some(_) => self.keys.iter().find(|key| key.id.as_deref() == id),
+            None if self.keys.len() == 1 => self.keys.first(),
+            None => None,
+        }
+    }
+
+    /// Whose the token is, if it was verified before.
+    pub fn known_caller(&self, token: &str) -> Option<Caller> {
+        self.verified.caller(token, unix_seconds()?)
+    }
+
+    /// Whose the token is, by the key that it names.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn caller(&self, key_id: Option<&str>, token: &str) -> Result<Caller, Unauthenticated> {
+        let key = self.key(key_id);
+        let key = key.ok_or(Unauthenticated::Refused("It names a key that is not known."))?;
+        let claims = key.verify(token)?;
+        let times = claims.times(key.validation.leeway);
+        let caller = claims.caller()?;
+        if let Some((valid_from, valid_until)) = times {
+            self.verified.remember(token, Known { caller, valid_from, valid_until });
+        }
+        Ok(caller)
+    }
+}
+
+fn unix_seconds() -> Option<u64> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.ok().map(|since| since.as_secs())
+}
+
+/// A key, and what a token that it verifies must say.
+pub(super) struct Key {
+    pub id: Option<String>,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+impl Key {
+    pub fn new(
+        id: Option<String>,
+        decoding: DecodingKey,
+        algorithm: Algorithm,
+        settings: &config::Auth,
+    ) -> Self {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = settings.clock_skew_seconds.get().into();
+        // "On or after" that second it is expired (RFC 7519, section 4.1.4); the library says "after".
+        validation.reject_tokens_expiring_in_less_than = 1;
+        validation.validate_nbf = true;
+        let mut required = vec!["exp"];
+        if let Some(issuer) = &settings.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        validation.validate_aud = settings.audience.is_some();
+        if let Some(audience) = &settings.audience {
+            validation.set_audience(&[audience]);
+            required.push("aud");
+        }
+        validation.set_required_spec_claims(&required);
+        Self { id, decoding, validation }
+    }
+
+    fn verify(&self, token: &str) -> Result<Claims, Unauthenticated> {
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
+        let decoded = decoded.map_err(|error| refused(&error))?;
+        // RFC 7515, section 4.1.11: whoever does not understand an extension refuses it.
+        if decoded.header.crit.is_some() {
+            return Err(Unauthenticated::Refused("It needs an extension that is not known."));
+        }
+        Ok(decoded.claims)
+    }
+}
+
+pub(super) fn refused(error: &Error) -> Unauthenticated {
+    Unauthenticated::Refused(match error.kind() {
+        ErrorKind::ExpiredSignature => "It has expired.",
+        ErrorKind::ImmatureSignature => "It is not valid yet.",
+        ErrorKind::InvalidSignature => "Its signature is wrong.",
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
+            "It is not signed as it has to be."
+        }
+        ErrorKind::InvalidIssuer => "It comes from another issuer.",
+        ErrorKind::InvalidAudience => "It is for another audience.",
+        ErrorKind::MissingRequiredClaim(_) => "It lacks exp, or a claim that is required here.",
+        _ => "It is malformed.",
+    })
+}
+
+/// What a token says.
+#[derive(Deserialize)]
+struct Claims {
+    /// The account's id: a string (RFC 7519, section 4.1.2); some issuers write a number.
+    sub: Option<TextOrNumber>,
+    scope: Option<Scope>,
+    exp: Option<Value>,
+    nbf: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrNumber {
+    Text(String),
+    Number(i64),
+}
+
+/// Words with spaces between them (RFC 8693, section 4.2); some issuers write a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scope {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Claims {
+    /// From when until when the token is valid, in seconds of Unix time; `None` where it says so in
+    /// another way than as whole seconds.
+    fn times(&self, leeway: u64) -> Option<(u64, u64)> {
+        let from = self.nbf.as_ref().map_or(Some(0), Value::as_u64)?;
+        Some((from.saturating_sub(leeway), self.exp.as_ref()?.as_u64()?.saturating_add(leeway)))
+    }
+
+    fn caller(self) -> Result<Caller, Unauthenticated> {
+        let is_operator = match &self.scope {
+            Some(Scope::Text(text)) => text.split(' ').any(|word| word == OPERATOR),
+            Some(Scope::List(words)) => words.iter().any(|word| word == OPERATOR),
+            None => false,
+        };
+        if is_operator {
+            return Ok(Caller::Operator);
+        }
+        let account = match self.sub {
+            Some(TextOrNumber::Text(text)) => AccountId::from_str(&text).ok(),
+            Some(TextOrNumber::Number(id)) => AccountId::new(id).ok(),
+            None => None,
+        };
+        // The bank is nobody's own.
+        let account = account.filter(|id| !id.is_bank());
+        account.map(Caller::Holder).ok_or(Unauthenticated::Refused("Its sub is no account's id."))
+    }
+}

@@ -1,0 +1,109 @@
+//! The shapes of answers in the API document.
+
+use std::collections::BTreeMap;
+
+use utoipa::ToSchema;
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::{
+    AllOfBuilder, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response,
+    ResponseBuilder, Type,
+};
+
+use super::problem::{self, ProblemType};
+
+/// Declares a type that stands for some problems among an operation's responses.
+macro_rules! problems {
+    ($vis:vis $name:ident: $($kinds:expr),+ $(,)?) => {
+        /// Some of the problems.
+        $vis struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::Response>,
+            > {
+                use crate::http::problem::*;
+                crate::http::shapes::responses(&[$(&$kinds[..]),+].concat())
+            }
+        }
+    };
+}
+pub(super) use problems;
+
+/// A response for each status of these problems, which names its codes and shows one of each.
+pub(super) fn responses(types: &[&'static ProblemType]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<&ProblemType>> = BTreeMap::new();
+    for r#type in types {
+        by_status.entry(r#type.status.as_u16()).or_default().push(*r#type);
+    }
+    by_status.into_iter().map(|(status, types)| (status.to_string(), response(&types))).collect()
+}
+
+fn response(types: &[&ProblemType]) -> RefOr<Response> {
+    let codes = types.iter().map(|it| it.code);
+    let code = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.clone()));
+    let schema = AllOfBuilder::new()
+        .item(Ref::from_schema_name("Problem"))
+        .item(ObjectBuilder::new().property("code", code));
+    let examples = types.iter().map(|it| {
+        let value = serde_json::to_value(it.problem(it.meaning)).ok();
+        (it.code, ExampleBuilder::new().summary(it.title).value(value).build())
+    });
+    let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
+    let names: Vec<String> = codes.map(|code| format!("`{code}`")).collect();
+    let mut response = ResponseBuilder::new()
+        .description(names.join(", "))
+        .content("application/problem+json", content);
+    let text = |description| {
+        HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .description(Some(description))
+            .build()
+    };
+    if types.iter().all(|it| it.retryable) {
+        response = response.header("Retry-After", text("Seconds after which to ask again."));
+    }
+    if types.iter().any(|it| it.code == problem::UNAUTHENTICATED.code) {
+        response = response.header("WWW-Authenticate", text("What is asked for (RFC 6750)."));
+    }
+    response.build().into()
+}
+
+/// A payment as one reader sees it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, filled by `domain::PaymentView`")]
+pub(super) struct Payment {
+    /// Derived from payer and key.
+    #[schema(format = "uuid")]
+    id: String,
+    from_id: i64,
+    to_id: i64,
+    /// Cents.
+    #[schema(minimum = 1)]
+    amount: i64,
+    #[schema(required)]
+    note: Option<String>,
+    /// The ledger's time: strictly increasing along each account's payments.
+    #[schema(format = "date-time")]
+    created_at: String,
+    /// The client's own time, where it gave one.
+    #[schema(required, format = "date-time")]
+    requested_at: Option<String>,
+    /// Cents after this payment, of the account whose history it is; of the payer in the answer to a
+    /// payment; null where there is no such reader.
+    #[schema(required)]
+    balance_after: Option<i64>,
+}
+
+/// An account as its owner sees it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, filled by `domain::Account`")]
+pub(super) struct Account {
+    id: i64,
+    #[schema(required)]
+    name: Option<String>,
+    /// Cents.
+    balance: i64,
+    #[schema(format = "date-time")]
+    created_at: String,
+}
