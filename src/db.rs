@@ -3,7 +3,7 @@
 //!
 //! | phase of a batch | statement |
 //! |---|---|
-//! | lock | [`posting::begin_and_lock`]: `BEGIN` and `SELECT ... FOR UPDATE`, in id order |
+//! | lock | [`posting::lock_accounts`]: `SELECT ... FOR UPDATE`, in id order |
 //! | read | [`posting::read_keys`]: a later statement, so its snapshot is younger than the locks |
 //! | write | [`posting::write`]: balances, payments and keys in one statement |
 
@@ -19,7 +19,6 @@ pub mod posting;
 pub mod pruning;
 pub mod schema;
 mod timestamp;
-pub mod transaction;
 
 pub use connect::{
     DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,

@@ -112,8 +112,7 @@ impl Faults {
         let mut refused = None;
         let mut written = None;
         let ended = session
-            .transaction(async |transaction| {
-                let conn = transaction.begin().await?;
+            .transaction(async |conn| {
                 let decision = post_one(conn, intent).await?;
                 refused = match decision.outcomes.into_iter().next() {
                     Some(Outcome::Posted(_)) => None,

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sqlx::postgres::PgRow;
+use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::transaction::BEGIN;
 use super::{Error, Purpose, payments};
 use crate::domain::ledger::{AccountState, Decision, Known};
 use crate::domain::{AccountId, Balance, Fingerprint, Intent, PaymentId, Timestamp};
@@ -23,39 +21,6 @@ pub enum Locking {
     Skip,
 }
 
-/// A row of an account, locked.
-struct Locked {
-    id: i64,
-    balance: i64,
-    last_payment_at: Option<Timestamp>,
-}
-
-/// The statement that takes the locks, in both its forms: checked at compile time, and as the text that
-/// [`prepare`] gives a session for [`begin_and_lock`].
-macro_rules! lock_in_order {
-    ($sql:literal) => {
-        const PREPARE_LOCK: &str = concat!("PREPARE lock_accounts (bigint[]) AS ", $sql);
-
-        async fn lock_in_order(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Locked>, Error> {
-            Ok(sqlx::query_as!(Locked, $sql, ids).fetch_all(conn).await?)
-        }
-    };
-}
-
-lock_in_order!(
-    r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp"
-       FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"#
-);
-
-/// Prepares a session for [`begin_and_lock`].
-///
-/// # Errors
-/// The database's.
-pub async fn prepare(conn: &mut PgConnection) -> Result<(), Error> {
-    sqlx::raw_sql(PREPARE_LOCK).execute(conn).await?;
-    Ok(())
-}
-
 /// Locks the accounts' rows, in id order, and returns those that it got.
 ///
 /// The order is what prevents deadlocks: every transaction that locks more than one account does
@@ -66,16 +31,30 @@ pub async fn lock_accounts(
     ids: &BTreeSet<AccountId>,
     locking: Locking,
 ) -> Result<BTreeMap<AccountId, AccountState>, Error> {
+    struct Row {
+        id: i64,
+        balance: i64,
+        last_payment_at: Option<Timestamp>,
+    }
     if let Locking::WaitFor(id) = locking {
         let wait = sqlx::query!("SELECT FROM accounts WHERE id = $1 FOR UPDATE", id.get());
         wait.execute(&mut *conn).await?;
     }
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
     let rows = match locking {
-        Locking::Wait => lock_in_order(conn, &ids).await?,
+        Locking::Wait => {
+            sqlx::query_as!(
+                Row,
+                r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp"
+                   FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"#,
+                &ids
+            )
+            .fetch_all(conn)
+            .await?
+        }
         Locking::WaitFor(_) | Locking::Skip => {
             sqlx::query_as!(
-                Locked,
+                Row,
                 r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp"
                    FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"#,
                 &ids
@@ -84,42 +63,12 @@ pub async fn lock_accounts(
             .await?
         }
     };
-    Ok(states(rows))
-}
-
-/// Begins a transaction and locks as [`lock_accounts`] does with [`Locking::Wait`], in one message: a round trip
-/// costs as much as a small statement.
-///
-/// A message of several statements has no parameters (Postgres manual, "Simple Query"). There is nothing in
-/// this one that would need them: its only values are integers.
-///
-/// # Errors
-/// The database's.
-pub async fn begin_and_lock(
-    conn: &mut PgConnection,
-    ids: &BTreeSet<AccountId>,
-) -> Result<BTreeMap<AccountId, AccountState>, Error> {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    let message = format!("{BEGIN}; EXECUTE lock_accounts('{{{}}}')", ids.join(","));
-    let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(conn).await?;
-    let locked = |row: &PgRow| {
-        Ok(Locked {
-            id: row.try_get(0)?,
-            balance: row.try_get(1)?,
-            last_payment_at: row.try_get(2)?,
-        })
-    };
-    let rows: Result<Vec<Locked>, sqlx::Error> = rows.iter().map(locked).collect();
-    Ok(states(rows?))
-}
-
-fn states(rows: Vec<Locked>) -> BTreeMap<AccountId, AccountState> {
-    let state = |row: Locked| {
-        let Locked { id, balance, last_payment_at } = row;
+    let state = |row: Row| {
+        let Row { id, balance, last_payment_at } = row;
         let balance = Balance::from_cents(balance);
         (AccountId::trusted(id), AccountState { balance, last_payment_at })
     };
-    rows.into_iter().map(state).collect()
+    Ok(rows.into_iter().map(state).collect())
 }
 
 /// Takes the locks on tables that writing takes. While they are held nobody can have taken a stronger

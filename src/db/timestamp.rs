@@ -1,9 +1,9 @@
-//! Timestamps as Postgres sends and takes them (`timestamptz`): in binary as microseconds since 2000,
-//! which need no calendar on the way.
+//! Timestamps as Postgres sends and takes them (`timestamptz`, binary): microseconds since 2000, which
+//! need no calendar on the way.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Decode, Encode, Postgres, Type};
 
@@ -38,10 +38,6 @@ impl Encode<'_, Postgres> for Timestamp {
 
 impl Decode<'_, Postgres> for Timestamp {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
-        if value.format() == PgValueFormat::Text {
-            // As sessions of sqlx are told to write it: in UTC, whose offset is two digits.
-            return Ok(Self::parse(&format!("{}:00", value.as_str()?))?);
-        }
         let us: i64 = Decode::<Postgres>::decode(value)?;
         let unix_us = us.checked_add(EPOCH_UNIX_US).and_then(Self::from_unix_us);
         unix_us.ok_or_else(|| "a time is not in the years 1 to 9999".into())

@@ -182,9 +182,7 @@ impl Opener {
         let mut stage = Stage::Locking;
         let opened = self
             .session
-            .transaction(async |transaction| {
-                open(transaction.begin().await?, &ticket.work, locks_tables, &mut stage).await
-            })
+            .transaction(async |conn| open(conn, &ticket.work, locks_tables, &mut stage).await)
             .await;
         let error = match opened {
             Ok((result, _)) => {

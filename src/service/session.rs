@@ -1,16 +1,12 @@
 //! A writer's own session with the database: the only place that begins and commits a transaction
 //! that writes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
 use tokio::task::JoinHandle;
 
-use crate::db::{
-    self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target, posting, transaction,
-};
-use crate::domain::AccountId;
-use crate::domain::ledger::AccountState;
+use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
 
 /// From this age on a session's successor is opened beside it, so that no payment waits for that.
 const SUCCESSOR_AGE: Duration = Duration::from_secs(20);
@@ -40,37 +36,12 @@ struct Open {
 
 impl Open {
     async fn new(target: Target) -> Result<Self, Error> {
-        let mut conn = db::connect(&target, Purpose::Write).await?;
-        posting::prepare(&mut conn).await?;
+        let conn = db::connect(&target, Purpose::Write).await?;
         Ok(Self { conn, since: Instant::now() })
     }
 
     fn is_younger_than(&self, age: Duration) -> bool {
         self.since.elapsed() < age
-    }
-}
-
-/// A transaction that has not begun.
-pub struct Unbegun<'a>(&'a mut PgConnection);
-
-impl<'a> Unbegun<'a> {
-    /// # Errors
-    /// The connection's.
-    pub async fn begin(self) -> Result<&'a mut PgConnection, Error> {
-        transaction::begin(self.0).await?;
-        Ok(self.0)
-    }
-
-    /// As [`posting::begin_and_lock`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn begin_and_lock(
-        self,
-        ids: &BTreeSet<AccountId>,
-    ) -> Result<(&'a mut PgConnection, BTreeMap<AccountId, AccountState>), Error> {
-        let accounts = posting::begin_and_lock(self.0, ids).await?;
-        Ok((self.0, accounts))
     }
 }
 
@@ -80,14 +51,14 @@ impl Session {
         Self { target, transaction_timeout, current: None, successor: None }
     }
 
-    /// Runs `work` in a transaction, which it begins. Returns what it returned, and how long the end took.
+    /// Runs `work` in a transaction. Returns what it returned, and how long the end took.
     ///
     /// # Errors
     /// The transaction was rolled back; or, where the kind is [`db::ErrorKind::Unavailable`], its outcome
     /// may be unknown. The connection is then given up, and with it every lock.
     pub async fn transaction<T>(
         &mut self,
-        work: impl AsyncFnOnce(Unbegun<'_>) -> Result<End<T>, Error>,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<End<T>, Error>,
     ) -> Result<(T, Duration), Error> {
         let limit = self.transaction_timeout;
         let result = match tokio::time::timeout(limit, self.attempt(work)).await {
@@ -106,21 +77,22 @@ impl Session {
 
     async fn attempt<T>(
         &mut self,
-        work: impl AsyncFnOnce(Unbegun<'_>) -> Result<End<T>, Error>,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<End<T>, Error>,
     ) -> Result<(T, Duration), Error> {
         let mut open = self.take().await?;
-        let ended = work(Unbegun(&mut open.conn)).await;
+        let mut tx = open.conn.begin().await?;
+        let ended = work(&mut tx).await;
         let started = Instant::now();
         let result = match ended {
             Ok(End::Commit(value)) => {
-                transaction::commit(&mut open.conn).await?;
+                tx.commit().await?;
                 Ok((value, started.elapsed()))
             }
             Ok(End::RollBack(value)) => {
-                transaction::roll_back(&mut open.conn).await?;
+                tx.rollback().await?;
                 Ok((value, started.elapsed()))
             }
-            Err(error) => match transaction::roll_back(&mut open.conn).await {
+            Err(error) => match tx.rollback().await {
                 Ok(()) => Err(error),
                 // A connection that cannot even roll back is dropped, and its locks with it.
                 Err(_) => return Err(error),

@@ -63,17 +63,11 @@ async fn attempt(
     let ids: BTreeSet<AccountId> = intents.iter().flat_map(|intent| intent.accounts()).collect();
     let started = Instant::now();
     let ((outcomes, blocked, lock), commit) = session
-        .transaction(async |transaction| {
-            let (conn, accounts) = if locking == Locking::Wait && !takes_apart {
-                transaction.begin_and_lock(&ids).await?
-            } else {
-                let conn = transaction.begin().await?;
-                if takes_apart {
-                    posting::lock_tables(conn).await?;
-                }
-                let accounts = posting::lock_accounts(conn, &ids, locking).await?;
-                (conn, accounts)
-            };
+        .transaction(async |conn| {
+            if takes_apart {
+                posting::lock_tables(conn).await?;
+            }
+            let accounts = posting::lock_accounts(conn, &ids, locking).await?;
             let lock = started.elapsed();
             *stage = Stage::Reading;
             let blocked = match locking {
