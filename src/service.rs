@@ -10,6 +10,7 @@ pub mod posting;
 pub mod pruning;
 mod queue;
 mod read_pool;
+mod refusal;
 mod retry;
 pub mod session;
 
@@ -20,49 +21,13 @@ use tokio::task::JoinSet;
 
 use crate::config::{Settings, milliseconds};
 use crate::db::{self, Purpose};
-use crate::domain::AccountId;
-use crate::domain::ledger::Declined;
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
 use health::HealthProbe;
 use history::Histories;
 use payments::Payments;
-use queue::Obstacle;
 use read_pool::ReadPool;
-
-/// Why a request has no result. After `DatabaseUnavailable` it may have been done all the same; after
-/// any other it was not, and will not be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The rule said no.
-    Declined(Declined),
-    /// The id for a new account is taken.
-    AccountExists(AccountId),
-    /// There is no such account to be read.
-    AccountNotFound(AccountId),
-    PaymentNotFound,
-    /// Another request held the key for as long as this one may wait.
-    KeyInProgress,
-    /// Its turn did not come in time, or the queue was full.
-    Overloaded,
-    /// Somebody else held an account's row for as long as the request may wait.
-    AccountBusy,
-    /// The database did not answer, or lost the connection.
-    DatabaseUnavailable,
-    /// The service or its database failed in a way that a retry does not mend.
-    Internal,
-}
-
-impl From<Obstacle> for Refusal {
-    fn from(obstacle: Obstacle) -> Self {
-        match obstacle {
-            Obstacle::Queue => Self::Overloaded,
-            Obstacle::Lock => Self::AccountBusy,
-            Obstacle::Key => Self::KeyInProgress,
-            Obstacle::Database => Self::DatabaseUnavailable,
-        }
-    }
-}
+pub use refusal::Refusal;
 
 /// The whole service: what `http` is given.
 pub struct Service {

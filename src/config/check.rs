@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use reqwest::Url;
 use secrecy::ExposeSecret;
 
-use super::{Auth, AuthMode, Database, RateLimit, Settings, SignatureAlgorithm};
+use super::settings::{Auth, AuthMode, Database, RateLimit, Settings, SignatureAlgorithm};
 
 /// HS256 needs so many bytes of a secret at least.
 const SECRET_BYTES_MIN: usize = 32;

@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, ConfigError, Environment, Map, Source, Value, ValueKind};
 use secrecy::SecretString;
-use serde::de::{DeserializeOwned, IntoDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::{Settings, range};
+use super::range;
+use super::settings::Settings;
 
 /// The file, in the directory that the process is started in.
 const FILE: &str = "payonce.toml";
@@ -162,23 +163,6 @@ fn read_secret(name: &str, secret: &mut Option<SecretString>, file: Option<&Path
     }
     *secret = Some(value.into());
     Ok(())
-}
-
-/// A list of the file, or a text of the environment with commas.
-pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    source: D,
-) -> Result<Vec<T>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum TextOrList {
-        Text(String),
-        List(Vec<String>),
-    }
-    let items = match TextOrList::deserialize(source)? {
-        TextOrList::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
-        TextOrList::List(items) => items,
-    };
-    items.into_iter().map(|item| T::deserialize(item.into_deserializer())).collect()
 }
 
 /// An error without the lines of the file and the texts that a parser quotes: a secret may stand there.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::Refusal;
 use super::posting::post_one;
-use super::queue::{Inbox, Obstacle, Queue, Ticket};
+use super::queue::{Inbox, Queue, Ticket};
 use super::read_pool::ReadPool;
+use super::refusal::{Obstacle, Refusal};
 use super::retry::{Failure, Next, Stage};
 use super::session::{End, Session};
 use crate::config::{Settings, milliseconds};

@@ -10,9 +10,9 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::Refusal;
-use super::queue::{Inbox, Obstacle, Queue, Ticket, halves};
+use super::queue::{Inbox, Queue, Ticket, halves};
 use super::read_pool::ReadPool;
+use super::refusal::{Obstacle, Refusal};
 use crate::config::{Settings, milliseconds};
 use crate::db::history::{self, PageOf};
 use crate::db::payments;

@@ -13,57 +13,26 @@
 mod batch;
 mod intake;
 mod known_trouble;
+mod ticket;
 mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use intake::Intake;
 use known_trouble::KnownTrouble;
+pub use ticket::{Answer, Receipt, Timing};
 use writer::{Aside, Writer};
 
-use super::Refusal;
-use super::queue::{Obstacle, Queue, Ticket};
+use super::queue::Queue;
+use super::refusal::{Obstacle, Refusal};
 use super::session::Session;
 use crate::config::{Settings, milliseconds};
 use crate::db::Target;
 use crate::domain::Intent;
-
-/// The answer to a request to pay.
-#[derive(Debug)]
-pub struct Answer {
-    pub result: Result<Receipt, Refusal>,
-    /// `None` where no writer saw it.
-    pub timing: Option<Timing>,
-}
-
-/// A payment that was made.
-#[derive(Debug)]
-pub struct Receipt {
-    /// JSON, the same bytes at every retry.
-    pub body: String,
-    /// Made by an earlier request with the same key.
-    pub replayed: bool,
-}
-
-/// The parts of a payment's time.
-#[derive(Debug, Clone)]
-pub struct Timing {
-    /// From its arrival to the begin of its transaction.
-    pub queue: Duration,
-    /// Waiting for its batch's row locks.
-    pub lock: Duration,
-    /// Waiting for the commit.
-    pub commit: Duration,
-    /// Which batch it was in: unique among the processes of a database.
-    pub batch: Arc<str>,
-}
-
-type PayTicket = Ticket<Intent, Answer>;
 
 /// The way in to the writers.
 pub struct Payments {

@@ -9,20 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::Refusal;
-
-/// The thing that a waiting request waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Obstacle {
-    /// Its turn.
-    Queue,
-    /// An account that somebody else has locked.
-    Lock,
-    /// A key that another request holds.
-    Key,
-    /// A database that does not answer.
-    Database,
-}
+use super::refusal::{Obstacle, Refusal};
 
 #[derive(Debug, Clone, Copy)]
 enum TicketState {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deadpool::managed::{Object, PoolError, TimeoutType};
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::db::{Error, ErrorKind, PgConnection, Pool};
 
 /// Runs single statements on pooled sessions.

@@ -7,8 +7,7 @@
 
 use std::time::Duration;
 
-use super::Refusal;
-use super::queue::Obstacle;
+use super::refusal::{Obstacle, Refusal};
 use crate::db::ErrorKind;
 
 /// The pause before the second attempt: doubled each time, up to the longest.

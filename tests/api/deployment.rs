@@ -274,11 +274,11 @@ fn the_dashboard_reads_from_what_grafana_is_given() {
     assert!(published.iter().all(|it| !it.contains(port)), "{published:?}");
 }
 
-/// Every setting of `src/config.rs`, as `writer.batch_max`.
+/// Every setting of `src/config/settings.rs`, as `writer.batch_max`.
 pub fn settings() -> BTreeSet<String> {
     let mut structs: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut current = None;
-    for line in text("src/config.rs").lines() {
+    for line in text("src/config/settings.rs").lines() {
         if let Some(name) = line.strip_prefix("pub struct ") {
             current = name.strip_suffix(" {").map(str::to_owned);
         } else if line == "}" {

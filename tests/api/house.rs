@@ -189,10 +189,6 @@ fn expand(before: &[String], tree: &str, paths: &mut Vec<Vec<String>>) {
     }
 }
 
-/// Their parts use what stands in these themselves.
-const PARENTS_WITH_COMMON_TYPES: [&str; 4] =
-    ["service", "service::payments", "config", "db::connect"];
-
 /// Which modules each names. A path is that of the module which it leads to, or of the one that has what it
 /// leads to. A module that only shows its parts to others does not name them, so what all of them need may stand
 /// in it.
@@ -225,10 +221,7 @@ fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     };
     let of = |(name, code): (&Vec<String>, &String)| {
         let paths = paths_of(code);
-        let named = paths.iter().filter_map(|path| resolve(name, path)).filter(|it| {
-            let is_parent = name.starts_with(it);
-            it != name && !(is_parent && PARENTS_WITH_COMMON_TYPES.contains(&&*it.join("::")))
-        });
+        let named = paths.iter().filter_map(|path| resolve(name, path)).filter(|it| it != name);
         (name.clone(), named.collect())
     };
     modules.iter().map(of).collect()

@@ -4,53 +4,12 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::hint::POOLER;
-use super::{Purpose, Target};
+use super::target::{Purpose, Target};
+use super::unfit::Unfit;
 use crate::db::Error;
 
 /// The oldest Postgres that is supported, as it counts its versions.
 const VERSION_MIN: i32 = 150_000;
-
-/// The session's own setting that tells whether it has what it was opened with: a pooler that ignores the
-/// rest ignores this, too, and a session that it had opened for somebody else has another.
-pub(super) const MARK: &str = "payonce.session";
-
-/// Why a database, or the way to it, is not to be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    #[error("Postgres 15 or newer is needed; this one says it is {0}")]
-    TooOld(i32),
-    #[error("the session does not have the settings that it was opened with: {POOLER}")]
-    Pooler,
-    #[error(
-        "its encoding is {0}, and not UTF8, which alone has every character of a note. Make a database \
-         with ENCODING 'UTF8' TEMPLATE template0, and restore a dump into it"
-    )]
-    Encoding(String),
-    #[error(
-        "there is no schema {0:?}, or the role may not use it. database.schema says where the ledger is; \
-         `payonce migrate` makes it"
-    )]
-    NoSchema(String),
-    #[error(
-        "{0} is off, so that a crash of the server can lose payments that were answered. Turn it on, or \
-         set database.allow_lost_commits where that does not matter"
-    )]
-    LosesCommits(&'static str),
-    #[error("{0} is on: with it damaged pages are read as if they were empty")]
-    ReadsDamage(&'static str),
-    #[error(
-        "session_replication_role is replica: with it the triggers that guard the ledger do nothing"
-    )]
-    Unguarded,
-    #[error("{0}")]
-    TakesNoPayments(&'static str),
-    #[error(
-        "the role {role:?} lacks {missing} of the rights that payments need, such as {first}: \
-         `payonce migrate` gives them"
-    )]
-    LacksRights { role: String, missing: usize, first: String },
-}
 
 /// Looks at a new session, and lets its commits wait for the disk, whatever its role or database says; for
 /// more than that (`remote_apply`) where they say so.
@@ -84,8 +43,8 @@ pub(super) async fn check(
         Unfit::Pooler
     } else if found.encoding != "UTF8" {
         Unfit::Encoding(found.encoding)
-    } else if purpose.needs_ledger() && found.schema.as_deref() != Some(&target.schema) {
-        Unfit::NoSchema(target.schema.clone())
+    } else if purpose.needs_ledger() && found.schema.as_deref() != Some(target.schema()) {
+        Unfit::NoSchema(target.schema().to_owned())
     } else if found.zeroes_pages {
         Unfit::ReadsDamage("zero_damaged_pages")
     } else if found.ignores_checksums {

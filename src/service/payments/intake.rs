@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Answer, PayTicket};
+use super::ticket::{Answer, PayTicket};
 use crate::domain::{AccountId, Intent};
 use crate::service::queue;
 
