@@ -43,7 +43,10 @@ impl Auth {
             (AuthMode::Off, ..) => Keys::Off { on_public: settings.allow_off_on_public },
             (AuthMode::Jwt, Some(secret), _) => {
                 let key = DecodingKey::from_secret(secret.expose_secret().as_bytes());
-                Keys::Secret(KeySet::new(vec![Key::new(None, key, Algorithm::HS256, settings)]))
+                Keys::Secret(KeySet::new(
+                    vec![Key::new(None, key, Algorithm::HS256, settings)],
+                    Vec::new(),
+                ))
             }
             (AuthMode::Jwt, None, Some(url)) => {
                 Keys::Public(Jwks::start(url, settings).await.context("auth.jwks_url")?)

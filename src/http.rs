@@ -223,7 +223,6 @@ pub fn listen(
 ) -> Result<Listening> {
     let server = settings.server.clone();
     let limits = HttpLimits {
-        body_bytes_max: BODY_BYTES_MAX,
         body_read_timeout: milliseconds(server.read_timeout_ms),
         page_size_max: settings.history.page_size_max.get(),
     };
@@ -265,7 +264,7 @@ pub fn listen(
                 .app_data(rendering.clone())
                 .app_data(web::Data::new(stopping.clone()))
                 .app_data(ThinData(limits))
-                .app_data(PayloadConfig::new(limits.body_bytes_max))
+                .app_data(PayloadConfig::new(BODY_BYTES_MAX))
                 .app_data(PathConfig::default().error_handler(|error, _| {
                     ApiError::invalid_request(format!("The path: {error}.")).into()
                 }))

@@ -112,7 +112,13 @@ async fn keep_current(
             match source.fetch().await {
                 Ok(keys) => {
                     METRICS.keys_fetched();
-                    drop(publish.send(keys));
+                    publish.send_if_modified(|current| {
+                        let is_new = !keys.is_same_as(current);
+                        if is_new {
+                            *current = keys;
+                        }
+                        is_new
+                    });
                 }
                 Err(error) => {
                     tracing::warn!("auth.jwks_url: {error:#}; the keys from before stay in use");
@@ -187,7 +193,7 @@ impl Source {
         if keys.is_empty() {
             bail!("it has no key for auth.algorithms");
         }
-        Ok(Arc::new(KeySet::new(keys)))
+        Ok(Arc::new(KeySet::new(keys, bytes)))
     }
 
     /// A key for one of the algorithms that are accepted. Its own type says which: a key is used for

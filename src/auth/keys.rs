@@ -29,12 +29,19 @@ pub enum Unauthenticated {
 #[derive(Default)]
 pub(super) struct KeySet {
     pub keys: Vec<Key>,
+    /// What they were read from.
+    document: Vec<u8>,
     verified: Verified,
 }
 
 impl KeySet {
-    pub fn new(keys: Vec<Key>) -> Self {
-        Self { keys, verified: Verified::default() }
+    pub fn new(keys: Vec<Key>, document: Vec<u8>) -> Self {
+        Self { keys, document, verified: Verified::default() }
+    }
+
+    /// Whether its keys were read from the same bytes: then the tokens that the other has verified are verified.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.document == other.document
     }
 
     pub fn is_empty(&self) -> bool {

@@ -160,7 +160,7 @@ fn a_token_that_was_verified_is_known_by_its_bytes_alone() {
     let settings = settings();
     let key =
         DecodingKey::from_secret(settings.jwt_secret.as_ref().unwrap().expose_secret().as_bytes());
-    let keys = KeySet::new(vec![Key::new(None, key, Algorithm::HS256, &settings)]);
+    let keys = KeySet::new(vec![Key::new(None, key, Algorithm::HS256, &settings)], Vec::new());
     let token = mint(&settings, Some(AccountId::new(7).unwrap()), false, HOUR).unwrap();
     let caller = Caller::Holder(AccountId::new(7).unwrap());
     assert_eq!(keys.known_caller(&token), None);

@@ -12,6 +12,9 @@ pub struct HistoryPage {
     has_more: bool,
 }
 
+/// The memory for so many payments is taken at once.
+const PAGE_SIZE_USUAL: usize = 10;
+
 /// So many bytes a payment without a note takes at most.
 const PAYMENT_BYTES_MAX: usize = 360;
 
@@ -20,7 +23,8 @@ impl HistoryPage {
     #[must_use]
     pub fn new(limit: u16) -> Self {
         let room = usize::from(limit);
-        let mut json = Vec::with_capacity(room.saturating_mul(PAYMENT_BYTES_MAX));
+        let usual = room.min(PAGE_SIZE_USUAL);
+        let mut json = Vec::with_capacity(usual.saturating_mul(PAYMENT_BYTES_MAX));
         json.push(b'[');
         Self { room, json, last: None, has_more: false }
     }

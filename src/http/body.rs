@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_KEY;
 use super::problem;
-use super::state::HttpLimits;
+use super::state::{BODY_BYTES_MAX, HttpLimits};
 use crate::domain::{IdempotencyKey, Invalid, Timestamp};
 use crate::service::Refusal;
 
@@ -40,8 +40,7 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
                 read.map_err(|_| ApiError::from(problem::REQUEST_TIMEOUT))?.map_err(|error| {
                     match error.as_response_error().status_code() {
                         StatusCode::PAYLOAD_TOO_LARGE => {
-                            let detail =
-                                format!("The body may have {} bytes.", limits.body_bytes_max);
+                            let detail = format!("The body may have {BODY_BYTES_MAX} bytes.");
                             ApiError::new(problem::BODY_TOO_LARGE, detail)
                         }
                         _ => ApiError::invalid_request("The body cannot be read.".to_owned()),

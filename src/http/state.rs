@@ -10,7 +10,6 @@ pub(super) const BODY_BYTES_MAX: usize = 16_384;
 /// The limits that handlers and extractors need.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HttpLimits {
-    pub body_bytes_max: usize,
     pub body_read_timeout: Duration,
     pub page_size_max: u16,
 }

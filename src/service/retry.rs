@@ -43,7 +43,7 @@ pub(super) struct Failure {
     pub waits_for_rows: bool,
     /// Whether it took its locks one after the other.
     pub takes_apart: bool,
-    /// Whether it was on a new session because one had gone stale.
+    /// Whether it was on a new session after one that had gone stale.
     pub is_renewed: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum Next {
         pause: Duration,
         obstacle: Obstacle,
     },
-    /// The same at once, on a new session, without counting as an attempt.
+    /// The same at once, on a new session.
     OnNewSession,
     /// The same at once, passing over rows that are locked, which tells who holds them.
     PassingOver,

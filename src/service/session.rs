@@ -8,11 +8,12 @@ use tokio::task::JoinHandle;
 
 use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
 
-/// From this age on a session's successor is opened beside it, so that no payment waits for that.
+/// From this age on the successor of a session that is kept open is opened beside it, so that no payment
+/// waits for that.
 const SUCCESSOR_AGE: Duration = Duration::from_secs(20);
 
-/// The pause before an idle writer tries again to open a session.
-const OPEN_PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a session could not be opened ahead: a server that refuses sessions is not pressed.
+const OPEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// How the work in a transaction wants it to end.
 pub enum End<T> {
@@ -20,13 +21,21 @@ pub enum End<T> {
     RollBack(T),
 }
 
-/// Connects when it is needed, or is about to be, and again when the connection was lost.
+/// Connects when it is needed, and again when the connection was lost or has grown old; ahead of that where
+/// somebody keeps it open.
 pub struct Session {
     target: Target,
     transaction_timeout: Duration,
     current: Option<Open>,
-    /// The one after it, while it is opened.
-    successor: Option<JoinHandle<Result<Open, Error>>>,
+    ahead: Ahead,
+}
+
+/// Opening a session before it is needed.
+#[derive(Default)]
+struct Ahead {
+    is_wanted: bool,
+    opening: Option<JoinHandle<Result<Open, Error>>>,
+    failed_at: Option<Instant>,
 }
 
 struct Open {
@@ -40,15 +49,15 @@ impl Open {
         Ok(Self { conn, since: Instant::now() })
     }
 
-    fn is_younger_than(&self, age: Duration) -> bool {
-        self.since.elapsed() < age
+    fn is_young(&self) -> bool {
+        self.since.elapsed() < SESSION_AGE_MAX
     }
 }
 
 impl Session {
     #[must_use]
     pub fn new(target: Target, transaction_timeout: Duration) -> Self {
-        Self { target, transaction_timeout, current: None, successor: None }
+        Self { target, transaction_timeout, current: None, ahead: Ahead::default() }
     }
 
     /// Runs `work` in a transaction. Returns what it returned, and how long the end took.
@@ -69,8 +78,8 @@ impl Session {
             && !error.spares_the_session()
         {
             self.current = None;
-            // It may have been opened before whatever has happened.
-            self.successor = None;
+            // It may have been opened before this happened.
+            self.ahead.opening = None;
         }
         result
     }
@@ -102,45 +111,66 @@ impl Session {
         result
     }
 
-    /// The session to use: the current one, or its successor where that is open or there is no other.
+    /// The session to use: the current one, or its successor where that is open or there is no other. None is
+    /// older than [`SESSION_AGE_MAX`].
     async fn take(&mut self) -> Result<Open, Error> {
-        let usable = |open: &Open| open.is_younger_than(SESSION_AGE_MAX);
-        let Some(current) = self.current.take().filter(usable) else {
-            return self.successor().await;
+        let Some(current) = self.current.take().filter(Open::is_young) else {
+            let opened = match self.ahead.opening.take() {
+                Some(opening) => opening.await.ok().and_then(Result::ok).filter(Open::is_young),
+                None => None,
+            };
+            return match opened {
+                Some(open) => Ok(open),
+                None => Open::new(self.target.clone()).await,
+            };
         };
-        if current.is_younger_than(SUCCESSOR_AGE) {
-            return Ok(current);
-        }
-        if self.open_successor().is_finished() {
-            return Ok(self.successor().await.unwrap_or(current));
+        if self.ahead.is_wanted && current.since.elapsed() >= SUCCESSOR_AGE {
+            self.ahead.begin(&self.target);
+            if self.ahead.has_ended() {
+                return Ok(self.ahead.result().await.unwrap_or(current));
+            }
         }
         Ok(current)
-    }
-
-    fn open_successor(&mut self) -> &JoinHandle<Result<Open, Error>> {
-        self.successor.get_or_insert_with(|| tokio::spawn(Open::new(self.target.clone())))
-    }
-
-    async fn successor(&mut self) -> Result<Open, Error> {
-        self.open_successor();
-        let opened = match &mut self.successor {
-            Some(successor) => successor.await,
-            None => return Err(Error::timed_out()),
-        };
-        self.successor = None;
-        opened.unwrap_or_else(|_| Err(Error::timed_out()))
     }
 
     /// Opens a session, or the successor of one that grows old, while there is nothing else to do. It may be
     /// dropped at any time: what it has begun goes on.
     pub async fn keep_open(&mut self) {
+        self.ahead.is_wanted = true;
         if let Some(current) = &self.current {
             tokio::time::sleep(SUCCESSOR_AGE.saturating_sub(current.since.elapsed())).await;
         }
-        match self.successor().await {
-            Ok(open) => self.current = Some(open),
-            // Whoever watches the service is told by its health; payments will meet the same error.
-            Err(_) => tokio::time::sleep(OPEN_PAUSE).await,
+        tokio::time::sleep(self.ahead.pause()).await;
+        self.ahead.begin(&self.target);
+        if let Some(open) = self.ahead.result().await {
+            self.current = Some(open);
         }
+    }
+}
+
+impl Ahead {
+    fn begin(&mut self, target: &Target) {
+        if self.opening.is_none() && self.pause().is_zero() {
+            self.opening = Some(tokio::spawn(Open::new(target.clone())));
+        }
+    }
+
+    /// For how long none is to be opened.
+    fn pause(&self) -> Duration {
+        self.failed_at.map_or(Duration::ZERO, |at| OPEN_PAUSE.saturating_sub(at.elapsed()))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.opening.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// The session, once it is open. Why it cannot be opened is told by the service's health, and to the first
+    /// payment that needs it.
+    async fn result(&mut self) -> Option<Open> {
+        let result = self.opening.as_mut()?.await;
+        self.opening = None;
+        let open = result.ok().and_then(Result::ok);
+        self.failed_at = if open.is_some() { None } else { Some(Instant::now()) };
+        open
     }
 }

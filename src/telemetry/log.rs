@@ -1,14 +1,15 @@
 //! The log's way to standard error: lines wait in one bounded buffer, and a thread of its own writes
 //! all that wait at once. A slow reader of the log never delays a payment.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::metrics::METRICS;
 
-/// Lines that wait, and those that are being written. More are dropped and counted.
+/// Lines that wait, and those that are being written. More are dropped and counted, as are lines that cannot be
+/// written.
 const BYTES_MAX: usize = 3 << 20;
 
 /// What a buffer keeps of its room once its lines are written.
@@ -62,7 +63,7 @@ impl Log {
         let bytes = state.waiting.len().saturating_add(state.bytes_being_written);
         if bytes.saturating_add(line.len()) > BYTES_MAX {
             drop(state);
-            METRICS.dropped_line();
+            METRICS.dropped_lines(1);
             return;
         }
         let is_first = state.waiting.is_empty();
@@ -92,8 +93,7 @@ impl Log {
             std::mem::swap(&mut state.waiting, &mut bundle);
             state.bytes_being_written = bundle.len();
             drop(state);
-            // There is nobody else to tell of an error.
-            let _ = out.write_all(&bundle).and_then(|()| out.flush());
+            METRICS.dropped_lines(write_whole(&mut out, &bundle));
             bundle.clear();
             bundle.shrink_to(BYTES_KEPT);
             self.state().bytes_being_written = 0;
@@ -110,6 +110,22 @@ impl Log {
     }
 }
 
+/// Writes all of it, and returns how many lines could not be written. Standard error may be shared with a
+/// program that has made it one that does not wait.
+fn write_whole(out: &mut impl Write, mut bundle: &[u8]) -> usize {
+    while !bundle.is_empty() {
+        match out.write(bundle) {
+            Ok(count @ 1..) => bundle = bundle.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(GATHERING),
+            Ok(0) | Err(_) => break,
+        }
+    }
+    // There is nobody else to tell of an error.
+    let _ = out.flush();
+    bundle.split_inclusive(|byte| *byte == b'\n').count()
+}
+
 /// For `tracing_subscriber`, which writes a line at a time.
 impl Write for &Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -121,3 +137,6 @@ impl Write for &Log {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,8 +143,8 @@ impl Metrics {
         }
     }
 
-    pub fn dropped_line(&self) {
-        self.dropped_lines.inc();
+    pub fn dropped_lines(&self, count: usize) {
+        self.dropped_lines.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Outcomes that a payment may have, so that the first of a kind is seen as one more than none.

@@ -45,10 +45,16 @@ thread_local! {
 impl Names {
     /// Does a part of the request's work: what is logged meanwhile has its names.
     pub fn during<T>(self: &Rc<Self>, work: impl FnOnce() -> T) -> T {
-        CURRENT.set(Some(Rc::clone(self)));
-        let done = work();
-        CURRENT.set(None);
-        done
+        /// Also where the work panics.
+        struct Ended;
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                let _ = CURRENT.try_with(RefCell::take);
+            }
+        }
+        let _ended = Ended;
+        let _ = CURRENT.try_with(|current| current.replace(Some(Rc::clone(self))));
+        work()
     }
 }
 
@@ -104,6 +110,8 @@ pub fn tell(told: &Told<'_>) {
                 write(&mut Page::default());
             }
         }
+        // The subscriber, too, keeps something on each thread.
+        None if CURRENT.try_with(|_| ()).is_err() => {}
         None => say(told),
     }
 }

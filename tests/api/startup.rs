@@ -198,6 +198,14 @@ async fn a_schema_without_tables_is_not_ready_before_it_is_migrated() {
 }
 
 #[tokio::test]
+async fn a_writer_has_its_session_before_the_first_payment() {
+    let app = App::start().await;
+    let sessions = "SELECT count(*) = 2 FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name = 'payonce writer'";
+    app.database.until(sessions).await;
+}
+
+#[tokio::test]
 async fn a_wrong_or_unknown_setting_stops_the_start_and_is_named() {
     for (name, value, named) in [
         ("PORT", "abc", "server.port"),

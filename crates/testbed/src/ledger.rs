@@ -68,7 +68,7 @@ impl Ledger {
         let mut conn = PgConnection::connect(&server.url).await?;
         let create = format!("CREATE DATABASE {name} TEMPLATE template_{:08x}", server.template);
         execute(&mut conn, create).await?;
-        Ok(Self { url: url_of(&server.url, &name), name, server })
+        Ok(Self { url: url_of(&server.url, &name)?, name, server })
     }
 }
 
@@ -184,7 +184,7 @@ async fn make_template(
     execute(session, make_role(SERVICE_ROLE)).await?;
     execute(session, drop_database(&unfinished)).await?;
     execute(session, format!("CREATE DATABASE {unfinished} TEMPLATE template0")).await?;
-    let output = migrate(&url_of(url, &unfinished)).output()?;
+    let output = migrate(&url_of(url, &unfinished)?).output()?;
     ensure!(
         output.status.success(),
         "the template cannot be migrated: {}",
@@ -209,6 +209,8 @@ async fn execute(conn: &mut PgConnection, sql: String) -> Result<()> {
 }
 
 /// The URL of another database of the same server.
-fn url_of(url: &str, database: &str) -> String {
-    url.replacen("/payonce?", &format!("/{database}?"), 1)
+fn url_of(url: &str, database: &str) -> Result<String> {
+    // Else tests would run on the database that is named.
+    ensure!(url.contains("/payonce?"), "TEST_POSTGRES_URL is not one that with-postgres gives");
+    Ok(url.replacen("/payonce?", &format!("/{database}?"), 1))
 }

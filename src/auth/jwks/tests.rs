@@ -111,3 +111,10 @@ fn a_secret_is_no_public_key() {
     let secret = json!({"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "k"});
     assert!(keys(json!({"keys": [secret]}).to_string().as_bytes()).is_err());
 }
+
+#[test]
+fn the_same_document_again_is_the_same_key_set() {
+    let set = |document: &[u8]| KeySet::new(Vec::new(), document.to_vec());
+    assert!(set(b"a").is_same_as(&set(b"a")));
+    assert!(!set(b"a").is_same_as(&set(b"b")));
+}

@@ -17,21 +17,16 @@ use proptest::test_runner::{Config, RngSeed};
 use serde_json::Value;
 
 use super::super::payments::{SendPayment, allowed_intent};
-use super::super::state::BODY_BYTES_MAX;
 use super::*;
 use crate::domain::{CENTS_MAX, Caller, Intent, Note};
 
 /// Reads a request to pay as the handler does.
 fn read(request: TestRequest, body: &[u8]) -> Result<Intent, ApiError> {
-    let limits = HttpLimits {
-        body_bytes_max: BODY_BYTES_MAX,
-        body_read_timeout: Duration::from_mins(1),
-        page_size_max: 10,
-    };
+    let limits = HttpLimits { body_read_timeout: Duration::from_mins(1), page_size_max: 10 };
     let (request, mut payload) = request
         .insert_header(("content-type", "application/json"))
         .app_data(ThinData(limits))
-        .app_data(PayloadConfig::new(limits.body_bytes_max))
+        .app_data(PayloadConfig::new(BODY_BYTES_MAX))
         .set_payload(body.to_vec())
         .to_http_parts();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
