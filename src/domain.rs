@@ -1,4 +1,4 @@
-//! What payments are, and the rule that decides about money. Pure: no I/O, no clock, no other
+//! Payments, and the rule that decides about money. Pure: no I/O, no clock, no other
 //! module of this crate.
 
 mod account;

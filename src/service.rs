@@ -1,4 +1,4 @@
-//! What payonce does, without HTTP and without SQL: payments and openings go through bounded
+//! The work of payonce, without HTTP and without SQL: payments and openings go through bounded
 //! queues to the writers, which own their sessions; reads take a session from a pool.
 
 pub mod accounts;

@@ -1,4 +1,4 @@
-//! What the service tells its operator: a line for each event, on standard error; what is counted
+//! The service's reports to its operator: a line for each event, on standard error; what is counted
 //! and timed; and traces, where there is somebody who takes them.
 
 mod log;

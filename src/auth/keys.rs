@@ -29,7 +29,7 @@ pub enum Unauthenticated {
 #[derive(Default)]
 pub(super) struct KeySet {
     pub keys: Vec<Key>,
-    /// What they were read from.
+    /// The bytes that they were read from.
     document: Vec<u8>,
     verified: Verified,
 }
@@ -143,7 +143,7 @@ pub(super) fn refused(error: &Error) -> Unauthenticated {
     })
 }
 
-/// What a token says.
+/// The claims of a token that matter here.
 #[derive(Deserialize)]
 struct Claims {
     /// The account's id: a string (RFC 7519, section 4.1.2); some issuers write a number.

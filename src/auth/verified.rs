@@ -31,8 +31,8 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct Verified(Mutex<Generations>);
 
-/// What is asked for moves to the young. When they are too many they become the old, and who is of
-/// the old then is forgotten.
+/// A token that is asked for moves to the young. Too many young become the old, and those who were old are
+/// forgotten.
 #[derive(Default)]
 struct Generations {
     young: HashMap<Fingerprint, Known>,

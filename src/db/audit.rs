@@ -55,7 +55,7 @@ pub enum Check {
     NothingInProgress,
     /// Each key with status success has its payment, and its response says so.
     SuccessesArePayments,
-    /// What is stored for a retry is what the payment alone would give one whose key's row is gone.
+    /// A stored receipt is what the payment alone would give to a retry whose key's row is gone.
     ReceiptsAreKept,
     /// No key with status failed has a payment.
     FailuresAreNone,

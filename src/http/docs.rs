@@ -30,7 +30,7 @@ pub(super) async fn document(text: web::Data<DocumentText>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(text.0.clone())
 }
 
-/// What the page that shows the document may do: nothing but load its own files and call the service.
+/// The page that shows the document may load its own files and call the service, and nothing else.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                            img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
                            form-action 'none'; frame-ancestors 'none'";

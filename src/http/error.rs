@@ -1,6 +1,6 @@
 //! An error as its client gets it: a type of problem from the catalogue, and what is to be said of this one.
 //!
-//! What the type means is said unless there is something else to say; so a new error is an entry in
+//! The type's meaning is said unless there is something else to say; so a new error is an entry in
 //! [`super::problem`] and an arm of the match below that tells when it is met.
 
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 /// An answer's code, for the log.
 pub(super) struct Code(pub &'static str);
 
-/// What went wrong, for the client.
+/// The fault, for the client.
 #[derive(Debug)]
 pub(super) struct ApiError {
     r#type: &'static ProblemType,

@@ -8,7 +8,7 @@ use super::shapes::problems;
 
 problems!(ExplainProblems: [NOT_FOUND, RATE_LIMITED]);
 
-/// What the `type` of a problem points to.
+/// The page that the `type` of a problem points to.
 #[utoipa::path(
     get,
     path = "/problems/{code}",

@@ -27,7 +27,7 @@ use super::unread_body::Kept;
 /// An answer that is being made.
 type Answering = Pin<Box<dyn Future<Output = Result<ServiceResponse, Error>>>>;
 
-/// What it takes to build a worker's gate.
+/// The parts of a worker's gate.
 #[derive(Clone)]
 pub(super) struct Gate {
     /// Pages of these may call the service.
@@ -201,7 +201,7 @@ fn cors(origins: &[String]) -> Cors {
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// What every answer says unless it says otherwise: it is for nobody's cache and nobody's frame, and no
+/// The headers of every answer that has no others: it is for nobody's cache and nobody's frame, and no
 /// browser is to guess what it is.
 #[derive(Clone)]
 pub(super) struct DefaultHeaders(Arc<[(HeaderName, HeaderValue)]>);

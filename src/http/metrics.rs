@@ -54,7 +54,7 @@ impl Rendering {
 
 problems!(MetricsProblems: [INTERNAL]);
 
-/// What is counted and timed, for Prometheus; where `server.admin_port` is set, at that port alone.
+/// Counts and times, for Prometheus; where `server.admin_port` is set, at that port alone.
 ///
 /// All who ask at a time get the same text, which is not older than their requests.
 #[utoipa::path(

@@ -1,4 +1,4 @@
-//! What the operator sees of each request: a line in the log, its time among the metrics, and, where somebody
+//! The operator's view of each request: a line in the log, its time among the metrics, and, where somebody
 //! sees it, a span that everything else said during the request belongs to.
 
 use std::rc::Rc;
@@ -24,10 +24,10 @@ use crate::telemetry::{spans_are_seen, traces};
 /// A longer id is not taken over: it would be repeated in every line.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What is told of a path. Lines and spans wait in memory, and there are many.
+/// The length to which a path is told. Lines and spans wait in memory, and there are many.
 const PATH_BYTES_MAX: usize = 256;
 
-/// What the table of routes does not know is one route.
+/// Paths that the table of routes does not know are one route.
 const NO_ROUTE: &str = "none";
 
 /// The client's `X-Request-Id`, or a new one.

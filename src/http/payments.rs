@@ -82,7 +82,7 @@ problems!(pub SendProblems:
     [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
 );
 
-/// What a payment that was made is among the metrics; any other is its code.
+/// A payment that was made has these outcomes among the metrics; any other has its code.
 const PAID: &str = "paid";
 const REPLAYED: &str = "replayed";
 
@@ -159,7 +159,7 @@ pub(super) async fn send(
     Ok(response)
 }
 
-/// What the body asks for, if its caller may.
+/// The payment that the body asks for, if its caller may.
 pub(super) fn allowed_intent(
     caller: Caller,
     request: &HttpRequest,

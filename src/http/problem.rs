@@ -12,7 +12,7 @@ pub(super) struct ProblemType {
     pub title: &'static str,
     /// Whether the same request can succeed when it is sent again, unchanged.
     pub retryable: bool,
-    /// What has happened, and what to do about it.
+    /// The meaning in words: what has happened, and what to do about it.
     pub meaning: &'static str,
 }
 
@@ -121,11 +121,11 @@ pub(super) fn of_status(status: StatusCode) -> Option<&'static ProblemType> {
     }
 }
 
-/// What every request with a caller can meet.
+/// The problems that every request with a caller can meet.
 pub(super) const WITH_CALLER: &[&ProblemType] =
     &[UNAUTHENTICATED, FORBIDDEN, RATE_LIMITED, INTERNAL, OVERLOADED, DATABASE_UNAVAILABLE];
 
-/// What every request with a body can meet.
+/// The problems that every request with a body can meet.
 pub(super) const WITH_BODY: &[&ProblemType] =
     &[INVALID_REQUEST, REQUEST_TIMEOUT, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE];
 

@@ -33,7 +33,7 @@ pub(super) struct Limit<K: Hash + Eq + Clone> {
     until_sweep: AtomicU32,
 }
 
-/// What is left to a caller.
+/// The rest of a caller's quota.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QuotaState {
     name: &'static str,

@@ -89,7 +89,7 @@ async fn served(
     let headers = response.headers_mut();
     headers.remove(ACCEPT_RANGES);
     headers.insert(CACHE_CONTROL, policy);
-    // What its scripts may do is said in its files, by the build that knows them.
+    // The page's files say themselves what its scripts may do: the build knows them.
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'"));
     Ok(response)
 }

@@ -12,7 +12,7 @@ use super::metrics::METRICS;
 /// written.
 const BYTES_MAX: usize = 3 << 20;
 
-/// What a buffer keeps of its room once its lines are written.
+/// A buffer keeps so much of its room once its lines are written.
 const BYTES_KEPT: usize = 64 << 10;
 
 /// The first line that waits is written so much later, with all that have come meanwhile: at full load

@@ -1,5 +1,5 @@
-//! What is counted and timed, for Prometheus, whose conventions the names follow: the unit is in them,
-//! and `_total` is what only grows.
+//! Counts and times for Prometheus, whose conventions the names follow: the unit is in them, and a `_total` only
+//! grows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use prometheus::{
 };
 use time::Duration as SignedDuration;
 
-/// What is answered at once and what has waited for a limit can both be told apart.
+/// Answers at once and answers after a time limit can both be told apart.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 

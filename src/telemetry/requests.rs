@@ -22,7 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::log::Log;
 use super::traces::TraceId;
 
-/// What a filter calls the lines of requests.
+/// The target of the lines of requests, for filters.
 pub(super) const TARGET: &str = "payonce::requests";
 
 /// Where lines of JSON go, if they are wanted.
@@ -58,7 +58,7 @@ impl Names {
     }
 }
 
-/// What is told of a request.
+/// A request, as it is told to the operator.
 #[derive(Debug, Clone, Copy)]
 pub struct Told<'a> {
     pub method: &'static str,
@@ -167,7 +167,7 @@ impl<'a> Span<'a> {
     }
 }
 
-/// What a thread keeps for its next line.
+/// A thread's buffers for its next line.
 #[derive(Default)]
 struct Page {
     line: Vec<u8>,
@@ -208,7 +208,7 @@ struct Time {
     text: String,
 }
 
-/// What does not change within a second, and its length.
+/// The part of a time that stays the same within a second, and its length.
 const SECOND: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].");
 const SECOND_BYTES: usize = 20;
@@ -231,7 +231,7 @@ impl Time {
     }
 }
 
-/// What is logged during a request, as the library writes it, with the request's names as its span.
+/// Events during a request, as the library writes them, with the request's names as their span.
 pub(super) struct WithNames<F>(pub F);
 
 impl<S, N, F> FormatEvent<S, N> for WithNames<F>

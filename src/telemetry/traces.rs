@@ -63,7 +63,7 @@ impl Exporter {
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            // Whoever began the trace has decided whether it is kept.
+            // The beginner of a trace has decided whether it is kept.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
             .with_resource(resource.with_attribute(version).build())
             .build();

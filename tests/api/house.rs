@@ -231,7 +231,7 @@ fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
 fn no_file_imports_itself_through_others() {
     let imports = imports();
     assert!(imports[&names("http::gate")].contains(&names("http::error")));
-    // What imports nothing that is left is taken away, until only circles and what leads to them are left.
+    // Files that import nothing that is left are taken away, until only circles and files that lead to them are left.
     let mut left = imports.clone();
     loop {
         let done: Vec<_> = left

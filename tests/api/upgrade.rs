@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Column, Connection, Executor, PgConnection, SqlSafeStr
 
 use crate::harness::{Answer, App, Database, command, eventually, payment};
 
-/// What the queries of released versions were checked against. A release adds its `sqlx-data.json`
+/// The queries of released versions, and the schemas that they were checked against. A release adds its `sqlx-data.json`
 /// here; one that nobody runs any more may go.
 const RELEASED: [(&str, &str); 1] = [("0.1.0", include_str!("released/sqlx-data-0.1.0.json"))];
 

@@ -46,7 +46,7 @@ fn accounts(balances: &[(i64, i64)]) -> BTreeMap<AccountId, AccountState> {
     balances.iter().map(|(id, cents)| (AccountId::trusted(*id), state(*cents))).collect()
 }
 
-/// What a person with pencil and paper would do, one payment after another. Account 4 is missing.
+/// A person with pencil and paper, who makes one payment after another. Account 4 is missing.
 #[derive(Default)]
 struct Model {
     balances: HashMap<i64, i128>,
@@ -121,7 +121,7 @@ proptest! {
                     prop_assert!(before.is_none_or(|before| before < payment.created_at));
                 }
             }
-            // What the database would hold before the next batch.
+            // The database's content before the next batch.
             changed.extend(decision.changed.clone());
             prop_assert!(decision.claims.is_sorted_by(|a, b| (a.payer, &a.key) < (b.payer, &b.key)));
             for claim in &decision.claims {

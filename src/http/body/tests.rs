@@ -134,7 +134,7 @@ fn time_member() -> impl Strategy<Value = Member<Option<String>>> {
 const WHOLE: &str = "{\"from\":1,\"to\":2,\"amount\":5,\"created_at\":\"2026-11-22T12:00:00Z\",\
                      \"idempotency_key\":\"abc123\",\"note\":\"lunch\"}";
 
-/// What may be done to a body on its way.
+/// Changes that may befall a body on its way.
 #[derive(Debug, Clone)]
 enum Edit {
     Replace(usize, u8),
