@@ -60,7 +60,11 @@ fn names_this_machine(request: &HttpRequest) -> bool {
 
 /// Ends a request that its caller may not make.
 pub(super) fn require(is_allowed: bool) -> Result<(), ApiError> {
-    if is_allowed { Ok(()) } else { Err(problem::FORBIDDEN.into()) }
+    if is_allowed {
+        Ok(())
+    } else {
+        Err(ApiError::new(problem::FORBIDDEN, "The token does not allow this."))
+    }
 }
 
 #[cfg(test)]
