@@ -211,29 +211,33 @@ impl Opener {
             takes_apart: locks_tables,
             is_renewed: attempt > 1,
         };
-        let (obstacle, pause) = match failure.next() {
+        match failure.next() {
             Next::Refuse(refusal) => {
                 tracing::error!(%error, "an account's opening failed");
                 let refusal = ticket.refusal(refusal);
                 ticket.answer(Err(refusal));
-                return None;
+                None
             }
-            Next::Again { pause, obstacle } | Next::SetAside { pause, obstacle, .. } => {
-                (obstacle, pause)
+            next if failure.kind == ErrorKind::LockNotAvailable => {
+                let obstacle = match next {
+                    Next::SetAside { obstacle, .. } => obstacle,
+                    _ => Obstacle::Lock,
+                };
+                ticket.release(obstacle);
+                let again = Pending::new(ticket).after(PAUSE);
+                Some(Pending { attempt, locks_tables: stage != Stage::Writing, ..again })
             }
-            Next::OnNewSession | Next::PassingOver | Next::LockByLock | Next::Halves => {
-                (Obstacle::Lock, Duration::ZERO)
+            next => {
+                let pause = match next {
+                    Next::Again { pause, .. } | Next::SetAside { pause, .. } => pause,
+                    _ => Duration::ZERO,
+                };
+                tracing::warn!(%error, attempt, "an account's opening is tried again");
+                ticket.release(Obstacle::Database);
+                let again = Pending::new(ticket).after(pause);
+                Some(Pending { attempt: attempt.saturating_add(1), locks_tables, ..again })
             }
-        };
-        if failure.kind == ErrorKind::LockNotAvailable {
-            ticket.release(obstacle);
-            let again = Pending::new(ticket).after(PAUSE);
-            return Some(Pending { attempt, locks_tables: stage != Stage::Writing, ..again });
         }
-        tracing::warn!(%error, attempt, "an account's opening is tried again");
-        ticket.release(Obstacle::Database);
-        let again = Pending::new(ticket).after(pause);
-        Some(Pending { attempt: attempt.saturating_add(1), locks_tables, ..again })
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::{Duration as SignedDuration, OffsetDateTime};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
+use super::session::Open;
 use crate::config::{Settings, milliseconds};
-use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target, Unfit};
+use crate::db::{self, Error, PgConnection, Purpose, Target, Unfit};
 use crate::telemetry::metrics::METRICS;
 
 /// How far the clocks of the database and the service may be apart before somebody is told.
@@ -31,7 +32,7 @@ pub struct HealthProbe {
     limit: Duration,
     /// Requests that wait for their turn, and the one whose turn it is.
     askers: Semaphore,
-    session: Mutex<Option<(PgConnection, Instant)>>,
+    session: Mutex<Option<Open>>,
     is_skewed: AtomicBool,
 }
 
@@ -78,7 +79,7 @@ impl HealthProbe {
         let turn = timeout(self.limit.div_f32(2.0), self.session.lock()).await;
         let mut session = turn.map_err(|_| NotReady::Overloaded)?;
         // Taken out: a look that is cut off leaves none behind, because its answer is still to come.
-        let young = session.take().filter(|(_, since)| since.elapsed() < SESSION_AGE_MAX);
+        let young = session.take().filter(Open::is_young);
         let looked = timeout(self.limit, self.look_with(young)).await;
         match looked.unwrap_or_else(|_| Err(Error::timed_out())) {
             Ok((skew, kept)) => {
@@ -102,18 +103,15 @@ impl HealthProbe {
 
     /// Looks, and where the session says no, again on a new one: what a role may do and what its database
     /// sets for it is taken up when a session begins, so an old one may not know better.
-    async fn look_with(
-        &self,
-        kept: Option<(PgConnection, Instant)>,
-    ) -> Result<(SignedDuration, (PgConnection, Instant)), Error> {
-        if let Some((mut conn, since)) = kept
-            && let Ok(skew) = self.look_once(&mut conn).await
+    async fn look_with(&self, kept: Option<Open>) -> Result<(SignedDuration, Open), Error> {
+        if let Some(mut kept) = kept
+            && let Ok(skew) = self.look_once(&mut kept.conn).await
         {
-            return Ok((skew, (conn, since)));
+            return Ok((skew, kept));
         }
-        let mut conn = db::connect(&self.target, Purpose::Look).await?;
-        let skew = self.look_once(&mut conn).await?;
-        Ok((skew, (conn, Instant::now())))
+        let mut new = Open::new(self.target.clone(), Purpose::Look).await?;
+        let skew = self.look_once(&mut new.conn).await?;
+        Ok((skew, new))
     }
 
     async fn look_once(&self, conn: &mut PgConnection) -> Result<SignedDuration, Error> {

@@ -38,18 +38,22 @@ struct Ahead {
     failed_at: Option<Instant>,
 }
 
-struct Open {
-    conn: PgConnection,
+/// An open connection, and since when.
+pub(super) struct Open {
+    pub conn: PgConnection,
     since: Instant,
 }
 
 impl Open {
-    async fn new(target: Target) -> Result<Self, Error> {
-        let conn = db::connect(&target, Purpose::Write).await?;
+    /// # Errors
+    /// As [`db::connect`].
+    pub async fn new(target: Target, purpose: Purpose) -> Result<Self, Error> {
+        let conn = db::connect(&target, purpose).await?;
         Ok(Self { conn, since: Instant::now() })
     }
 
-    fn is_young(&self) -> bool {
+    /// Whether it may still be used.
+    pub fn is_young(&self) -> bool {
         self.since.elapsed() < SESSION_AGE_MAX
     }
 }
@@ -121,7 +125,7 @@ impl Session {
             };
             return match opened {
                 Some(open) => Ok(open),
-                None => Open::new(self.target.clone()).await,
+                None => Open::new(self.target.clone(), Purpose::Write).await,
             };
         };
         if self.ahead.is_wanted && current.since.elapsed() >= SUCCESSOR_AGE {
@@ -151,7 +155,7 @@ impl Session {
 impl Ahead {
     fn begin(&mut self, target: &Target) {
         if self.opening.is_none() && self.pause().is_zero() {
-            self.opening = Some(tokio::spawn(Open::new(target.clone())));
+            self.opening = Some(tokio::spawn(Open::new(target.clone(), Purpose::Write)));
         }
     }
 

@@ -4,15 +4,12 @@
 //! anything is said during it or not: so there are spans only where somebody sees them.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 use tracing::field::display;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -21,6 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::log::Log;
 use super::traces::TraceId;
+use crate::domain::Timestamp;
 
 /// The target of the lines of requests, for filters.
 pub(super) const TARGET: &str = "payonce::requests";
@@ -39,7 +37,8 @@ pub struct Names {
 thread_local! {
     /// The request that this thread works on.
     static CURRENT: RefCell<Option<Rc<Names>>> = const { RefCell::new(None) };
-    static PAGE: RefCell<Page> = RefCell::default();
+    /// A buffer for its next line.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Names {
@@ -99,15 +98,15 @@ pub(super) fn write_to(log: Arc<Log>) {
 pub fn tell(told: &Told<'_>) {
     match LINES.get() {
         Some(log) => {
-            let write = |page: &mut Page| {
+            let tell = |line: &mut Vec<u8>| {
                 // JSON has room for all that a line says.
-                if let Ok(line) = page.write(told) {
+                if write(line, told).is_ok() {
                     log.line(line);
                 }
             };
             // A thread drops requests at its end, when it has put away what it kept.
-            if PAGE.try_with(|page| write(&mut page.borrow_mut())).is_err() {
-                write(&mut Page::default());
+            if LINE.try_with(|line| tell(&mut line.borrow_mut())).is_err() {
+                tell(&mut Vec::new());
             }
         }
         // The subscriber, too, keeps something on each thread.
@@ -134,7 +133,7 @@ fn say(told: &Told<'_>) {
 /// A line as the subscriber writes it.
 #[derive(Serialize)]
 struct Line<'a> {
-    timestamp: &'a str,
+    timestamp: Timestamp,
     level: &'static str,
     message: &'static str,
     method: &'static str,
@@ -167,68 +166,35 @@ impl<'a> Span<'a> {
     }
 }
 
-/// A thread's buffers for its next line.
-#[derive(Default)]
-struct Page {
-    line: Vec<u8>,
-    time: Time,
+/// Writes a line into a buffer, in the place of the one before.
+fn write(line: &mut Vec<u8>, told: &Told<'_>) -> serde_json::Result<()> {
+    let Told { method, route, path, status, code, took, names } = *told;
+    let trace_id = names.trace_id.map(|id| id.to_string());
+    let (request_id, trace_id) = (&*names.request_id, trace_id.as_deref());
+    line.clear();
+    let text = Line {
+        timestamp: now(),
+        level: "INFO",
+        message: message(told),
+        method,
+        route,
+        path,
+        status,
+        code,
+        took_ms: Milliseconds(took).into(),
+        request_id,
+        trace_id,
+        target: TARGET,
+        span: Span::of(request_id, trace_id),
+    };
+    serde_json::to_writer(&mut *line, &text)?;
+    line.push(b'\n');
+    Ok(())
 }
 
-impl Page {
-    fn write(&mut self, told: &Told<'_>) -> serde_json::Result<&[u8]> {
-        let Told { method, route, path, status, code, took, names } = *told;
-        let trace_id = names.trace_id.map(|id| id.to_string());
-        let (request_id, trace_id) = (&*names.request_id, trace_id.as_deref());
-        self.line.clear();
-        let line = Line {
-            timestamp: self.time.text(SystemTime::now()),
-            level: "INFO",
-            message: message(told),
-            method,
-            route,
-            path,
-            status,
-            code,
-            took_ms: Milliseconds(took).into(),
-            request_id,
-            trace_id,
-            target: TARGET,
-            span: Span::of(request_id, trace_id),
-        };
-        serde_json::to_writer(&mut self.line, &line)?;
-        self.line.push(b'\n');
-        Ok(&self.line)
-    }
-}
-
-/// A time of RFC 3339 with six decimals. Of two lines in one second the later has but its decimals written.
-#[derive(Default)]
-struct Time {
-    unix_seconds: u64,
-    text: String,
-}
-
-/// The part of a time that stays the same within a second, and its length.
-const SECOND: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].");
-const SECOND_BYTES: usize = 20;
-
-impl Time {
-    fn text(&mut self, now: SystemTime) -> &str {
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        if self.text.is_empty() || self.unix_seconds != since.as_secs() {
-            self.unix_seconds = since.as_secs();
-            self.text = i64::try_from(since.as_secs())
-                .ok()
-                .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-                .and_then(|second| second.format(SECOND).ok())
-                .unwrap_or_default();
-        }
-        self.text.truncate(SECOND_BYTES);
-        // Writing to a string does not fail.
-        let _ = write!(self.text, "{:06}Z", since.subsec_micros());
-        &self.text
-    }
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).ok().and_then(Timestamp::from_unix_us).unwrap_or_default()
 }
 
 /// Events during a request, as the library writes them, with the request's names as their span.
