@@ -81,11 +81,7 @@ fn routes(added: Option<&AddedRoute>) -> Table {
             [get().to(payment_requests::list), web::post().to(payment_requests::ask)],
         ),
         at("/payment_requests/{id}", "GET, HEAD", [get().to(payment_requests::get)]),
-        at(
-            "/payment_requests/{id}/decline",
-            "POST",
-            [web::post().to(payment_requests::decline)],
-        ),
+        at("/payment_requests/{id}/decline", "POST", [web::post().to(payment_requests::decline)]),
         at("/payment_requests/{id}/cancel", "POST", [web::post().to(payment_requests::cancel)]),
         at(
             "/accounts",
@@ -123,9 +119,7 @@ fn at<const N: usize>(
 }
 
 /// The same, for a path whose bodies may be larger than others.
-fn with_larger_bodies(
-    (path, resource): (&'static str, Resource),
-) -> (&'static str, Resource) {
+fn with_larger_bodies((path, resource): (&'static str, Resource)) -> (&'static str, Resource) {
     let config = PayloadConfig::new(BULK_BYTES_MAX);
     (path, resource.app_data(config).app_data(BodyBytesMax(BULK_BYTES_MAX)))
 }

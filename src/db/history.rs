@@ -34,10 +34,8 @@ pub async fn pages(
     let accounts: Vec<i64> = asked.iter().map(|page| page.account.get()).collect();
     let before: Vec<Option<Timestamp>> =
         asked.iter().map(|page| page.cursor.map(|cursor| cursor.last_seen_timestamp)).collect();
-    let before_ids: Vec<Option<Uuid>> = asked
-        .iter()
-        .map(|page| page.cursor.and_then(|cursor| cursor.last_seen_id))
-        .collect();
+    let before_ids: Vec<Option<Uuid>> =
+        asked.iter().map(|page| page.cursor.and_then(|cursor| cursor.last_seen_id)).collect();
     // One row more than asked for tells whether there is another page.
     let rows: Vec<i64> = asked.iter().map(|page| i64::from(page.limit).saturating_add(1)).collect();
     let mut pages: Vec<Option<HistoryPage>> = asked.iter().map(|_| None).collect();

@@ -23,8 +23,7 @@ impl Fingerprint {
     ) -> Self {
         let (from, to) = (from.get().to_be_bytes(), to.get().to_be_bytes());
         let amount = amount.cents().to_be_bytes();
-        let plain =
-            [Some(from.as_slice()), Some(&to), Some(&amount), note.map(str::as_bytes)];
+        let plain = [Some(from.as_slice()), Some(&to), Some(&amount), note.map(str::as_bytes)];
         if refund_of.is_none() && request.is_none() {
             return Self::of(&plain);
         }

@@ -127,10 +127,19 @@ impl Claim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyEnd {
     /// It made the payment whose id is derived from it; the body is what it is replayed with.
-    Paid { fingerprint: Fingerprint, response: String },
+    Paid {
+        fingerprint: Fingerprint,
+        response: String,
+    },
     /// It made another payment: that of a request for money.
-    PaidRequest { fingerprint: Fingerprint, response: String, payment: PaymentId },
-    Failed { fingerprint: Fingerprint },
+    PaidRequest {
+        fingerprint: Fingerprint,
+        response: String,
+        payment: PaymentId,
+    },
+    Failed {
+        fingerprint: Fingerprint,
+    },
     Voided,
 }
 

@@ -67,8 +67,7 @@ impl FromRequest for NoBody {
         let bytes = read(request, payload);
         Box::pin(async move {
             let bytes = bytes.await?;
-            let is_nothing =
-                bytes.is_empty() || serde_json::from_slice::<Nothing>(&bytes).is_ok();
+            let is_nothing = bytes.is_empty() || serde_json::from_slice::<Nothing>(&bytes).is_ok();
             let refuse = || ApiError::invalid_request("This path takes no body.");
             if is_nothing { Ok(Self) } else { Err(refuse()) }
         })
@@ -199,9 +198,7 @@ pub(super) fn client_time() -> Schema {
         .item(text)
         .item(unix_ms)
         .item(ObjectBuilder::new().schema_type(Type::Null))
-        .description(Some(
-            "RFC 3339, or a Unix time in milliseconds.",
-        ))
+        .description(Some("RFC 3339, or a Unix time in milliseconds."))
         .build()
         .into()
 }

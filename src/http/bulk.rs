@@ -78,7 +78,9 @@ pub(super) async fn send_many(
         ));
     }
     if !(1..=PAYMENTS_MAX).contains(&body.payments.len()) {
-        return Err(ApiError::invalid_request(format!("payments has 1 to {PAYMENTS_MAX} elements.")));
+        return Err(ApiError::invalid_request(format!(
+            "payments has 1 to {PAYMENTS_MAX} elements."
+        )));
     }
     // They are queued in their order, and waited for together.
     let payments = body.payments.iter();
@@ -100,9 +102,8 @@ async fn send_one(
     }
     let body: SendPayment = serde_json::from_str(raw.get())
         .map_err(|error| ApiError::invalid_request(format!("The payment: {error}.")))?;
-    let intent = allowed_intent(identity, body, |key| {
-        Ok(key.map(IdempotencyKey::new).transpose()?)
-    })?;
+    let intent =
+        allowed_intent(identity, body, |key| Ok(key.map(IdempotencyKey::new).transpose()?))?;
     payer_limit.check(intent.from())?;
     let (result, _) = pay(service, intent).await;
     RawValue::from_string(result?.body)
@@ -112,9 +113,7 @@ async fn send_one(
 impl<'a> Element<'a> {
     fn of(result: &'a Result<Box<RawValue>, ApiError>) -> Self {
         match result {
-            Ok(payment) => {
-                Self { status: 200, payment: Some(payment.clone()), problem: None }
-            }
+            Ok(payment) => Self { status: 200, payment: Some(payment.clone()), problem: None },
             Err(error) => {
                 let status = error.status_code().as_u16();
                 Self { status, payment: None, problem: Some(error.problem()) }

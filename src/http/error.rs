@@ -155,7 +155,9 @@ impl From<Declined> for ApiError {
             Declined::NotRefundable => problem::NOT_REFUNDABLE.into(),
             Declined::RefundExceeds { left_cents } => Self::new(
                 problem::REFUND_EXCEEDS,
-                format!("Of this payment {left_cents} cents are left to be refunded. Nothing was paid."),
+                format!(
+                    "Of this payment {left_cents} cents are left to be refunded. Nothing was paid."
+                ),
             ),
             Declined::RequestNotFound => problem::PAYMENT_REQUEST_NOT_FOUND.into(),
             Declined::RequestMismatch => problem::REQUEST_MISMATCH.into(),

@@ -74,8 +74,7 @@ pub(super) async fn page(
 
 fn next_page(account: AccountId, cursor: Cursor, limit: u16) -> String {
     let time = cursor.last_seen_timestamp;
-    let id =
-        cursor.last_seen_id.map(|id| format!("&last_seen_id={id}")).unwrap_or_default();
+    let id = cursor.last_seen_id.map(|id| format!("&last_seen_id={id}")).unwrap_or_default();
     format!("/payment_history/{account}?last_seen_timestamp={time}{id}&limit={limit}")
 }
 

@@ -10,7 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, health, history, metrics, payment_requests, payments, voided_keys,
+    accounts, bulk, docs, explain, health, history, metrics, payment_requests, payments,
+    voided_keys,
 };
 
 #[derive(OpenApi)]

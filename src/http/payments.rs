@@ -160,7 +160,10 @@ pub(super) async fn send(
 }
 
 /// Sends a payment, and counts what comes of it.
-pub(super) async fn pay(service: &Service, intent: Intent) -> (Result<Receipt, ApiError>, Option<Timing>) {
+pub(super) async fn pay(
+    service: &Service,
+    intent: Intent,
+) -> (Result<Receipt, ApiError>, Option<Timing>) {
     let Answer { result, timing } = service.payments.send(Instruction::Pay(intent)).await;
     let result = result.map_err(ApiError::from);
     METRICS.payment(match &result {

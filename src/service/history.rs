@@ -14,12 +14,10 @@ use super::queue::{Inbox, Queue, Ticket, halves};
 use super::read_pool::ReadPool;
 use super::refusal::{Obstacle, Refusal};
 use crate::config::{Settings, milliseconds};
+use crate::db::PgConnection;
 use crate::db::history::{self, PageOf};
 use crate::db::payments;
-use crate::db::PgConnection;
-use crate::domain::{
-    AccountId, Amount, Cursor, HistoryPage, IdempotencyKey, Payment, PaymentId,
-};
+use crate::domain::{AccountId, Amount, Cursor, HistoryPage, IdempotencyKey, Payment, PaymentId};
 
 /// Pages that one statement reads.
 const PAGES_MAX: usize = 64;
@@ -84,9 +82,8 @@ impl Histories {
         key: &IdempotencyKey,
     ) -> Result<(Payment, Option<Amount>), Refusal> {
         let id = PaymentId::derive(payer, key);
-        let find = async |conn: &mut PgConnection| {
-            payments::find(conn, id, Some((payer, key))).await
-        };
+        let find =
+            async |conn: &mut PgConnection| payments::find(conn, id, Some((payer, key))).await;
         self.read_pool.run(find).await?.ok_or(Refusal::PaymentNotFound)
     }
 }

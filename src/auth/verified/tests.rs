@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::AccountId;
+use crate::domain::{AccountId, Caller};
 
 fn known(valid_from: u64, valid_until: u64) -> Known {
     Known { identity: Caller::Operator.into(), valid_from, valid_until }

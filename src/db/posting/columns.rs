@@ -10,11 +10,7 @@ use crate::domain::{AccountId, Fingerprint, Payment, Timestamp};
 
 /// # Errors
 /// [`Error::Swallowed`] where fewer rows were written than given.
-pub(super) fn all_written(
-    table: &'static str,
-    written: u64,
-    given: usize,
-) -> Result<(), Error> {
+pub(super) fn all_written(table: &'static str, written: u64, given: usize) -> Result<(), Error> {
     if usize::try_from(written) == Ok(given) {
         Ok(())
     } else {

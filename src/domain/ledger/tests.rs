@@ -210,7 +210,8 @@ fn a_failure_that_succeeds_later_in_the_batch_is_written_once_as_a_success() {
 fn a_stored_failure_that_fails_again_writes_nothing() {
     let again = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
     let known = HashMap::from([(again.id(), Known::Failed { fingerprint: again.fingerprint() })]);
-    let decision = decide(&accounts(&[(1, 0), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(again)]);
+    let decision =
+        decide(&accounts(&[(1, 0), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(again)]);
     assert!(decision.changes_nothing());
 }
 
@@ -218,7 +219,8 @@ fn a_stored_failure_that_fails_again_writes_nothing() {
 fn a_key_in_progress_decides_nothing() {
     let held = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
     let known = HashMap::from([(held.id(), Known::InProgress { fingerprint: None })]);
-    let decision = decide(&accounts(&[(1, 100), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(held)]);
+    let decision =
+        decide(&accounts(&[(1, 100), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(held)]);
     assert_eq!(decision.outcomes, [Outcome::InProgress]);
     assert!(decision.changes_nothing());
 }

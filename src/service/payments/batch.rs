@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::db::posting::{self, Holder, Locking};
 use crate::db::Error;
+use crate::db::posting::{self, Holder, Locking};
 use crate::domain::ledger::{self, Outcome};
 use crate::domain::{AccountId, Instruction};
 use crate::service::findings;
@@ -82,7 +82,8 @@ async fn attempt(
                 }
                 _ => BTreeMap::new(),
             };
-            let is_free = |it: &Instruction| it.accounts().iter().all(|id| !blocked.contains_key(id));
+            let is_free =
+                |it: &Instruction| it.accounts().iter().all(|id| !blocked.contains_key(id));
             let free: Vec<&Instruction> =
                 instructions.iter().copied().filter(|it| is_free(it)).collect();
 

@@ -273,7 +273,8 @@ impl Writer {
             }
             let waited: Vec<Duration> =
                 round.tickets.iter().map(|ticket| ticket.queued_at.elapsed()).collect();
-            let instructions: Vec<&Instruction> = round.tickets.iter().map(|ticket| &ticket.work).collect();
+            let instructions: Vec<&Instruction> =
+                round.tickets.iter().map(|ticket| &ticket.work).collect();
             // While this batch waits for its commit, the next one with its accounts can begin: it waits
             // for their locks.
             let hand_over = || {
