@@ -77,7 +77,7 @@ async fn a_request_may_say_what_for_and_until_when() {
     let app = start().await;
     for (given, kept) in [
         (json!("2099-11-22T12:00:00.123456+02:00"), json!("2099-11-22T10:00:00.123456Z")),
-        (json!(4_100_000_000_123_i64), json!("2099-12-03T19:33:20.123000Z")),
+        (json!(4_100_000_000_123_i64), json!("2099-12-03T16:53:20.123000Z")),
         (json!("9999-12-31T23:59:59Z"), json!("9999-12-31T23:59:59.000000Z")),
         (Value::Null, Value::Null),
     ] {

@@ -17,12 +17,13 @@ async fn start() -> App {
     app
 }
 
-/// Lets everything that has happened be older.
+/// Lets everything that has happened be older, and forgets what was told of it.
 async fn age(app: &App, seconds: u32) {
     let earlier = format!("interval '{seconds} s'");
     app.database
         .execute(&format!(
-            "UPDATE payments SET created_at = created_at - {earlier};
+            "DELETE FROM idempotency_keys;
+             UPDATE payments SET created_at = created_at - {earlier};
              UPDATE accounts SET last_payment_at = last_payment_at - {earlier}"
         ))
         .await;
