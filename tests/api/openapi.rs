@@ -197,19 +197,33 @@ async fn the_examples_can_be_sent_as_they_are() {
             methods.as_object().unwrap().iter().map(move |(method, it)| (method, path, it))
         })
         .collect();
+    // A request that was declined cannot be taken back: there are two.
+    let ask = json!({"from": 2, "to": 1, "amount": 1});
+    let asked = app.request("POST", "/payment_requests").header("idempotency-key", "taken-back");
+    assert_eq!(Answer::of(asked.json(&ask)).await.status, 201);
     // A payment is made before it is read.
     operations.sort_by_key(|(method, ..)| *method != "put");
     for (method, path, operation) in operations {
         let mut path = path.clone();
+        let (mut query, mut headers) = (Vec::new(), Vec::new());
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let example = &parameter["example"];
-            if parameter["in"] == "path" {
-                let name = parameter["name"].as_str().unwrap();
-                let text = example.as_str().map_or(example.to_string(), str::to_owned);
-                path = path.replace(&format!("{{{name}}}"), &text);
+            let name = parameter["name"].as_str().unwrap();
+            let text = example.as_str().map_or(example.to_string(), str::to_owned);
+            match parameter["in"].as_str().unwrap() {
+                "path" => path = path.replace(&format!("{{{name}}}"), &text),
+                _ if example.is_null() => assert_ne!(parameter["required"], true, "{path} {name}"),
+                "query" => query.push(format!("{name}={text}")),
+                _ => headers.push((name.to_owned(), text)),
             }
         }
+        if !query.is_empty() {
+            path = format!("{path}?{}", query.join("&"));
+        }
         let mut request = app.request(&method.to_uppercase(), &path);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
         let body = &operation["requestBody"]["content"]["application/json"]["example"];
         assert_eq!(body.is_null(), operation["requestBody"].is_null(), "{method} {path}");
         if !body.is_null() {
