@@ -161,9 +161,7 @@ impl<'a> Round<'a> {
             | Contender::OnePayee
             | Contender::TwoProcesses => (load.done, f64::from(self.arena.connections)),
             Contender::Few { connections } => (load.done, f64::from(connections)),
-            Contender::Bulk => {
-                (load.done, f64::from(BULK_CONNECTIONS.saturating_mul(IN_ONE_BULK)))
-            }
+            Contender::Bulk => (load.done, f64::from(BULK_CONNECTIONS.saturating_mul(IN_ONE_BULK))),
             Contender::Pgbench { .. }
             | Contender::PgbenchOnePayee
             | Contender::Ceiling { .. }

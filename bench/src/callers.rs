@@ -42,8 +42,7 @@ impl Callers {
         let mut tokens = String::new();
         for number in 1..=COUNT {
             // Without a `sub`, which each payment would keep: a holder's payments keep none.
-            let claims =
-                json!({ "jti": number, "scope": "operator", "aud": AUDIENCE, "exp": exp });
+            let claims = json!({ "jti": number, "scope": "operator", "aud": AUDIENCE, "exp": exp });
             tokens.push_str(&jsonwebtoken::encode(&header, &claims, &key)?);
             tokens.push('\n');
         }
