@@ -571,8 +571,8 @@ fn request(records: &Records, ledger: &Ledger, status: &str) -> Request {
         let body = shown_request(request, "open", None);
         records.errands.iter().any(|run| body_of(&run.outcome) == Some(&body))
     };
-    let all = ledger.requests.iter().filter(|it| it.status == status);
-    all.filter(is_acknowledged).next_back().unwrap().clone()
+    let mut all = ledger.requests.iter();
+    all.rfind(|it| it.status == status && is_acknowledged(it)).unwrap().clone()
 }
 
 fn request_row<'a>(ledger: &'a mut Ledger, request: &Request) -> &'a mut Request {
