@@ -45,7 +45,7 @@ test('the page does nothing that its own policy forbids', async () => {
   await page.getByRole('link', { name: 'Lab' }).click();
   await page.getByRole('heading', { name: 'Idempotency' }).waitFor();
   await page.goto(`${service.origin}/lab/`);
-  for (const name of ['idempotency', 'atomicity', 'locks', 'pagination']) {
+  for (const name of ['idempotency', 'atomicity', 'locks', 'pagination', 'cancel', 'request']) {
     await page.locator(`[data-experiment=${name}] button`).first().click();
     await page.locator(`[data-experiment=${name}][data-state=done]`).waitFor();
   }
