@@ -236,7 +236,8 @@ test('everything can be done with the keyboard, on a phone', async () => {
   await page.getByRole('button', { name: 'Pay $5.00' }).focus();
   await page.keyboard.press('Enter');
   await progress(page).getByText('You sent $5.00 to Hilde.').waitFor();
-  await eventually('the focus is on the page', () =>
-    page.evaluate(() => document.activeElement !== document.body),
+  const title = page.getByRole('heading', { name: 'Asked of you' });
+  await eventually('the focus is at the title', () =>
+    title.evaluate((it) => it === document.activeElement),
   );
 });

@@ -1,6 +1,6 @@
 'use client';
 
-import { useId } from 'react';
+import { useEffect, useId, useRef } from 'react';
 import type { PaymentRequest } from '../api/client';
 import { whyReadFailed } from '../api/problems';
 import { Trouble } from '../app/Trouble';
@@ -34,9 +34,28 @@ export function List({ me, title, direction, isOpenOnly, none, paying }: Props) 
   const requests = list.data?.pages.flatMap((page) => page.requests) ?? [];
   const called = useCalled(requests.flatMap(({ from_id, to_id }) => [from_id, to_id]));
   const { pay, canPay, current } = paying;
+
+  // A button that was pressed goes away with its request: then the focus goes to the title.
+  const heading = useRef<HTMLHeadingElement>(null);
+  const hasFocus = useRef(false);
+  const shown = requests.map((request) => request.id + request.status).join(' ');
+  useEffect(() => {
+    if (hasFocus.current && document.activeElement === document.body)
+      heading.current?.focus({ preventScroll: true });
+  }, [shown]);
+
   return (
-    <section aria-labelledby={id} className="card min-w-0 p-2 sm:p-4">
-      <h2 id={id} className="px-3 pt-3 text-xl font-bold">
+    <section
+      aria-labelledby={id}
+      className="card min-w-0 p-2 sm:p-4"
+      onFocus={() => {
+        hasFocus.current = true;
+      }}
+      onBlur={({ target }) => {
+        hasFocus.current = !target.isConnected;
+      }}
+    >
+      <h2 id={id} ref={heading} tabIndex={-1} className="px-3 pt-3 text-xl font-bold">
         {title}
       </h2>
       {list.isPending && (

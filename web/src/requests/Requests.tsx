@@ -1,6 +1,6 @@
 'use client';
 
-import { useEffect, useId, useRef, useState } from 'react';
+import { useId, useState } from 'react';
 import { Waiting } from '../app/Waiting';
 import { Fate } from '../intent/Fate';
 import { usePay } from '../intent/usePay';
@@ -24,28 +24,12 @@ export function Requests() {
 function Of({ me }: { me: number }) {
   const paying = usePay(me);
   const [isOpenOnly, setIsOpenOnly] = useState(true);
-  const heading = useRef<HTMLHeadingElement>(null);
   const id = useId();
-  // What was pressed goes away with its request: the focus is not to be lost.
-  const isBusy = paying.current !== null;
-  const wasBusy = useRef(isBusy);
-  useEffect(() => {
-    const hasEnded = wasBusy.current && !isBusy;
-    wasBusy.current = isBusy;
-    if (hasEnded && document.activeElement === document.body)
-      heading.current?.focus({ preventScroll: true });
-  }, [isBusy]);
   return (
     <div className="grid grid-cols-1 items-start gap-4 sm:gap-6 lg:grid-cols-[minmax(0,1fr)_25rem]">
       <div className="grid min-w-0 grid-cols-1 gap-4 sm:gap-6">
         <div className="flex flex-wrap items-center justify-between gap-3 px-1">
-          <h1
-            ref={heading}
-            tabIndex={-1}
-            className="text-3xl font-bold tracking-tight outline-none"
-          >
-            Requests
-          </h1>
+          <h1 className="text-3xl font-bold tracking-tight">Requests</h1>
           <fieldset className="flex gap-1 rounded-full bg-card p-1 shadow-card">
             <legend className="sr-only">Which requests</legend>
             {[true, false].map((isOpen) => (
