@@ -6,6 +6,7 @@ mod keys;
 mod this_machine;
 mod verified;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,20 @@ use jwks::Jwks;
 pub use keys::Unauthenticated;
 use keys::{Key, KeySet, OPERATOR, refused};
 pub use this_machine::is_this_machine;
+
+/// A caller, and the name by which others know him.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub caller: Caller,
+    /// The `sub` of an operator's token. (That of an account's holder is the account's id.)
+    pub name: Option<Arc<str>>,
+}
+
+impl From<Caller> for Identity {
+    fn from(caller: Caller) -> Self {
+        Self { caller, name: None }
+    }
+}
 
 /// Tells callers by their tokens.
 pub struct Auth(Keys);
@@ -75,25 +90,28 @@ impl Auth {
     ///
     /// # Errors
     /// It has no token, or one that is refused.
-    pub async fn caller(&self, authorization: Option<&[u8]>) -> Result<Caller, Unauthenticated> {
+    pub async fn identity(
+        &self,
+        authorization: Option<&[u8]>,
+    ) -> Result<Identity, Unauthenticated> {
         let token = || bearer_token(authorization.ok_or(Unauthenticated::NoToken)?);
         match &self.0 {
-            Keys::Off { .. } => Ok(Caller::Operator),
+            Keys::Off { .. } => Ok(Caller::Operator.into()),
             Keys::Secret(keys) => {
                 let token = token()?;
-                keys.known_caller(token).map_or_else(|| keys.caller(None, token), Ok)
+                keys.known_identity(token).map_or_else(|| keys.identity(None, token), Ok)
             }
             Keys::Public(jwks) => {
                 let token = token()?;
-                if let Some(caller) = jwks.keys().known_caller(token) {
-                    return Ok(caller);
+                if let Some(identity) = jwks.keys().known_identity(token) {
+                    return Ok(identity);
                 }
                 let header = jsonwebtoken::decode_header(token).map_err(|it| refused(&it))?;
                 if !jwks.are_there() {
                     return Err(Unauthenticated::NoKeys);
                 }
                 let kid = header.kid.as_deref();
-                jwks.keys_with(kid).await.caller(kid, token)
+                jwks.keys_with(kid).await.identity(kid, token)
             }
         }
     }

@@ -279,7 +279,8 @@ async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error> {
         r#"/* audit */
         SELECT k.response::text AS "response!", p.id, p.from_id, p.to_id, p.amount,
                p.created_at AS "created_at: Timestamp", p.from_balance_after, p.to_balance_after,
-               p.requested_at AS "requested_at: Timestamp", p.idempotency_key, p.note
+               p.requested_at AS "requested_at: Timestamp", p.idempotency_key, p.note,
+               p.refund_of, p.refunded_after, p.payment_request_id, p.asked_by
         FROM idempotency_keys k
         JOIN payments p ON p.from_id = k.user_id AND p.idempotency_key = k.key
         WHERE k.status = 'success'
@@ -301,6 +302,10 @@ async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error> {
             requested_at: row.requested_at,
             idempotency_key: row.idempotency_key,
             note: row.note,
+            refund_of: row.refund_of,
+            refunded_after: row.refunded_after,
+            payment_request_id: row.payment_request_id,
+            asked_by: row.asked_by,
         };
         let Some(payment) = payment.payment() else {
             continue;

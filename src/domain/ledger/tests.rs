@@ -37,12 +37,24 @@ fn intent(wish: &Wish) -> Intent {
         .unwrap()
 }
 
+fn pay(wish: &Wish) -> Instruction {
+    Instruction::Pay(intent(wish))
+}
+
+fn found(now: Timestamp, known: &HashMap<PaymentId, Known>) -> Findings {
+    Findings { now, known: known.clone(), ..Findings::default() }
+}
+
 fn time(second: i64) -> Timestamp {
     Timestamp::from_unix_ms(second * 1_000).unwrap()
 }
 
 fn accounts(balances: &[(i64, i64)]) -> BTreeMap<AccountId, AccountState> {
-    let state = |cents| AccountState { balance: Balance::from_cents(cents), last_payment_at: None };
+    let state = |cents| AccountState {
+        balance: Balance::from_cents(cents),
+        last_payment_at: None,
+        status: AccountStatus::Open,
+    };
     balances.iter().map(|(id, cents)| (AccountId::trusted(*id), state(*cents))).collect()
 }
 
@@ -84,7 +96,7 @@ impl Model {
 
 fn word(outcome: &Outcome, wish: &Wish) -> &'static str {
     match outcome {
-        Outcome::Posted(_) => "posted",
+        Outcome::Done(_) => "posted",
         Outcome::Replayed(_) => "replayed",
         Outcome::InProgress => "in progress",
         Outcome::Declined(Declined::AccountNotFound(id)) if id.get() == wish.from => "no payer",
@@ -92,6 +104,7 @@ fn word(outcome: &Outcome, wish: &Wish) -> &'static str {
         Outcome::Declined(Declined::KeyReused) => "reused",
         Outcome::Declined(Declined::InsufficientFunds) => "insufficient",
         Outcome::Declined(Declined::BalanceLimit) => "limit",
+        Outcome::Declined(other) => panic!("{other:?}"),
     }
 }
 
@@ -110,8 +123,8 @@ proptest! {
         // Two batches, the second with an older clock than the first.
         let (first, second) = wishes.split_at(cut.min(wishes.len()));
         for (batch, now) in [(first, time(1_000)), (second, time(500))] {
-            let intents: Vec<Intent> = batch.iter().map(intent).collect();
-            let decision = decide(now, &changed, &known, &intents);
+            let instructions: Vec<Instruction> = batch.iter().map(pay).collect();
+            let decision = decide(&changed, &found(now, &known), &instructions);
             for (wish, outcome) in batch.iter().zip(&decision.outcomes) {
                 prop_assert_eq!(word(outcome, wish), model.take(wish), "{:?}", wish);
             }
@@ -126,10 +139,13 @@ proptest! {
             prop_assert!(decision.claims.is_sorted_by(|a, b| (a.payer, &a.key) < (b.payer, &b.key)));
             for claim in &decision.claims {
                 let id = PaymentId::derive(claim.payer, &claim.key);
-                let fingerprint = claim.fingerprint;
-                known.insert(id, match claim.response.clone() {
-                    Some(response) => Known::Success { fingerprint, response },
-                    None => Known::Failed { fingerprint },
+                known.insert(id, match claim.end.clone() {
+                    KeyEnd::Paid { fingerprint, response }
+                    | KeyEnd::PaidRequest { fingerprint, response, .. } => {
+                        Known::Success { fingerprint, response }
+                    }
+                    KeyEnd::Failed { fingerprint } => Known::Failed { fingerprint },
+                    KeyEnd::Voided => Known::Voided,
                 });
             }
         }
@@ -167,9 +183,10 @@ fn an_amount_is_from_one_cent_to_the_limit() {
 #[test]
 fn the_same_key_twice_in_one_batch_is_one_payment_and_a_replay() {
     let wish = Wish { from: 1, to: 2, amount: 5, key: 1 };
-    let intents = [intent(&wish), intent(&wish)];
-    let decision = decide(time(1), &accounts(&[(1, 10), (2, 0)]), &HashMap::new(), &intents);
-    let [Outcome::Posted(first), Outcome::Replayed(second)] = decision.outcomes.as_slice() else {
+    let both = [pay(&wish), pay(&wish)];
+    let found = found(time(1), &HashMap::new());
+    let decision = decide(&accounts(&[(1, 10), (2, 0)]), &found, &both);
+    let [Outcome::Done(first), Outcome::Replayed(second)] = decision.outcomes.as_slice() else {
         panic!("{:?}", decision.outcomes);
     };
     assert_eq!(first, second);
@@ -179,20 +196,22 @@ fn the_same_key_twice_in_one_batch_is_one_payment_and_a_replay() {
 #[test]
 fn a_failure_that_succeeds_later_in_the_batch_is_written_once_as_a_success() {
     let wishes = [(1, 2, 50, 1), (3, 1, 50, 1), (1, 2, 50, 1)]
-        .map(|(from, to, amount, key)| intent(&Wish { from, to, amount, key }));
-    let decision = decide(time(1), &accounts(&[(1, 0), (2, 0), (3, 60)]), &HashMap::new(), &wishes);
+        .map(|(from, to, amount, key)| pay(&Wish { from, to, amount, key }));
+    let found = found(time(1), &HashMap::new());
+    let decision = decide(&accounts(&[(1, 0), (2, 0), (3, 60)]), &found, &wishes);
     assert!(matches!(decision.outcomes[0], Outcome::Declined(Declined::InsufficientFunds)));
-    assert!(matches!(decision.outcomes[2], Outcome::Posted(_)));
+    assert!(matches!(decision.outcomes[2], Outcome::Done(_)));
     let of_one: Vec<_> = decision.claims.iter().filter(|claim| claim.payer.get() == 1).collect();
     assert_eq!(of_one.len(), 1);
-    assert!(of_one[0].response.is_some());
+    assert!(matches!(of_one[0].end, KeyEnd::Paid { .. }));
 }
 
 #[test]
 fn a_stored_failure_that_fails_again_writes_nothing() {
     let again = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
     let known = HashMap::from([(again.id(), Known::Failed { fingerprint: again.fingerprint() })]);
-    let decision = decide(time(1), &accounts(&[(1, 0), (2, 0)]), &known, [&again]);
+    let decision =
+        decide(&accounts(&[(1, 0), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(again)]);
     assert!(decision.changes_nothing());
 }
 
@@ -200,7 +219,8 @@ fn a_stored_failure_that_fails_again_writes_nothing() {
 fn a_key_in_progress_decides_nothing() {
     let held = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
     let known = HashMap::from([(held.id(), Known::InProgress { fingerprint: None })]);
-    let decision = decide(time(1), &accounts(&[(1, 100), (2, 0)]), &known, [&held]);
+    let decision =
+        decide(&accounts(&[(1, 100), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(held)]);
     assert_eq!(decision.outcomes, [Outcome::InProgress]);
     assert!(decision.changes_nothing());
 }
