@@ -487,9 +487,9 @@ test('a payment of something else than the request is no answer to it', () => {
 
 test('a payment that is like another one is sent again with its key, once the person is sure', () => {
   const similar = { id: 'other', created_at: '2026-11-22T11:59:40.000000Z' };
-  const like = problem(409, 'similar_payment', false);
+  const like = problem(409, 'similar_payment', false).problem ?? assert.fail();
   const { request } = sent(typed).attempt ?? assert.fail();
-  const verdict = judge({ ...like, problem: { ...like.problem, ...similar } as Problem }, request);
+  const verdict = judge(answer(409, { problem: { ...like, ...similar } }), request);
   const slip = judged(tried(sent(typed)), 'a', verdict);
   assert.deepEqual(slip.attempt?.verdict, {
     kind: 'declined',

@@ -25,7 +25,7 @@
  * doubt it is kept, and nothing says that it was not paid.
  */
 
-import type { Intent, Payment } from '../api/client';
+import type { Intent, Payment, Problem } from '../api/client';
 import type { Answer, VoidAnswer } from '../api/send';
 import { parseDollars } from '../money';
 
@@ -525,7 +525,7 @@ export function judge(answer: Answer | null, request: Intent): Verdict {
     code,
     detail,
     settles: isSettling(code),
-    ...similarIn(code, problem),
+    ...similarIn(problem),
   };
 }
 
@@ -545,10 +545,8 @@ export function judgeVoid(answer: VoidAnswer | null, request: Intent): Verdict {
 }
 
 /** The other payment that a problem names. */
-function similarIn(code: string, problem: object): { similar?: Similar } {
-  const { id, created_at } = problem as Partial<Record<string, unknown>>;
-  const is = code === 'similar_payment' && typeof id === 'string' && typeof created_at === 'string';
-  return is ? { similar: { id, created_at } } : {};
+function similarIn({ code, id, created_at }: Problem): { similar?: Similar } {
+  return code === 'similar_payment' && id && created_at ? { similar: { id, created_at } } : {};
 }
 
 function isOf(payment: Payment, request: Intent): boolean {
