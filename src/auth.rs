@@ -1,12 +1,12 @@
 //! Who asks: bearer tokens (RFC 6750) that are JSON Web Tokens (RFC 7519). The key and the algorithm
 //! that verify a token come from the settings, never from the token (RFC 8725, section 3.1).
 
+mod identity;
 mod jwks;
 mod keys;
 mod this_machine;
 mod verified;
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -16,24 +16,11 @@ use serde::Serialize;
 
 use crate::config::{self, AuthMode, SignatureAlgorithm};
 use crate::domain::{AccountId, Caller};
+pub use identity::Identity;
 use jwks::Jwks;
 pub use keys::Unauthenticated;
 use keys::{Key, KeySet, OPERATOR, refused};
 pub use this_machine::is_this_machine;
-
-/// A caller, and the name by which others know him.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    pub caller: Caller,
-    /// The `sub` of an operator's token. (That of an account's holder is the account's id.)
-    pub name: Option<Arc<str>>,
-}
-
-impl From<Caller> for Identity {
-    fn from(caller: Caller) -> Self {
-        Self { caller, name: None }
-    }
-}
 
 /// Tells callers by their tokens.
 pub struct Auth(Keys);

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Identity;
+use super::identity::Identity;
 use super::verified::{Known, Verified};
 use crate::config;
 use crate::domain::{AccountId, Caller};

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::Identity;
+use super::identity::Identity;
 
 /// Tokens of a generation. Two are kept, which together take some 2 MB.
 const TOKENS_MAX: usize = 8_192;

@@ -67,9 +67,6 @@ pub async fn list_by_id(
     Ok(rows.fetch_all(conn).await?)
 }
 
-/// The last character that there is: no name goes on with it.
-const LAST_CHARACTER: char = char::MAX;
-
 /// Up to `limit` accounts whose names begin so, whatever their case, by name.
 ///
 /// Postgres folds the case of all letters only where its locale knows them; without one, of ASCII alone. So the
@@ -85,6 +82,8 @@ pub async fn list_by_name(
     let mut characters = name.chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
     let capitalized: String = first.chain(characters.as_str().to_lowercase().chars()).collect();
+    // No name goes on with so many of the last character that there is.
+    let after_all_names: String = std::iter::repeat_n(char::MAX, Name::CHARACTERS_MAX).collect();
     let beginnings = [name.to_owned(), name.to_lowercase(), name.to_uppercase(), capitalized];
     let rows = sqlx::query_as!(
         AccountSummary,
@@ -94,7 +93,7 @@ pub async fn list_by_name(
         FROM unnest($1::text[]) AS asked (beginning),
              LATERAL (
                  SELECT id, name FROM accounts
-                 WHERE name IS NOT NULL
+                 WHERE name IS NOT NULL AND id <> 0
                    AND lower(name) COLLATE "C" >= lower(asked.beginning)
                    AND lower(name) COLLATE "C" < lower(asked.beginning) || $2
                  ORDER BY lower(name) COLLATE "C", id LIMIT $3
@@ -102,7 +101,7 @@ pub async fn list_by_name(
         ORDER BY lower(found.name) COLLATE "C", found.id LIMIT $3
         "#,
         &beginnings,
-        String::from(LAST_CHARACTER),
+        after_all_names,
         limit
     );
     Ok(rows.fetch_all(conn).await?)

@@ -68,7 +68,8 @@ async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), Error> {
         r#"
         SELECT class.relname::text AS "name!"
         FROM pg_index AS index JOIN pg_class AS class ON class.oid = index.indexrelid
-        WHERE NOT index.indisvalid AND class.relnamespace = current_schema()::regnamespace
+        JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+        WHERE NOT index.indisvalid AND namespace.nspname = current_schema()
           AND class.relname IN ('payments_refunds', 'payments_of_requests', 'accounts_by_name')
           AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS making
                           WHERE making.index_relid = class.oid)

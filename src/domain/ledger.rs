@@ -45,6 +45,9 @@ pub struct Similar {
     pub created_at: Timestamp,
 }
 
+/// A payment that is asked for: its id, its payee and its amount. Two that share a key may differ in these.
+pub type AskedPayment = (PaymentId, AccountId, Amount);
+
 /// Everything that was read when the accounts were locked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
@@ -58,8 +61,8 @@ pub struct Findings {
     pub last_request_at: BTreeMap<AccountId, Timestamp>,
     /// The payments that are to be refunded.
     pub refundable: HashMap<PaymentId, Refundable>,
-    /// By the id of the payment that is asked for, an earlier one like it.
-    pub similar: HashMap<PaymentId, Similar>,
+    /// By the payment that is asked for, an earlier one like it.
+    pub similar: HashMap<AskedPayment, Similar>,
 }
 
 /// The fate of one instruction.
@@ -332,7 +335,8 @@ impl Ledger {
         });
         let in_this_batch =
             in_this_batch.map(|made| Similar { id: made.id, created_at: made.created_at });
-        let before = self.found.similar.get(&intent.id()).copied();
+        let before = self.found.similar.get(&(intent.id(), intent.to(), intent.amount)).copied();
+        let before = before.filter(|similar| similar.created_at > after);
         in_this_batch.or(before).map_or(Ok(()), |similar| Err(Declined::Similar(similar)))
     }
 

@@ -67,7 +67,8 @@ impl FromRequest for NoBody {
         let bytes = read(request, payload);
         Box::pin(async move {
             let bytes = bytes.await?;
-            let is_nothing = bytes.is_empty() || serde_json::from_slice::<Nothing>(&bytes).is_ok();
+            let is_nothing = bytes.is_empty()
+                || (is_object(&bytes) && serde_json::from_slice::<Nothing>(&bytes).is_ok());
             let refuse = || ApiError::invalid_request("This path takes no body.");
             if is_nothing { Ok(Self) } else { Err(refuse()) }
         })

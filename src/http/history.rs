@@ -111,10 +111,10 @@ pub(super) async fn payment(
 #[into_params(parameter_in = Query)]
 pub(super) struct KeyQuery {
     /// The payer.
-    #[param(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    #[param(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1)]
     from: String,
     /// The key under which the payment was asked for.
-    #[param(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    #[param(min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "abc123")]
     idempotency_key: String,
 }
 

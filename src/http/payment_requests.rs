@@ -55,7 +55,7 @@ problems!(AskProblems:
     path = "/payment_requests",
     tag = "requests for money",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry safe.",
-            min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+            min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "cinema")),
     request_body(content = AskForPayment, example = json!({
         "from": 2, "to": 1, "amount": 1_250, "note": "cinema"
     })),
@@ -97,7 +97,7 @@ pub(super) async fn ask(
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// The account whose requests they are.
-    #[param(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
+    #[param(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 2)]
     account: String,
     /// `incoming` (the account is asked, the default) or `outgoing` (it asks).
     direction: Option<String>,
@@ -176,7 +176,7 @@ problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_REQUEST_NOT_FOUND]
     operation_id = "get_payment_request",
     tag = "requests for money",
     params(("id" = String, Path, format = "uuid", description = "The request's id.",
-            example = "0fc38bf5-9597-86f0-b04b-6ef81d0f62fc")),
+            example = "6a96d6ca-4af8-8618-813b-9ee5b3aefb25")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The request.", body = PaymentRequest),
@@ -207,7 +207,7 @@ problems!(CloseProblems:
     path = "/payment_requests/{id}/decline",
     tag = "requests for money",
     params(("id" = String, Path, format = "uuid", description = "The request's id.",
-            example = "0fc38bf5-9597-86f0-b04b-6ef81d0f62fc")),
+            example = "6a96d6ca-4af8-8618-813b-9ee5b3aefb25")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The request, as it is now.", body = PaymentRequest),
@@ -230,7 +230,7 @@ pub(super) async fn decline(
     path = "/payment_requests/{id}/cancel",
     tag = "requests for money",
     params(("id" = String, Path, format = "uuid", description = "The request's id.",
-            example = "0fc38bf5-9597-86f0-b04b-6ef81d0f62fc")),
+            example = "f86dc01c-5dff-8efd-abb5-69be8d67b593")),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The request, as it is now.", body = PaymentRequest),

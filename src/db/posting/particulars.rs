@@ -8,8 +8,8 @@ use sqlx::types::Uuid;
 
 use super::columns::{ClaimColumns, PaymentColumns, all_written, known_already};
 use crate::db::{Error, payments};
-use crate::domain::ledger::{Claim, Refundable, Similar};
-use crate::domain::{Intent, Payment, PaymentId, Timestamp};
+use crate::domain::ledger::{AskedPayment, Claim, Refundable, Similar};
+use crate::domain::{AccountId, Amount, Intent, Payment, PaymentId, Timestamp};
 
 /// So many payments of each party are looked at for a similar one.
 const LOOKED_AT_MAX: i64 = 1_000;
@@ -44,7 +44,7 @@ pub async fn read_refundable(
     Ok(refundable.collect())
 }
 
-/// By the id of the payment that is asked for, the newest one like it within the time that its intent says: of
+/// By the payment that is asked for, the newest one like it within the time that its intent says: of
 /// the same payer, payee and amount, under another key.
 ///
 /// The work for each is bounded: the newest thousand that the payer sent, and the newest thousand that the payee
@@ -56,7 +56,7 @@ pub async fn read_similar(
     conn: &mut PgConnection,
     now: Timestamp,
     intents: &[&Intent],
-) -> Result<HashMap<PaymentId, Similar>, Error> {
+) -> Result<HashMap<AskedPayment, Similar>, Error> {
     let mut ids = Vec::new();
     let (mut payers, mut payees, mut amounts, mut after) = (vec![], vec![], vec![], vec![]);
     for intent in intents {
@@ -69,8 +69,8 @@ pub async fn read_similar(
     }
     let rows = sqlx::query!(
         r#"
-        SELECT asked.id AS "asked!", like_it.id AS "id!",
-               like_it.created_at AS "created_at!: Timestamp"
+        SELECT asked.id AS "asked!", asked.payee AS "payee!", asked.amount AS "amount!",
+               like_it.id AS "id!", like_it.created_at AS "created_at!: Timestamp"
         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[])
              AS asked (id, payer, payee, amount, after),
              LATERAL (
@@ -95,9 +95,10 @@ pub async fn read_similar(
         &after as _,
         LOOKED_AT_MAX
     );
-    let found = rows.fetch_all(conn).await?.into_iter().map(|row| {
+    let found = rows.fetch_all(conn).await?.into_iter().filter_map(|row| {
+        let (id, to) = (PaymentId::from_uuid(row.asked), AccountId::trusted(row.payee));
         let similar = Similar { id: PaymentId::from_uuid(row.id), created_at: row.created_at };
-        (PaymentId::from_uuid(row.asked), similar)
+        Some(((id, to, Amount::from_cents(row.amount).ok()?), similar))
     });
     Ok(found.collect())
 }

@@ -122,11 +122,10 @@ async fn update(
         payments.push(payment);
     }
     let update = sqlx::query!(
-        "WITH ended AS MATERIALIZED (
-             SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS new (id, status, payment_id)
-         )
-         UPDATE payment_requests AS request SET status = ended.status, payment_id = ended.payment_id
-         FROM ended WHERE request.id = ended.id AND request.status = 'open'",
+        "UPDATE payment_requests
+         SET status = ($2::text[])[array_position($1::uuid[], id)],
+             payment_id = ($3::uuid[])[array_position($1::uuid[], id)]
+         WHERE id = ANY ($1) AND status = 'open'",
         &ids,
         &statuses as _,
         &payments as _,

@@ -6,6 +6,8 @@
     reason = "a test that meets something unexpected is to fail on the spot"
 )]
 
+mod model;
+
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
@@ -13,21 +15,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{CENTS_MAX, Invalid, Note};
 
-/// A request as small as can be, so that collisions of accounts, keys and amounts are common.
+/// A payment as small as can be.
 #[derive(Debug, Clone)]
 struct Wish {
     from: i64,
     to: i64,
     amount: i64,
     key: u8,
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
-    let account = 0..5_i64;
-    let amount = prop_oneof![8 => 1..60_i64, 1 => Just(CENTS_MAX), 1 => Just(CENTS_MAX - 50)];
-    (account.clone(), account, amount, 0..6_u8)
-        .prop_filter("nobody pays himself", |(from, to, ..)| from != to)
-        .prop_map(|(from, to, amount, key)| Wish { from, to, amount, key })
 }
 
 fn intent(wish: &Wish) -> Intent {
@@ -58,103 +52,7 @@ fn accounts(balances: &[(i64, i64)]) -> BTreeMap<AccountId, AccountState> {
     balances.iter().map(|(id, cents)| (AccountId::trusted(*id), state(*cents))).collect()
 }
 
-/// A person with pencil and paper, who makes one payment after another. Account 4 is missing.
-#[derive(Default)]
-struct Model {
-    balances: HashMap<i64, i128>,
-    made: HashMap<(i64, u8), (i64, i64)>,
-    failed: HashMap<(i64, u8), (i64, i64)>,
-}
-
-impl Model {
-    fn take(&mut self, wish: &Wish) -> &'static str {
-        let (id, what) = ((wish.from, wish.key), (wish.to, wish.amount));
-        let Some(from) = self.balances.get(&wish.from).copied() else { return "no payer" };
-        if let Some(before) = self.made.get(&id).or(self.failed.get(&id)) {
-            if *before != what {
-                return "reused";
-            }
-            if self.made.contains_key(&id) {
-                return "replayed";
-            }
-        }
-        let Some(to) = self.balances.get(&wish.to).copied() else { return "no payee" };
-        let (from, to) = (from - i128::from(wish.amount), to + i128::from(wish.amount));
-        if wish.from != 0 && from < 0 {
-            self.failed.insert(id, what);
-            return "insufficient";
-        }
-        if to > i128::from(CENTS_MAX) || from < -i128::from(CENTS_MAX) {
-            return "limit";
-        }
-        self.balances.extend([(wish.from, from), (wish.to, to)]);
-        self.made.insert(id, what);
-        self.failed.remove(&id);
-        "posted"
-    }
-}
-
-fn word(outcome: &Outcome, wish: &Wish) -> &'static str {
-    match outcome {
-        Outcome::Done(_) => "posted",
-        Outcome::Replayed(_) => "replayed",
-        Outcome::InProgress => "in progress",
-        Outcome::Declined(Declined::AccountNotFound(id)) if id.get() == wish.from => "no payer",
-        Outcome::Declined(Declined::AccountNotFound(_)) => "no payee",
-        Outcome::Declined(Declined::KeyReused) => "reused",
-        Outcome::Declined(Declined::InsufficientFunds) => "insufficient",
-        Outcome::Declined(Declined::BalanceLimit) => "limit",
-        Outcome::Declined(other) => panic!("{other:?}"),
-    }
-}
-
 proptest! {
-    #[test]
-    fn a_batch_does_what_single_payments_one_after_another_would(
-        wishes in prop::collection::vec(wish(), 0..40),
-        start in prop::array::uniform3(0..200_i64),
-        cut in 0..40_usize,
-    ) {
-        let funds = [(0, -start.iter().sum::<i64>()), (1, start[0]), (2, start[1]), (3, start[2])];
-        let mut model = Model { balances: funds.iter().map(|(id, cents)| (*id, i128::from(*cents))).collect(), ..Model::default() };
-        let mut changed = accounts(&funds);
-        let mut known: HashMap<PaymentId, Known> = HashMap::new();
-        let mut times: HashMap<AccountId, Timestamp> = HashMap::new();
-        // Two batches, the second with an older clock than the first.
-        let (first, second) = wishes.split_at(cut.min(wishes.len()));
-        for (batch, now) in [(first, time(1_000)), (second, time(500))] {
-            let instructions: Vec<Instruction> = batch.iter().map(pay).collect();
-            let decision = decide(&changed, &found(now, &known), &instructions);
-            for (wish, outcome) in batch.iter().zip(&decision.outcomes) {
-                prop_assert_eq!(word(outcome, wish), model.take(wish), "{:?}", wish);
-            }
-            for payment in &decision.payments {
-                for id in [payment.from, payment.to] {
-                    let before = times.insert(id, payment.created_at);
-                    prop_assert!(before.is_none_or(|before| before < payment.created_at));
-                }
-            }
-            // The database's content before the next batch.
-            changed.extend(decision.changed.clone());
-            prop_assert!(decision.claims.is_sorted_by(|a, b| (a.payer, &a.key) < (b.payer, &b.key)));
-            for claim in &decision.claims {
-                let id = PaymentId::derive(claim.payer, &claim.key);
-                known.insert(id, match claim.end.clone() {
-                    KeyEnd::Paid { fingerprint, response }
-                    | KeyEnd::PaidRequest { fingerprint, response, .. } => {
-                        Known::Success { fingerprint, response }
-                    }
-                    KeyEnd::Failed { fingerprint } => Known::Failed { fingerprint },
-                    KeyEnd::Voided => Known::Voided,
-                });
-            }
-        }
-        for (id, state) in &changed {
-            prop_assert_eq!(i128::from(state.balance.cents()), model.balances[&id.get()]);
-        }
-        prop_assert_eq!(changed.values().map(|it| i128::from(it.balance.cents())).sum::<i128>(), 0);
-    }
-
     #[test]
     fn an_amount_or_balance_never_wraps(balance in -CENTS_MAX..=CENTS_MAX, amount in 1..=CENTS_MAX) {
         let (before, moved) = (Balance::from_cents(balance), Amount::from_cents(amount).unwrap());
