@@ -193,7 +193,7 @@ test('a request can have an end, which is shown', async () => {
   const page = await requestsOf(asker);
   await choosePayee(page, 'Gerda');
   await page.getByLabel('Amount in dollars').fill('5');
-  await page.getByLabel('It can be paid for').selectOption('a week');
+  await page.getByLabel('It can be paid').selectOption('for a week');
   await page.getByRole('button', { name: 'Ask Gerda for $5.00' }).click();
   await page.locator('[data-request]').getByText('ends in').waitFor();
   const list = await fetch(`${service.origin}/payment_requests?account=${asked}`);

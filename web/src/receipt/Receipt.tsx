@@ -155,8 +155,15 @@ function Party({ title, id, isMe, called }: PartyProps) {
           {isMe && ' (you)'}
         </span>
         <span className="font-semibold">
-          <bdi>{name}</bdi> <NumberOf called={{ name, number }} />
-          {number === null && <span className="font-normal text-muted">, account {id}</span>}
+          <bdi>{name}</bdi>
+          {number === null ? (
+            <span className="font-normal text-muted">, account {id}</span>
+          ) : (
+            <>
+              {' '}
+              <NumberOf called={{ name, number }} />
+            </>
+          )}
         </span>
       </span>
     </li>

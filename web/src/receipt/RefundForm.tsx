@@ -49,7 +49,7 @@ export function RefundForm({ me, payment }: { me: number; payment: Payment }) {
   };
 
   return (
-    <section aria-labelledby={`${id}-title`} className="card mt-4 p-5 sm:p-6 print:hidden">
+    <section aria-labelledby={`${id}-title`} className="card mt-4 p-5 sm:p-8 print:hidden">
       <h2 id={`${id}-title`} className="text-xl font-bold">
         Give it back
       </h2>

@@ -14,10 +14,10 @@ import { useLookAtRequests } from './useRequests';
 const DAY_MS = 86_400_000;
 
 const DAYS: [days: number | null, text: string][] = [
-  [null, 'no end'],
-  [1, 'a day'],
-  [7, 'a week'],
-  [30, 'a month'],
+  [null, 'at any time'],
+  [1, 'for a day'],
+  [7, 'for a week'],
+  [30, 'for a month'],
 ];
 
 interface Complaints {
@@ -107,7 +107,7 @@ export function AskForm({ me }: { me: number }) {
           />
           <div>
             <label htmlFor={`${id}-days`} className="font-medium">
-              It can be paid for
+              It can be paid
             </label>
             <select
               id={`${id}-days`}

@@ -28,33 +28,35 @@ function Of({ me }: { me: number }) {
   return (
     <div className="grid grid-cols-1 items-start gap-4 sm:gap-6 lg:grid-cols-[minmax(0,1fr)_25rem]">
       <div className="grid min-w-0 grid-cols-1 gap-4 sm:gap-6">
-        <div className="flex flex-wrap items-center justify-between gap-3 px-1">
-          <h1 className="text-3xl font-bold tracking-tight">Requests</h1>
-          <fieldset className="flex gap-1 rounded-full bg-card p-1 shadow-card">
-            <legend className="sr-only">Which requests</legend>
-            {[true, false].map((isOpen) => (
-              <label
-                key={String(isOpen)}
-                className="cursor-pointer rounded-full px-4 py-2 font-medium text-muted has-checked:bg-accent has-checked:text-on-accent has-focus-visible:outline-3 has-focus-visible:outline-accent"
-              >
-                <input
-                  type="radio"
-                  name={`${id}-which`}
-                  className="sr-only"
-                  checked={isOpenOnly === isOpen}
-                  onChange={() => setIsOpenOnly(isOpen)}
-                />
-                {isOpen ? 'Open' : 'All'}
-              </label>
-            ))}
-          </fieldset>
+        <div>
+          <div className="flex flex-wrap items-center justify-between gap-3 px-1">
+            <h1 className="text-3xl font-bold tracking-tight">Requests</h1>
+            <fieldset className="flex gap-1 rounded-full bg-card p-1 shadow-card">
+              <legend className="sr-only">Which requests</legend>
+              {[true, false].map((isOpen) => (
+                <label
+                  key={String(isOpen)}
+                  className="cursor-pointer rounded-full px-4 py-2 font-medium text-muted has-checked:bg-accent has-checked:text-on-accent has-focus-visible:outline-3 has-focus-visible:outline-accent"
+                >
+                  <input
+                    type="radio"
+                    name={`${id}-which`}
+                    className="sr-only"
+                    checked={isOpenOnly === isOpen}
+                    onChange={() => setIsOpenOnly(isOpen)}
+                  />
+                  {isOpen ? 'Open' : 'All'}
+                </label>
+              ))}
+            </fieldset>
+          </div>
+          {paying.why && (
+            <p role="alert" className="mt-4 rounded-2xl bg-bad-soft p-4 text-bad">
+              {paying.why}
+            </p>
+          )}
+          <Fate me={me} />
         </div>
-        {paying.why && (
-          <p role="alert" className="rounded-2xl bg-bad-soft p-4 text-bad">
-            {paying.why}
-          </p>
-        )}
-        <Fate me={me} />
         <List
           me={me}
           title="Asked of you"
