@@ -2,7 +2,8 @@
 -- the number of accounts and, where tokens are needed, a file with one on each line, which take turns;
 -- for histories the number of accounts.
 --   uniform    PUT /send_payment with a new key each, from any account to any other
---   one-payee  the same, all to account 1
+--   bulk       PUT /send_payments with 50 such payments
+--   one-payee  PUT /send_payment with a new key each, all to account 1
 --   histories  GET /payment_history/{user} of any account
 --   url        GET the URL of the command line
 -- Prints a line `result DONE FAILED PER_SECOND P50 P95 P99`, the last three in microseconds.
@@ -24,9 +25,10 @@ function init(args)
   math.randomseed(os.time() * 100 + number)
   -- Written out, because wrk.format() builds every header anew and costs as much as the rest.
   local host = " HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port
-  if kind == "uniform" or kind == "one-payee" then
+  if kind == "uniform" or kind == "bulk" or kind == "one-payee" then
+    local path = kind == "bulk" and "/send_payments" or "/send_payment"
     local function head_with(token)
-      return "PUT /send_payment" .. host .. token
+      return "PUT " .. path .. host .. token
         .. "\r\nContent-Type: application/json\r\nContent-Length: "
     end
     if args[4] then
@@ -36,7 +38,7 @@ function init(args)
     else
       heads[1] = head_with("")
     end
-    request = pay
+    request = kind == "bulk" and pay_many or pay
   elseif kind == "histories" then
     head = host .. "\r\n\r\n"
     accounts = tonumber(args[2])
@@ -47,7 +49,10 @@ function init(args)
   end
 end
 
-function pay()
+-- Payments in a bulk. Its answer is 200 whatever comes of them: the payments in the ledger are counted.
+local in_one = 50
+
+local function payment()
   count = count + 1
   local from, to
   if kind == "one-payee" then
@@ -56,9 +61,22 @@ function pay()
     from, to = math.random(accounts), math.random(accounts - 1)
     if to >= from then to = to + 1 end
   end
-  local body = string.format('{"from":%d,"to":%d,"amount":1,"idempotency_key":"%s-%02d-%09d"}',
+  return string.format('{"from":%d,"to":%d,"amount":1,"idempotency_key":"%s-%02d-%09d"}',
     from, to, run, number, count)
+end
+
+local function send(body)
   return heads[count % #heads + 1] .. #body .. "\r\n\r\n" .. body
+end
+
+function pay()
+  return send(payment())
+end
+
+function pay_many()
+  local payments = {}
+  for n = 1, in_one do payments[n] = payment() end
+  return send('{"payments":[' .. table.concat(payments, ",") .. "]}")
 end
 
 function read()

@@ -1,6 +1,7 @@
 //! Who asks: bearer tokens (RFC 6750) that are JSON Web Tokens (RFC 7519). The key and the algorithm
 //! that verify a token come from the settings, never from the token (RFC 8725, section 3.1).
 
+mod identity;
 mod jwks;
 mod keys;
 mod this_machine;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use crate::config::{self, AuthMode, SignatureAlgorithm};
 use crate::domain::{AccountId, Caller};
+pub use identity::Identity;
 use jwks::Jwks;
 pub use keys::Unauthenticated;
 use keys::{Key, KeySet, OPERATOR, refused};
@@ -75,25 +77,28 @@ impl Auth {
     ///
     /// # Errors
     /// It has no token, or one that is refused.
-    pub async fn caller(&self, authorization: Option<&[u8]>) -> Result<Caller, Unauthenticated> {
+    pub async fn identity(
+        &self,
+        authorization: Option<&[u8]>,
+    ) -> Result<Identity, Unauthenticated> {
         let token = || bearer_token(authorization.ok_or(Unauthenticated::NoToken)?);
         match &self.0 {
-            Keys::Off { .. } => Ok(Caller::Operator),
+            Keys::Off { .. } => Ok(Caller::Operator.into()),
             Keys::Secret(keys) => {
                 let token = token()?;
-                keys.known_caller(token).map_or_else(|| keys.caller(None, token), Ok)
+                keys.known_identity(token).map_or_else(|| keys.identity(None, token), Ok)
             }
             Keys::Public(jwks) => {
                 let token = token()?;
-                if let Some(caller) = jwks.keys().known_caller(token) {
-                    return Ok(caller);
+                if let Some(identity) = jwks.keys().known_identity(token) {
+                    return Ok(identity);
                 }
                 let header = jsonwebtoken::decode_header(token).map_err(|it| refused(&it))?;
                 if !jwks.are_there() {
                     return Err(Unauthenticated::NoKeys);
                 }
                 let kid = header.kid.as_deref();
-                jwks.keys_with(kid).await.caller(kid, token)
+                jwks.keys_with(kid).await.identity(kid, token)
             }
         }
     }

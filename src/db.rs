@@ -6,6 +6,8 @@
 //! | lock | [`posting::lock_accounts`]: `SELECT ... FOR UPDATE`, in id order |
 //! | read | [`posting::read_keys`]: a later statement, so its snapshot is younger than the locks |
 //! | write | [`posting::write`]: balances, payments and keys in one statement |
+//!
+//! Refunds, requests for money, voided keys and the like take a statement more, in the batches that have them.
 
 pub mod accounts;
 pub mod audit;
@@ -14,6 +16,7 @@ mod error;
 pub mod health;
 pub mod history;
 pub mod migrate;
+pub mod payment_requests;
 pub mod payments;
 pub mod posting;
 pub mod pruning;

@@ -4,23 +4,35 @@
 mod account;
 mod caller;
 mod cursor;
+mod derived_id;
+mod fingerprint;
 mod history_page;
 mod idempotency;
+mod instruction;
 mod intent;
 pub mod ledger;
 mod money;
+mod opening;
 mod payment;
+mod payment_request;
 mod text;
 mod timestamp;
 
-pub use account::{Account, AccountId, Opening};
+pub use account::{Account, AccountId, AccountStatus};
 pub use caller::Caller;
 pub use cursor::Cursor;
+pub use derived_id::{PAYMENT_ID_NAMESPACE, PaymentId, PaymentRequestId};
+pub use fingerprint::Fingerprint;
 pub use history_page::HistoryPage;
-pub use idempotency::{Fingerprint, IdempotencyKey};
-pub use intent::Intent;
+pub use idempotency::IdempotencyKey;
+pub use instruction::{CloseRequest, Closing, Instruction, SetStatus, VoidKey};
+pub use intent::{Intent, SimilarWithin};
 pub use money::{Amount, Balance, CENTS_MAX};
-pub use payment::{PAYMENT_ID_NAMESPACE, Payment, PaymentId, PaymentView};
+pub use opening::Opening;
+pub use payment::{Payment, PaymentView, Refund};
+pub use payment_request::{
+    AskForMoney, PaymentRequest, PaymentRequestView, RequestDirection, RequestState, RequestStatus,
+};
 pub use text::{Name, Note};
 pub use timestamp::Timestamp;
 

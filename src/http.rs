@@ -5,6 +5,7 @@ mod added;
 mod address_limit;
 mod auth;
 mod body;
+mod bulk;
 mod docs;
 mod error;
 mod explain;
@@ -15,6 +16,7 @@ mod history;
 mod metrics;
 mod observe;
 mod openapi;
+mod payment_requests;
 mod payments;
 mod problem;
 mod query;
@@ -23,6 +25,7 @@ mod route;
 mod shapes;
 mod state;
 mod unread_body;
+mod voided_keys;
 mod web_ui;
 
 use std::any::Any;
@@ -57,7 +60,7 @@ use payments::PayerLimit;
 pub use payments::{SendPayment, SendProblems};
 use route::Routes;
 pub use state::Stopping;
-use state::{BODY_BYTES_MAX, HttpLimits};
+use state::{BODY_BYTES_MAX, BULK_BYTES_MAX, BodyBytesMax, HttpLimits};
 
 /// Each path, and what answers there.
 type Table = Vec<(&'static str, Resource)>;
@@ -67,14 +70,26 @@ type Table = Vec<(&'static str, Resource)>;
 fn routes(added: Option<&AddedRoute>) -> Table {
     let mut routes = vec![
         at("/send_payment", "PUT", [web::put().to(payments::send)]),
+        with_larger_bodies(at("/send_payments", "PUT", [web::put().to(bulk::send_many)])),
         at("/payment_history/{user}", "GET, HEAD", [get().to(history::page)]),
+        at("/payments", "GET, HEAD", [get().to(history::payment_by_key)]),
         at("/payments/{id}", "GET, HEAD", [get().to(history::payment)]),
+        at("/voided_keys", "PUT", [web::put().to(voided_keys::void)]),
+        at(
+            "/payment_requests",
+            "GET, HEAD, POST",
+            [get().to(payment_requests::list), web::post().to(payment_requests::ask)],
+        ),
+        at("/payment_requests/{id}", "GET, HEAD", [get().to(payment_requests::get)]),
+        at("/payment_requests/{id}/decline", "POST", [web::post().to(payment_requests::decline)]),
+        at("/payment_requests/{id}/cancel", "POST", [web::post().to(payment_requests::cancel)]),
         at(
             "/accounts",
             "GET, HEAD, POST",
             [get().to(accounts::list), web::post().to(accounts::open)],
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
+        at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
         at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),
         at("/docs", "GET, HEAD", [get().to(docs::docs)]),
@@ -101,6 +116,12 @@ fn at<const N: usize>(
     let refuse = move || async move { Err::<HttpResponse, _>(ApiError::method_not_allowed(allow)) };
     let resource = web::resource(path).default_service(web::to(refuse));
     (path, routes.into_iter().fold(resource, Resource::route))
+}
+
+/// The same, for a path whose bodies may be larger than others.
+fn with_larger_bodies((path, resource): (&'static str, Resource)) -> (&'static str, Resource) {
+    let config = PayloadConfig::new(BULK_BYTES_MAX);
+    (path, resource.app_data(config).app_data(BodyBytesMax(BULK_BYTES_MAX)))
 }
 
 /// Whatever can be read with GET has a HEAD (RFC 9110, section 9.3.2).

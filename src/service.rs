@@ -3,8 +3,10 @@
 
 pub mod accounts;
 pub mod audit;
+mod findings;
 pub mod health;
 pub mod history;
+pub mod payment_requests;
 pub mod payments;
 pub mod posting;
 pub mod pruning;
@@ -25,6 +27,7 @@ use crate::telemetry::metrics::Load;
 use accounts::Accounts;
 use health::HealthProbe;
 use history::Histories;
+use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
@@ -34,6 +37,7 @@ pub struct Service {
     pub payments: Payments,
     pub accounts: Accounts,
     pub histories: Histories,
+    pub payment_requests: PaymentRequests,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -60,6 +64,7 @@ impl Service {
             payments: Payments::start(target, settings, &mut tasks),
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
+            payment_requests: PaymentRequests::new(read_pool.clone()),
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };

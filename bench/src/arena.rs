@@ -10,13 +10,15 @@ use crate::meter::Serving;
 use crate::pgbench::Pgbench;
 use crate::report::{Load, Run};
 use crate::stand::{Database, SCRIPTS, Service, Setting, Stand};
-use crate::wrk::{self, Crowd, Requests};
+use crate::wrk::{self, Crowd, IN_ONE_BULK, Requests};
 
 pub const ACCOUNTS: u32 = 50_000;
 /// In each, every account pays once and is paid once: six fill a page of history and more.
 const SEEDED_ROUNDS: u32 = 6;
 /// Enough readers to keep both cores busy; more of them only wait.
 const READER_CONNECTIONS: u32 = 64;
+/// Enough payments at a time to fill the batches of both writers.
+const BULK_CONNECTIONS: u32 = 16;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Contender {
@@ -33,6 +35,8 @@ pub enum Contender {
     Few {
         connections: u32,
     },
+    /// Many payments in each request, on a few connections.
+    Bulk,
     Guarded,
     OnePayee,
     TwoProcesses,
@@ -54,6 +58,7 @@ impl Contender {
             Self::Uniform => "payonce, uniform".to_owned(),
             Self::Few { connections: 1 } => "payonce, 1 connection, uniform".to_owned(),
             Self::Few { connections } => format!("payonce, {connections} connections, uniform"),
+            Self::Bulk => format!("payonce, uniform, bulks of {IN_ONE_BULK}"),
             Self::Guarded => "payonce, uniform, tokens and limits".to_owned(),
             Self::OnePayee => "payonce, one payee".to_owned(),
             Self::TwoProcesses => "payonce, 2 processes, uniform".to_owned(),
@@ -156,6 +161,7 @@ impl<'a> Round<'a> {
             | Contender::OnePayee
             | Contender::TwoProcesses => (load.done, f64::from(self.arena.connections)),
             Contender::Few { connections } => (load.done, f64::from(connections)),
+            Contender::Bulk => (load.done, f64::from(BULK_CONNECTIONS.saturating_mul(IN_ONE_BULK))),
             Contender::Pgbench { .. }
             | Contender::PgbenchOnePayee
             | Contender::Ceiling { .. }
@@ -191,6 +197,10 @@ impl<'a> Round<'a> {
             Contender::Few { connections } => {
                 let few = Crowd { threads: connections.min(2), connections, seconds };
                 wrk::run(service, &uniform, few).await
+            }
+            Contender::Bulk => {
+                let few = Crowd { connections: BULK_CONNECTIONS, ..crowd };
+                wrk::run(service, &Requests::Bulk { accounts: ACCOUNTS }, few).await
             }
             Contender::Guarded => wrk::run(&self.guarded, &uniform, crowd).await,
             Contender::OnePayee => wrk::run(service, &one_payee, crowd).await,

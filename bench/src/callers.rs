@@ -41,9 +41,8 @@ impl Callers {
         let exp = now.saturating_add(LIFETIME).as_secs();
         let mut tokens = String::new();
         for number in 1..=COUNT {
-            let claims = json!({
-                "sub": number.to_string(), "scope": "operator", "aud": AUDIENCE, "exp": exp
-            });
+            // Without a `sub`, which each payment would keep: a holder's payments keep none.
+            let claims = json!({ "jti": number, "scope": "operator", "aud": AUDIENCE, "exp": exp });
             tokens.push_str(&jsonwebtoken::encode(&header, &claims, &key)?);
             tokens.push('\n');
         }

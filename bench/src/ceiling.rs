@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use payonce::db::posting::{self, Locking};
 use payonce::db::{self, PgConnection, Purpose, Target};
-use payonce::domain::{AccountId, Amount, IdempotencyKey, Intent, ledger};
+use payonce::domain::ledger::{self, Findings};
+use payonce::domain::{AccountId, Amount, IdempotencyKey, Instruction, Intent};
 use sqlx::Connection;
 use tokio::task::JoinSet;
 
@@ -53,14 +54,14 @@ pub async fn run(database: &Database, sessions: u32, accounts: u32, seconds: u32
 }
 
 /// One batch, as `service::payments::batch` posts it when nothing is in its way.
-async fn post(conn: &mut PgConnection, intents: &[Intent]) -> Result<()> {
-    let intents: Vec<&Intent> = intents.iter().collect();
-    let ids: BTreeSet<AccountId> =
-        intents.iter().flat_map(|intent| [intent.from(), intent.to()]).collect();
+async fn post(conn: &mut PgConnection, batch: &[Instruction]) -> Result<()> {
+    let batch: Vec<&Instruction> = batch.iter().collect();
+    let ids: BTreeSet<AccountId> = batch.iter().flat_map(|it| it.accounts()).collect();
     let mut tx = conn.begin().await?;
     let accounts = posting::lock_accounts(&mut tx, &ids, Locking::Wait).await?;
-    let (now, known) = posting::read_keys(&mut tx, &intents).await?;
-    let decision = ledger::decide(now, &accounts, &known, intents.iter().copied());
+    let (now, known) = posting::read_keys(&mut tx, &batch).await?;
+    let found = Findings { now, known, ..Findings::default() };
+    let decision = ledger::decide(&accounts, &found, batch.iter().copied());
     posting::write(&mut tx, &decision).await?;
     tx.commit().await?;
     Ok(())
@@ -76,11 +77,11 @@ struct Share {
 }
 
 impl Share {
-    fn next_batch(&mut self) -> Result<Vec<Intent>> {
+    fn next_batch(&mut self) -> Result<Vec<Instruction>> {
         (0..BATCH).map(|_| self.next()).collect()
     }
 
-    fn next(&mut self) -> Result<Intent> {
+    fn next(&mut self) -> Result<Instruction> {
         self.count = self.count.wrapping_add(1);
         let from = self.account();
         let mut to = self.account();
@@ -90,7 +91,8 @@ impl Share {
         let key = format!("{}-{:02}-{:09}", self.run, self.number, self.count);
         let (from, to) = (AccountId::new(from.into())?, AccountId::new(to.into())?);
         let amount = Amount::from_cents(1)?;
-        Ok(Intent::new(from, to, amount, None, IdempotencyKey::new(key)?, None)?)
+        let intent = Intent::new(from, to, amount, None, IdempotencyKey::new(key)?, None)?;
+        Ok(Instruction::Pay(intent))
     }
 
     /// One of 1 to `accounts` that leaves `number` when divided by `sessions`.

@@ -13,7 +13,7 @@ const COMMAND: &str = "make bench";
 
 /// The rows of the comparison, as `ONLY` names them. Where a row has several contenders, the one
 /// with the best median counts.
-const ROWS: [(&str, &[Contender]); 14] = [
+const ROWS: [(&str, &[Contender]); 15] = [
     // One payment per transaction gets faster with clients that share the wait for the disk, and
     // slower again when they crowd the cores or queue for one row.
     (
@@ -30,6 +30,7 @@ const ROWS: [(&str, &[Contender]); 14] = [
     ("uniform", &[Contender::Uniform]),
     ("uniform-64", &[Contender::Few { connections: 64 }]),
     ("uniform-8", &[Contender::Few { connections: 8 }]),
+    ("bulk", &[Contender::Bulk]),
     ("guarded", &[Contender::Guarded]),
     ("one-payee", &[Contender::OnePayee]),
     ("two", &[Contender::TwoProcesses]),
@@ -190,6 +191,7 @@ fn targets(rows: &[(&str, Vec<Row>)]) -> Vec<Target> {
             rate,
             at_least(0.85, 0.95),
         ),
+        ratio("bulks of 50 to uniform", best("bulk"), uniform, rate, at_least(1.4, 2.0)),
         ratio("p99, two processes to one", best("two"), uniform, p99, at_most(2.0, 1.3)),
         memory(),
     ]

@@ -7,11 +7,16 @@ use anyhow::{Context, Result, bail};
 use crate::report::{Latency, Load};
 use crate::stand::{SCRIPTS, Service, command, output_of};
 
+/// Payments in a request of [`Requests::Bulk`].
+pub const IN_ONE_BULK: u32 = 50;
+
 /// The requests of a run.
 #[derive(Debug, Clone)]
 pub enum Requests {
     /// Payments from any of the accounts to any other, with new keys.
     Uniform { accounts: u32 },
+    /// The same, many in each request; each counts.
+    Bulk { accounts: u32 },
     /// Payments from any of the accounts to account 1, with new keys.
     OnePayee { accounts: u32 },
     /// The newest page of any account.
@@ -32,6 +37,7 @@ pub struct Crowd {
 pub async fn run(service: &Service, requests: &Requests, crowd: Crowd) -> Result<Load> {
     let (kind, path) = match requests {
         Requests::Uniform { .. } => ("uniform", ""),
+        Requests::Bulk { .. } => ("bulk", ""),
         Requests::OnePayee { .. } => ("one-payee", ""),
         Requests::Histories { .. } => ("histories", ""),
         Requests::Path(path) => ("url", path.as_str()),
@@ -45,7 +51,9 @@ pub async fn run(service: &Service, requests: &Requests, crowd: Crowd) -> Result
         .arg(format!("{}{path}", service.origin))
         .args(["--", kind]);
     match requests {
-        Requests::Uniform { accounts } | Requests::OnePayee { accounts } => {
+        Requests::Uniform { accounts }
+        | Requests::Bulk { accounts }
+        | Requests::OnePayee { accounts } => {
             // With wrk's own part a key is as long as a UUID.
             wrk.args([run_name(), accounts.to_string()]).args(&service.tokens);
         }
@@ -58,6 +66,10 @@ pub async fn run(service: &Service, requests: &Requests, crowd: Crowd) -> Result
     let (load, failed) = parse(&text).with_context(|| format!("wrk gave no result:\n{text}"))?;
     if failed > 0.0 {
         bail!("{failed} requests were not answered with 200:\n{text}\n{}", service.said());
+    }
+    if matches!(requests, Requests::Bulk { .. }) {
+        let in_one = f64::from(IN_ONE_BULK);
+        return Ok(Load { done: load.done * in_one, per_second: load.per_second * in_one, ..load });
     }
     Ok(load)
 }

@@ -115,7 +115,7 @@ impl Faults {
             .transaction(async |conn| {
                 let decision = post_one(conn, intent).await?;
                 refused = match decision.outcomes.into_iter().next() {
-                    Some(Outcome::Posted(_)) => None,
+                    Some(Outcome::Done(_)) => None,
                     Some(Outcome::Declined(why)) => Some(Refusal::Declined(why)),
                     Some(Outcome::InProgress) => Some(Refusal::KeyInProgress),
                     // It was made before: there is nothing left to lose.

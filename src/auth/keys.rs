@@ -1,6 +1,7 @@
 //! Keys that verify tokens, and what a token must say.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -8,6 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::identity::Identity;
 use super::verified::{Known, Verified};
 use crate::config;
 use crate::domain::{AccountId, Caller};
@@ -58,24 +60,25 @@ impl KeySet {
     }
 
     /// Whose the token is, if it was verified before.
-    pub fn known_caller(&self, token: &str) -> Option<Caller> {
-        self.verified.caller(token, unix_seconds()?)
+    pub fn known_identity(&self, token: &str) -> Option<Identity> {
+        self.verified.identity(token, unix_seconds()?)
     }
 
     /// Whose the token is, by the key that it names.
     ///
     /// # Errors
     /// It is refused.
-    pub fn caller(&self, key_id: Option<&str>, token: &str) -> Result<Caller, Unauthenticated> {
+    pub fn identity(&self, key_id: Option<&str>, token: &str) -> Result<Identity, Unauthenticated> {
         let key = self.key(key_id);
         let key = key.ok_or(Unauthenticated::Refused("It names a key that is not known."))?;
         let claims = key.verify(token)?;
         let times = claims.times(key.validation.leeway);
-        let caller = claims.caller()?;
+        let identity = claims.identity()?;
         if let Some((valid_from, valid_until)) = times {
-            self.verified.remember(token, Known { caller, valid_from, valid_until });
+            let identity = identity.clone();
+            self.verified.remember(token, Known { identity, valid_from, valid_until });
         }
-        Ok(caller)
+        Ok(identity)
     }
 }
 
@@ -176,14 +179,19 @@ impl Claims {
         Some((from.saturating_sub(leeway), self.exp.as_ref()?.as_u64()?.saturating_add(leeway)))
     }
 
-    fn caller(self) -> Result<Caller, Unauthenticated> {
+    fn identity(self) -> Result<Identity, Unauthenticated> {
         let is_operator = match &self.scope {
             Some(Scope::Text(text)) => text.split(' ').any(|word| word == OPERATOR),
             Some(Scope::List(words)) => words.iter().any(|word| word == OPERATOR),
             None => false,
         };
         if is_operator {
-            return Ok(Caller::Operator);
+            let name = match self.sub {
+                Some(TextOrNumber::Text(text)) => name_of_operator(&text),
+                Some(TextOrNumber::Number(id)) => Some(id.to_string().into()),
+                None => None,
+            };
+            return Ok(Identity { caller: Caller::Operator, name });
         }
         let account = match self.sub {
             Some(TextOrNumber::Text(text)) => AccountId::from_str(&text).ok(),
@@ -192,6 +200,15 @@ impl Claims {
         };
         // The bank is nobody's own.
         let account = account.filter(|id| !id.is_bank());
-        account.map(Caller::Holder).ok_or(Unauthenticated::Refused("Its sub is no account's id."))
+        let caller = account.map(Caller::Holder);
+        let caller = caller.ok_or(Unauthenticated::Refused("Its sub is no account's id."))?;
+        Ok(Identity { caller, name: None })
     }
+}
+
+/// What a payment keeps of an operator's `sub`, which may be any text: a line of it.
+fn name_of_operator(sub: &str) -> Option<Arc<str>> {
+    const CHARACTERS_MAX: usize = 255;
+    let line: String = sub.chars().filter(|it| !it.is_control()).take(CHARACTERS_MAX).collect();
+    (!line.is_empty()).then(|| line.into())
 }

@@ -26,7 +26,8 @@ fn settings() -> config::Auth {
 fn caller(authorization: &[u8]) -> Result<Caller, Unauthenticated> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        Auth::start(&settings()).await.unwrap().caller(Some(authorization)).await
+        let auth = Auth::start(&settings()).await.unwrap();
+        auth.identity(Some(authorization)).await.map(|identity| identity.caller)
     })
 }
 
@@ -101,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_signed_token_says_it_is_a_known_caller_or_refused(
+    fn whatever_a_signed_token_says_it_is_a_known_identity_or_refused(
         sub in value(),
         scope in prop_oneof![value(), "(operator|s| |reader){0,4}".prop_map(Value::from)],
     ) {
@@ -163,10 +164,10 @@ fn a_token_that_was_verified_is_known_by_its_bytes_alone() {
     let keys = KeySet::new(vec![Key::new(None, key, Algorithm::HS256, &settings)], Vec::new());
     let token = mint(&settings, Some(AccountId::new(7).unwrap()), false, HOUR).unwrap();
     let caller = Caller::Holder(AccountId::new(7).unwrap());
-    assert_eq!(keys.known_caller(&token), None);
-    assert_eq!(keys.caller(None, &token), Ok(caller));
-    assert_eq!(keys.known_caller(&token), Some(caller));
+    assert_eq!(keys.known_identity(&token), None);
+    assert_eq!(keys.identity(None, &token), Ok(caller.into()));
+    assert_eq!(keys.known_identity(&token), Some(caller.into()));
     let forged = format!("{token}A");
-    assert!(keys.caller(None, &forged).is_err());
-    assert_eq!(keys.known_caller(&forged), None);
+    assert!(keys.identity(None, &forged).is_err());
+    assert_eq!(keys.known_identity(&forged), None);
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::Caller;
+use super::identity::Identity;
 
 /// Tokens of a generation. Two are kept, which together take some 2 MB.
 const TOKENS_MAX: usize = 8_192;
@@ -18,9 +18,9 @@ const TOKENS_MAX: usize = 8_192;
 type Fingerprint = [u8; 32];
 
 /// Whose a token is, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
-    pub caller: Caller,
+    pub identity: Identity,
     /// Unix time in seconds, with the leeway for clocks that differ.
     pub valid_from: u64,
     /// The first second in which it is not valid any more.
@@ -50,18 +50,15 @@ impl Generations {
 
 impl Verified {
     /// Whose the token is, if it was verified and is valid at `now`, in seconds of Unix time.
-    pub fn caller(&self, token: &str, now: u64) -> Option<Caller> {
+    pub fn identity(&self, token: &str, now: u64) -> Option<Identity> {
         let token = fingerprint(token);
         // No code can panic while it holds this lock, so a poisoned one is as good as any.
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = if let Some(known) = tokens.young.get(&token) {
-            *known
-        } else {
-            let known = tokens.old.remove(&token)?;
+        if let Some(known) = tokens.old.remove(&token) {
             tokens.insert(token, known);
-            known
-        };
-        (known.valid_from..known.valid_until).contains(&now).then_some(known.caller)
+        }
+        let known = tokens.young.get(&token)?;
+        (known.valid_from..known.valid_until).contains(&now).then(|| known.identity.clone())
     }
 
     pub fn remember(&self, token: &str, known: Known) {

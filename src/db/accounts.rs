@@ -3,12 +3,24 @@
 use sqlx::PgConnection;
 
 use super::Error;
-use crate::domain::{Account, AccountId, Balance, Fingerprint, IdempotencyKey, Name, Timestamp};
+use crate::domain::{
+    Account, AccountId, AccountStatus, Balance, Fingerprint, IdempotencyKey, Name, Timestamp,
+};
+
+/// A status as it is kept: an open account has none.
+pub(super) fn status(column: Option<&str>) -> AccountStatus {
+    match column {
+        None => AccountStatus::Open,
+        Some("closed") => AccountStatus::Closed,
+        Some(_) => AccountStatus::Frozen,
+    }
+}
 
 /// An account with its balance.
 pub async fn get(conn: &mut PgConnection, id: AccountId) -> Result<Option<Account>, Error> {
     let row = sqlx::query!(
-        r#"SELECT id, name, balance, created_at AS "created_at: Timestamp" FROM accounts WHERE id = $1"#,
+        r#"SELECT id, name, balance, created_at AS "created_at: Timestamp", status
+           FROM accounts WHERE id = $1"#,
         id.get()
     );
     Ok(row.fetch_optional(conn).await?.map(|row| Account {
@@ -16,6 +28,7 @@ pub async fn get(conn: &mut PgConnection, id: AccountId) -> Result<Option<Accoun
         name: row.name,
         balance: Balance::from_cents(row.balance),
         created_at: row.created_at,
+        status: status(row.status.as_deref()),
     }))
 }
 
@@ -50,6 +63,46 @@ pub async fn list_by_id(
         AccountSummary,
         "SELECT id, name FROM accounts WHERE id = ANY($1) ORDER BY id",
         ids
+    );
+    Ok(rows.fetch_all(conn).await?)
+}
+
+/// Up to `limit` accounts whose names begin so, whatever their case, by name.
+///
+/// Postgres folds the case of all letters only where its locale knows them; without one, of ASCII alone. So the
+/// usual ways to write a name are all looked for.
+///
+/// # Errors
+/// The database's.
+pub async fn list_by_name(
+    conn: &mut PgConnection,
+    name: &str,
+    limit: i64,
+) -> Result<Vec<AccountSummary>, Error> {
+    let mut characters = name.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    let capitalized: String = first.chain(characters.as_str().to_lowercase().chars()).collect();
+    // No name goes on with so many of the last character that there is.
+    let after_all_names: String = std::iter::repeat_n(char::MAX, Name::CHARACTERS_MAX).collect();
+    let beginnings = [name.to_owned(), name.to_lowercase(), name.to_uppercase(), capitalized];
+    let rows = sqlx::query_as!(
+        AccountSummary,
+        r#"
+        SELECT DISTINCT ON (lower(found.name) COLLATE "C", found.id)
+               found.id AS "id!", found.name AS "name?"
+        FROM unnest($1::text[]) AS asked (beginning),
+             LATERAL (
+                 SELECT id, name FROM accounts
+                 WHERE name IS NOT NULL AND id <> 0
+                   AND lower(name) COLLATE "C" >= lower(asked.beginning)
+                   AND lower(name) COLLATE "C" < lower(asked.beginning) || $2
+                 ORDER BY lower(name) COLLATE "C", id LIMIT $3
+             ) AS found
+        ORDER BY lower(found.name) COLLATE "C", found.id LIMIT $3
+        "#,
+        &beginnings,
+        after_all_names,
+        limit
     );
     Ok(rows.fetch_all(conn).await?)
 }
@@ -139,6 +192,7 @@ pub async fn insert(
         name: name.map(|name| name.as_str().to_owned()),
         balance: Balance::default(),
         created_at: row.created_at,
+        status: AccountStatus::Open,
     }))
 }
 

@@ -22,7 +22,7 @@ pub enum Error {
     /// A statement succeeded, and wrote fewer rows than it was given: a trigger, for instance, that
     /// returns null.
     #[error("{written} of {given} rows were written to {table}, without an error")]
-    Swallowed { table: &'static str, given: usize, written: i64 },
+    Swallowed { table: &'static str, given: usize, written: u64 },
 }
 
 /// The meaning of a failed statement for its batch (SQLSTATE: Postgres manual, appendix A).

@@ -11,7 +11,7 @@ use super::{Error, Target, Unfit};
 /// # Errors
 /// [`Error::Unfit`]: it takes no payments, or is not to be given any. Else the database's.
 pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDateTime, Error> {
-    // The rights that payments and openings need, and no more: keys that are not pruned stop nobody.
+    // The rights that payments, requests for money and openings need, and no more: keys that are not pruned stop nobody.
     let found = sqlx::query!(
         r#"
         SELECT clock_timestamp() AS "now!",
@@ -26,6 +26,7 @@ pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDate
                        ('INSERT', 'accounts', NULL),
                        ('UPDATE', 'accounts', 'balance'),
                        ('UPDATE', 'accounts', 'last_payment_at'),
+                       ('UPDATE', 'accounts', 'status'),
                        ('SELECT', 'payments', NULL),
                        ('INSERT', 'payments', NULL),
                        ('SELECT', 'idempotency_keys', NULL),
@@ -34,6 +35,11 @@ pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDate
                        ('UPDATE', 'idempotency_keys', 'fingerprint'),
                        ('UPDATE', 'idempotency_keys', 'response'),
                        ('UPDATE', 'idempotency_keys', 'created_at'),
+                       ('UPDATE', 'idempotency_keys', 'payment_id'),
+                       ('SELECT', 'payment_requests', NULL),
+                       ('INSERT', 'payment_requests', NULL),
+                       ('UPDATE', 'payment_requests', 'status'),
+                       ('UPDATE', 'payment_requests', 'payment_id'),
                        ('SELECT', 'account_idempotency_keys', NULL),
                        ('INSERT', 'account_idempotency_keys', NULL),
                        ('UPDATE', 'account_idempotency_keys', 'account_id'),

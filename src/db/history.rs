@@ -5,7 +5,8 @@ use sqlx::types::Uuid;
 
 use super::Error;
 use crate::domain::{
-    AccountId, Amount, Balance, Cursor, HistoryPage, PaymentId, PaymentView, Timestamp,
+    AccountId, Amount, Balance, Cursor, HistoryPage, PaymentId, PaymentRequestId, PaymentView,
+    Timestamp,
 };
 
 /// A part of an account's history: up to `limit` payments before the cursor.
@@ -33,10 +34,8 @@ pub async fn pages(
     let accounts: Vec<i64> = asked.iter().map(|page| page.account.get()).collect();
     let before: Vec<Option<Timestamp>> =
         asked.iter().map(|page| page.cursor.map(|cursor| cursor.last_seen_timestamp)).collect();
-    let before_ids: Vec<Option<Uuid>> = asked
-        .iter()
-        .map(|page| page.cursor.and_then(|cursor| cursor.last_seen_id).map(PaymentId::uuid))
-        .collect();
+    let before_ids: Vec<Option<Uuid>> =
+        asked.iter().map(|page| page.cursor.and_then(|cursor| cursor.last_seen_id)).collect();
     // One row more than asked for tells whether there is another page.
     let rows: Vec<i64> = asked.iter().map(|page| i64::from(page.limit).saturating_add(1)).collect();
     let mut pages: Vec<Option<HistoryPage>> = asked.iter().map(|_| None).collect();
@@ -45,20 +44,23 @@ pub async fn pages(
         SELECT asked.n AS "n!",
                p.id AS "id?", p.from_id AS "from_id?", p.to_id AS "to_id?", p.amount AS "amount?",
                p.note AS "note?", p.created_at AS "created_at?: Timestamp",
-               p.requested_at AS "requested_at?: Timestamp", p.balance_after AS "balance_after?"
+               p.requested_at AS "requested_at?: Timestamp", p.balance_after AS "balance_after?",
+               p.refund_of AS "refund_of?", p.payment_request_id AS "payment_request_id?",
+               p.asked_by AS "asked_by?"
         FROM unnest($1::bigint[], $2::timestamptz[], $3::uuid[], $4::bigint[]) WITH ORDINALITY
              AS asked (account, before, before_id, rows, n)
         JOIN LATERAL (SELECT FROM accounts WHERE id = asked.account LIMIT 1) AS account ON true
         LEFT JOIN LATERAL (
             (SELECT id, from_id, to_id, amount, note, created_at, requested_at,
-                    from_balance_after AS balance_after
+                    from_balance_after AS balance_after, refund_of, payment_request_id, asked_by
              FROM payments
              WHERE from_id = asked.account
                AND (created_at, id) < (coalesce(asked.before, 'infinity'),
                        coalesce(asked.before_id, '00000000-0000-0000-0000-000000000000'))
              ORDER BY created_at DESC, id DESC LIMIT asked.rows)
             UNION ALL
-            (SELECT id, from_id, to_id, amount, note, created_at, requested_at, to_balance_after
+            (SELECT id, from_id, to_id, amount, note, created_at, requested_at, to_balance_after,
+                    refund_of, payment_request_id, asked_by
              FROM payments
              WHERE to_id = asked.account
                AND (created_at, id) < (coalesce(asked.before, 'infinity'),
@@ -91,6 +93,10 @@ pub async fn pages(
             created_at,
             requested_at: row.requested_at,
             balance_after: row.balance_after.map(Balance::from_cents),
+            refund_of: row.refund_of.map(PaymentId::from_uuid),
+            payment_request_id: row.payment_request_id.map(PaymentRequestId::from_uuid),
+            refunded: None,
+            by: row.asked_by.as_deref(),
         });
     })
     // Each row is written into its page as it comes: nothing is left to be collected.

@@ -27,6 +27,7 @@ pub enum Failed {
 /// A migration fails, or one that was applied has changed since.
 pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
     make_schema(conn, schema).await.map_err(Failed::Statement)?;
+    drop_unfinished_indexes(conn).await.map_err(Failed::Statement)?;
     let mut migrator = sqlx::migrate!();
     migrator.set_ignore_missing(true);
     migrator.run(conn).await.map_err(|error| match error {
@@ -57,6 +58,28 @@ async fn make_schema(conn: &mut PgConnection, name: &str) -> Result<(), Error> {
     } else {
         Err(Unfit::NoSchema(name.to_owned()).into())
     }
+}
+
+/// Drops the indexes that an interrupted migration has left behind: Postgres does not use them, and writes to them
+/// all the same. (Postgres manual, CREATE INDEX, "Building Indexes Concurrently".)
+async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), Error> {
+    // One that another process makes at this moment looks the same.
+    let unfinished = sqlx::query_scalar!(
+        r#"
+        SELECT class.relname::text AS "name!"
+        FROM pg_index AS index JOIN pg_class AS class ON class.oid = index.indexrelid
+        JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+        WHERE NOT index.indisvalid AND namespace.nspname = current_schema()
+          AND class.relname IN ('payments_refunds', 'payments_of_requests', 'accounts_by_name')
+          AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS making
+                          WHERE making.index_relid = class.oid)
+        "#
+    );
+    for name in unfinished.fetch_all(&mut *conn).await? {
+        let statement = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", quoted(&name));
+        conn.execute(AssertSqlSafe(statement)).await?;
+    }
+    Ok(())
 }
 
 /// Whether a migration has waited for a lock for as long as it may: there are payments, or another

@@ -1,13 +1,23 @@
-//! The statements of a batch.
+//! The statements of a batch. Those that only some instructions need are in the modules below.
+
+mod columns;
+mod particulars;
+mod requests;
+mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::PgConnection;
-use sqlx::types::Uuid;
 
+use self::columns::{AccountColumns, ClaimColumns, PaymentColumns, all_written, known_already};
+use super::accounts::status;
 use super::{Error, Purpose, payments};
-use crate::domain::ledger::{AccountState, Decision, Known};
-use crate::domain::{AccountId, Balance, Fingerprint, Intent, PaymentId, Timestamp};
+use crate::domain::ledger::{AccountState, Claim, Decision, Known};
+use crate::domain::{
+    AccountId, Balance, Fingerprint, IdempotencyKey, Instruction, Payment, PaymentId, Timestamp,
+};
+pub use particulars::{read_refundable, read_similar};
+pub use requests::{last_request_at, lock_table_of_requests, read_requests};
 
 /// Whether to wait for rows that somebody else holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +45,7 @@ pub async fn lock_accounts(
         id: i64,
         balance: i64,
         last_payment_at: Option<Timestamp>,
+        status: Option<String>,
     }
     if let Locking::WaitFor(id) = locking {
         let wait = sqlx::query!("SELECT FROM accounts WHERE id = $1 FOR UPDATE", id.get());
@@ -45,7 +56,7 @@ pub async fn lock_accounts(
         Locking::Wait => {
             sqlx::query_as!(
                 Row,
-                r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp"
+                r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp", status
                    FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE"#,
                 &ids
             )
@@ -55,7 +66,7 @@ pub async fn lock_accounts(
         Locking::WaitFor(_) | Locking::Skip => {
             sqlx::query_as!(
                 Row,
-                r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp"
+                r#"SELECT id, balance, last_payment_at AS "last_payment_at: Timestamp", status
                    FROM accounts WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"#,
                 &ids
             )
@@ -64,9 +75,9 @@ pub async fn lock_accounts(
         }
     };
     let state = |row: Row| {
-        let Row { id, balance, last_payment_at } = row;
-        let balance = Balance::from_cents(balance);
-        (AccountId::trusted(id), AccountState { balance, last_payment_at })
+        let Row { id, balance, last_payment_at, .. } = row;
+        let (balance, status) = (Balance::from_cents(balance), status(row.status.as_deref()));
+        (AccountId::trusted(id), AccountState { balance, last_payment_at, status })
     };
     Ok(rows.into_iter().map(state).collect())
 }
@@ -122,7 +133,10 @@ pub async fn holders(
     Ok(rows.into_iter().map(|row| (AccountId::trusted(row.id), holder(row.stranger))).collect())
 }
 
-/// The database's clock, and everything that is known under the intents' keys.
+/// A key that a batch is about: the payment that it could make, its payer, and the key itself.
+type AskedKey<'a> = (PaymentId, AccountId, &'a IdempotencyKey);
+
+/// The database's clock, and everything that is known under the keys of the instructions.
 ///
 /// To be called when the payers' rows are locked, which makes the answer final: the payer's row is
 /// the mutex of the payer's keys.
@@ -132,13 +146,14 @@ pub async fn holders(
 /// each key.
 pub async fn read_keys(
     conn: &mut PgConnection,
-    intents: &[&Intent],
+    instructions: &[&Instruction],
 ) -> Result<(Timestamp, HashMap<PaymentId, Known>), Error> {
-    let mut payers = Vec::with_capacity(intents.len());
-    let mut keys = Vec::with_capacity(intents.len());
-    for intent in intents {
-        payers.push(intent.from().get());
-        keys.push(intent.key().as_str().to_owned());
+    let asked = keys_of(instructions);
+    let mut payers = Vec::with_capacity(asked.len());
+    let mut keys = Vec::with_capacity(asked.len());
+    for (_, payer, key) in &asked {
+        payers.push(payer.get());
+        keys.push(key.as_str());
     }
     let rows = sqlx::query!(
         r#"
@@ -157,7 +172,7 @@ pub async fn read_keys(
         ) AS hit ON true
         "#,
         &payers,
-        &keys
+        &keys as _
     )
     .fetch_all(conn)
     .await?;
@@ -167,7 +182,7 @@ pub async fn read_keys(
     for row in rows {
         now = now.max(row.now);
         let position = row.n.and_then(|n| usize::try_from(n).ok()).and_then(|n| n.checked_sub(1));
-        let Some(intent) = position.and_then(|position| intents.get(position)) else {
+        let Some((id, ..)) = position.and_then(|position| asked.get(position)) else {
             continue;
         };
         let fingerprint = row.fingerprint.as_deref().map(Fingerprint::trusted);
@@ -176,20 +191,38 @@ pub async fn read_keys(
                 Known::Success { fingerprint, response }
             }
             (Some("failed"), Some(fingerprint), _) => Known::Failed { fingerprint },
+            (Some("voided"), ..) => Known::Voided,
             _ => Known::InProgress { fingerprint },
         };
-        known.insert(intent.id(), what);
+        known.insert(*id, what);
     }
     Ok((now, known))
 }
 
-/// The intents that are payments already: what is known of keys whose rows were removed from
+fn keys_of<'a>(instructions: &[&'a Instruction]) -> Vec<AskedKey<'a>> {
+    let mut keys = Vec::with_capacity(instructions.len());
+    for instruction in instructions {
+        match instruction {
+            Instruction::Pay(intent) => {
+                keys.push((intent.id(), intent.from(), intent.key()));
+                if let Some(key) = intent.client_key() {
+                    keys.push((PaymentId::derive(intent.from(), key), intent.from(), key));
+                }
+            }
+            Instruction::Void(void) => keys.push((void.id(), void.from(), void.key())),
+            Instruction::Ask(_) | Instruction::Close(_) | Instruction::SetStatus(_) => {}
+        }
+    }
+    keys
+}
+
+/// Those of the payments that were made already: what is known of keys whose rows were removed from
 /// `idempotency_keys`.
 pub async fn read_payments(
     conn: &mut PgConnection,
-    intents: &[&Intent],
+    ids: impl IntoIterator<Item = PaymentId>,
 ) -> Result<HashMap<PaymentId, Known>, Error> {
-    let payments = payments::read(conn, intents.iter().map(|intent| intent.id())).await?;
+    let payments = payments::read(conn, ids).await?;
     let known = payments.into_iter().map(|payment| {
         let (fingerprint, response) = (payment.fingerprint(), payment.receipt());
         (payment.id, Known::Success { fingerprint, response })
@@ -197,20 +230,43 @@ pub async fn read_payments(
     Ok(known.collect())
 }
 
-/// Writes everything that a batch changes, in one statement.
-///
-/// The accounts are there, locked: each of them is updated. It is written as an upsert because
-/// that goes through the primary key by its nature. An `UPDATE ... FROM unnest(...)` takes 0.4 us less for
-/// each account, but it is a join: planned on an empty table it scans the whole index, and stays so.
+/// Writes everything that a batch changes: balances, payments and keys in one statement, and before and after
+/// it what only some batches have.
 ///
 /// # Errors
 /// [`Error::KnownAlready`] where a payment was there although its key was not: the transaction is
 /// to be rolled back, and the payments read before it is tried again. [`Error::Swallowed`] where a
 /// row is missing afterwards.
 pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), Error> {
-    let accounts = AccountColumns::of(decision);
-    let payments = PaymentColumns::of(decision);
-    let claims = ClaimColumns::of(decision);
+    requests::write(conn, decision).await?;
+    let (payments, particular_payments) =
+        decision.payments.iter().partition::<Vec<_>, _>(|payment| payment.is_plain());
+    let (claims, particular_claims) =
+        decision.claims.iter().partition::<Vec<_>, _>(|claim| claim.is_plain());
+    if !(decision.changed.is_empty() && claims.is_empty()) {
+        write_plain(conn, &decision.changed, &payments, &claims).await?;
+    }
+    particulars::write(conn, &particular_payments, &particular_claims).await?;
+    if !decision.statuses.is_empty() {
+        statuses::write(conn, &decision.statuses).await?;
+    }
+    Ok(())
+}
+
+/// Writes balances, payments and keys, in one statement.
+///
+/// The accounts are there, locked: each of them is updated. It is written as an upsert because
+/// that goes through the primary key by its nature. An `UPDATE ... FROM unnest(...)` takes 0.4 us less for
+/// each account, but it is a join: planned on an empty table it scans the whole index, and stays so.
+async fn write_plain(
+    conn: &mut PgConnection,
+    changed: &BTreeMap<AccountId, AccountState>,
+    payments: &[&Payment],
+    claims: &[&Claim],
+) -> Result<(), Error> {
+    let accounts = AccountColumns::of(changed);
+    let payments = PaymentColumns::of(payments);
+    let claims = ClaimColumns::of(claims);
     let written = sqlx::query!(
         r#"
         WITH updated AS (
@@ -263,105 +319,10 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
     .fetch_one(conn)
     .await
     .map_err(known_already)?;
-    all_written("accounts", written.updated, decision.changed.len())?;
-    all_written("payments", written.inserted, decision.payments.len())?;
+    let counted = |rows| u64::try_from(rows).unwrap_or_default();
+    all_written("accounts", counted(written.updated), accounts.ids.len())?;
+    all_written("payments", counted(written.inserted), payments.ids.len())?;
     // A key that is not ours to write was written by somebody else meanwhile.
-    all_written("idempotency_keys", written.claimed, decision.claims.len())
+    all_written("idempotency_keys", counted(written.claimed), claims.keys.len())
         .map_err(|_| Error::KnownAlready)
-}
-
-fn all_written(table: &'static str, written: i64, given: usize) -> Result<(), Error> {
-    if usize::try_from(written) == Ok(given) {
-        Ok(())
-    } else {
-        Err(Error::Swallowed { table, given, written })
-    }
-}
-
-/// A payment's id is derived from payer and key, so a second one is refused by the primary key.
-/// (`ON CONFLICT DO NOTHING` would say the same without an error, but it looks each id up once more
-/// and logs each row twice: measured, that is 5 to 8 % of a batch, for what hardly ever happens.)
-fn known_already(error: sqlx::Error) -> Error {
-    match error.as_database_error() {
-        Some(refusal) if refusal.constraint() == Some("payments_pkey") => Error::KnownAlready,
-        _ => error.into(),
-    }
-}
-
-#[derive(Default)]
-struct AccountColumns {
-    ids: Vec<i64>,
-    balances: Vec<i64>,
-    last_payment_at: Vec<Option<Timestamp>>,
-}
-
-impl AccountColumns {
-    fn of(decision: &Decision) -> Self {
-        let mut columns = Self::default();
-        for (id, state) in &decision.changed {
-            columns.ids.push(id.get());
-            columns.balances.push(state.balance.cents());
-            columns.last_payment_at.push(state.last_payment_at);
-        }
-        columns
-    }
-}
-
-#[derive(Default)]
-struct PaymentColumns<'a> {
-    ids: Vec<Uuid>,
-    from: Vec<i64>,
-    to: Vec<i64>,
-    amounts: Vec<i64>,
-    created_at: Vec<Timestamp>,
-    from_balances: Vec<i64>,
-    to_balances: Vec<i64>,
-    requested_at: Vec<Option<Timestamp>>,
-    keys: Vec<&'a str>,
-    notes: Vec<Option<&'a str>>,
-}
-
-impl<'a> PaymentColumns<'a> {
-    fn of(decision: &'a Decision) -> Self {
-        let mut columns = Self::default();
-        for payment in &decision.payments {
-            columns.ids.push(payment.id.uuid());
-            columns.from.push(payment.from.get());
-            columns.to.push(payment.to.get());
-            columns.amounts.push(payment.amount.cents());
-            columns.created_at.push(payment.created_at);
-            columns.from_balances.push(payment.from_balance_after.cents());
-            columns.to_balances.push(payment.to_balance_after.cents());
-            columns.requested_at.push(payment.requested_at);
-            columns.keys.push(payment.key.as_str());
-            columns.notes.push(payment.note.as_deref());
-        }
-        columns
-    }
-}
-
-/// The brief stores the response of a failure as well; it is information, never replayed.
-const FAILED_RESPONSE: &str = r#"{"code":"insufficient_funds"}"#;
-
-#[derive(Default)]
-struct ClaimColumns<'a> {
-    payers: Vec<i64>,
-    keys: Vec<&'a str>,
-    statuses: Vec<&'static str>,
-    fingerprints: Vec<&'a [u8]>,
-    responses: Vec<&'a str>,
-}
-
-impl<'a> ClaimColumns<'a> {
-    fn of(decision: &'a Decision) -> Self {
-        let mut columns = Self::default();
-        for claim in &decision.claims {
-            columns.payers.push(claim.payer.get());
-            columns.keys.push(claim.key.as_str());
-            columns.statuses.push(if claim.response.is_some() { "success" } else { "failed" });
-            columns.fingerprints.push(claim.fingerprint.bytes());
-            columns.responses.push(claim.response.as_deref().unwrap_or(FAILED_RESPONSE));
-        }
-        columns
-    }
 }

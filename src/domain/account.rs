@@ -1,11 +1,11 @@
-//! Accounts, and requests to open them.
+//! Accounts.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Amount, Balance, Fingerprint, Invalid, Name, Timestamp};
+use super::{Balance, Invalid, Timestamp};
 
 /// An account's number, 0 to 2^53 - 1. Number 0 is the bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -69,27 +69,46 @@ pub struct Account {
     pub name: Option<String>,
     pub balance: Balance,
     pub created_at: Timestamp,
+    #[serde(skip_serializing_if = "AccountStatus::is_open")]
+    pub status: AccountStatus,
 }
 
-/// A request to open an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opening {
-    /// `None`: the next free one.
-    pub id: Option<AccountId>,
-    pub name: Option<Name>,
-    /// Paid from the bank; `None` is nothing.
-    pub balance: Option<Amount>,
+/// Whether an account takes part in payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountStatus {
+    #[default]
+    Open,
+    /// It neither pays nor is paid, until it is open again.
+    Frozen,
+    /// Empty for ever.
+    Closed,
 }
 
-impl Opening {
-    /// The part of it that another request under the same key must equal.
+impl AccountStatus {
+    pub const ALL: [Self; 3] = [Self::Open, Self::Frozen, Self::Closed];
+
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&[
-            self.id.map(|id| id.get().to_be_bytes().to_vec()),
-            self.name.as_ref().map(|name| name.as_str().as_bytes().to_vec()),
-            self.balance.map(|amount| amount.cents().to_be_bytes().to_vec()),
-        ])
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Frozen => "frozen",
+            Self::Closed => "closed",
+        }
+    }
+
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+}
+
+impl FromStr for AccountStatus {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let found = Self::ALL.into_iter().find(|status| status.name() == text);
+        found.ok_or_else(|| Invalid::value("is open, frozen or closed"))
     }
 }
 

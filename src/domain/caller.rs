@@ -1,6 +1,6 @@
 //! Callers, and their rights.
 
-use super::{AccountId, Payment};
+use super::{AccountId, CloseRequest, Closing, Payment, PaymentRequest};
 
 /// The one who asks, with the rights that he has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,45 @@ impl Caller {
             Self::Operator => true,
             Self::Holder(id) => id == account,
         }
+    }
+
+    /// Whether he may ask `from` to pay `to`.
+    #[must_use]
+    pub fn may_ask(self, from: AccountId, to: AccountId) -> bool {
+        self.may_pay(to, from)
+    }
+
+    /// Whether he may settle a key of the account's.
+    #[must_use]
+    pub fn may_void_keys_of(self, account: AccountId) -> bool {
+        self.may_read(account)
+    }
+
+    /// Whether he may end a request so: it is declined by the one who is asked, and cancelled by the one who asks.
+    #[must_use]
+    pub fn may_close(self, close: &CloseRequest) -> bool {
+        match close.how {
+            Closing::Decline => self.may_read(close.from),
+            Closing::Cancel => self.may_read(close.to),
+        }
+    }
+
+    /// Whether he is to know that the request for money exists.
+    #[must_use]
+    pub fn may_see_request(self, request: &PaymentRequest) -> bool {
+        self.may_read(request.from) || self.may_read(request.to)
+    }
+
+    /// Whether he may open, freeze and close accounts.
+    #[must_use]
+    pub fn may_set_status(self) -> bool {
+        self == Self::Operator
+    }
+
+    /// Whether he may go through all accounts, or find more of them than one chooses from.
+    #[must_use]
+    pub fn may_list_accounts(self) -> bool {
+        self == Self::Operator
     }
 
     /// Whether he is to know that the payment exists.

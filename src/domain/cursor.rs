@@ -1,9 +1,9 @@
-//! Places in a history.
+//! Places in a history, of payments or of requests for money.
 
 use uuid::Uuid;
 
 use super::timestamp::DATE_CHARACTERS;
-use super::{Invalid, PaymentId, PaymentView, Timestamp};
+use super::{Invalid, Timestamp};
 
 /// The place in a history after which the next page begins: keyset pagination on
 /// `(created_at, id)`, newest first. Unlike an offset it does not move when payments arrive.
@@ -13,7 +13,7 @@ use super::{Invalid, PaymentId, PaymentView, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     pub last_seen_timestamp: Timestamp,
-    pub last_seen_id: Option<PaymentId>,
+    pub last_seen_id: Option<Uuid>,
 }
 
 impl Cursor {
@@ -39,16 +39,16 @@ impl Cursor {
         let last_seen_timestamp = Timestamp::parse_bound(&timestamp)
             .map_err(|invalid| invalid.of("last_seen_timestamp"))?;
         let last_seen_id = id
-            .map(|text| Uuid::parse_str(text).map(PaymentId::from_uuid))
+            .map(Uuid::parse_str)
             .transpose()
-            .map_err(|_| Invalid::value("last_seen_id is the id of a payment, a UUID"))?;
+            .map_err(|_| Invalid::value("last_seen_id is an id as it came, a UUID"))?;
         Ok(Some(Self { last_seen_timestamp, last_seen_id }))
     }
 
-    /// The cursor of the page after `last`.
+    /// The cursor of the page after the one that ends so.
     #[must_use]
-    pub fn after(last: &PaymentView<'_>) -> Self {
-        Self { last_seen_timestamp: last.created_at, last_seen_id: Some(last.id) }
+    pub fn after(created_at: Timestamp, id: Uuid) -> Self {
+        Self { last_seen_timestamp: created_at, last_seen_id: Some(id) }
     }
 }
 

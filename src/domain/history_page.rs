@@ -40,7 +40,7 @@ impl HistoryPage {
             self.json.push(b',');
         }
         payment.write_json(&mut self.json);
-        self.last = Some(Cursor::after(payment));
+        self.last = Some(Cursor::after(payment.created_at, payment.id.uuid()));
     }
 
     /// The cursor of the next page; `None` where this is the last.

@@ -1,8 +1,4 @@
-//! The key that makes a retry safe, and the fingerprint that keeps it honest.
-
-use std::fmt;
-
-use sha2::{Digest, Sha256};
+//! The key that makes a retry safe.
 
 use super::Invalid;
 
@@ -39,51 +35,15 @@ impl IdempotencyKey {
         Self(words.to_owned())
     }
 
+    /// Whether it is one of the service's own.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.0.contains(' ')
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// SHA-256 over what a request asks for. The same key with another fingerprint is a mistake of
-/// the client's, and refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
-
-impl Fingerprint {
-    /// Each field is preceded by its length, and an absent one differs from an empty one, so no
-    /// two requests share an encoding.
-    pub(super) fn of<T: AsRef<[u8]>>(fields: &[Option<T>]) -> Self {
-        let mut hash = Sha256::new();
-        for field in fields {
-            match field {
-                None => hash.update([0]),
-                Some(bytes) => {
-                    let bytes = bytes.as_ref();
-                    hash.update([1]);
-                    hash.update(bytes.len().to_be_bytes());
-                    hash.update(bytes);
-                }
-            }
-        }
-        Self(hash.finalize().into())
-    }
-
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// A fingerprint as the database keeps it; its constraints hold the length.
-    #[must_use]
-    pub fn trusted(bytes: &[u8]) -> Self {
-        Self(bytes.try_into().unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -8,7 +8,7 @@ use super::Invalid;
 pub const CENTS_MAX: i64 = 9_007_199_254_740_991;
 
 /// The money that a payment moves: 1 to [`CENTS_MAX`] cents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Amount(i64);
 
 impl Amount {

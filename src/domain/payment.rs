@@ -1,44 +1,10 @@
 //! Payments that were made, and what their parties see of them.
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
-use super::{AccountId, Amount, Balance, Fingerprint, IdempotencyKey, Timestamp, intent};
-
-/// The namespace of payment ids; the audit knows it too.
-pub const PAYMENT_ID_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_8c0e_52b4_4c57_9a3e_0b7d_94f2_61aa);
-
-/// A payment's id: a name-based UUID (RFC 9562, version 8 with SHA-256, appendix B.2) of payer
-/// and key. The same intent has the same id wherever and whenever it is posted, so the primary
-/// key of `payments` refuses the second one even when every other trace of the key is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct PaymentId(Uuid);
-
-impl PaymentId {
-    #[must_use]
-    pub fn derive(payer: AccountId, key: &IdempotencyKey) -> Self {
-        let hash = Sha256::new()
-            .chain_update(PAYMENT_ID_NAMESPACE.as_bytes())
-            .chain_update(payer.to_string())
-            .chain_update("/")
-            .chain_update(key.as_str())
-            .finalize();
-        let mut bytes = [0; 16];
-        bytes.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-        Self(Uuid::new_v8(bytes))
-    }
-
-    #[must_use]
-    pub fn from_uuid(id: Uuid) -> Self {
-        Self(id)
-    }
-
-    #[must_use]
-    pub fn uuid(self) -> Uuid {
-        self.0
-    }
-}
+use super::{
+    AccountId, Amount, Balance, Fingerprint, IdempotencyKey, PaymentId, PaymentRequestId, Timestamp,
+};
 
 /// A payment that was made. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +21,19 @@ pub struct Payment {
     pub requested_at: Option<Timestamp>,
     pub from_balance_after: Balance,
     pub to_balance_after: Balance,
+    pub refund: Option<Refund>,
+    /// The request for money that it pays.
+    pub request: Option<PaymentRequestId>,
+    /// Who asked for it, where that was not its payer.
+    pub asked_by: Option<String>,
+}
+
+/// What a refund is a refund of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refund {
+    pub of: PaymentId,
+    /// What has been given back of that payment, with this refund.
+    pub refunded_after: Amount,
 }
 
 impl Payment {
@@ -75,6 +54,10 @@ impl Payment {
             created_at: self.created_at,
             requested_at: self.requested_at,
             balance_after,
+            refund_of: self.refund.map(|refund| refund.of),
+            payment_request_id: self.request,
+            refunded: None,
+            by: self.asked_by.as_deref(),
         }
     }
 
@@ -85,9 +68,25 @@ impl Payment {
         serde_json::to_string(&self.seen_by(Some(self.from))).unwrap_or_default()
     }
 
+    /// Whether it is a new account's first money, which is the account's own affair.
+    #[must_use]
+    pub fn is_opening_balance(&self) -> bool {
+        self.from.is_bank() && self.key.is_internal() && self.request.is_none()
+    }
+
+    /// Whether it says nothing that most payments do not.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.refund.is_none() && self.request.is_none() && self.asked_by.is_none()
+    }
+
+    /// The part of it that another request under its key must equal.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        intent::fingerprint(self.from, self.to, self.amount, self.note.as_deref())
+        // As that of the intent that it was.
+        let note = if self.request.is_some() { None } else { self.note.as_deref() };
+        let refund_of = self.refund.map(|refund| refund.of);
+        Fingerprint::of_payment([self.from, self.to], self.amount, note, refund_of, self.request)
     }
 }
 
@@ -102,6 +101,16 @@ pub struct PaymentView<'a> {
     pub created_at: Timestamp,
     pub requested_at: Option<Timestamp>,
     pub balance_after: Option<Balance>,
+    // A receipt is the same bytes for ever, so a newer field appears only where it has something to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refund_of: Option<PaymentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_request_id: Option<PaymentRequestId>,
+    /// What was given back of it so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<Amount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'a str>,
 }
 
 impl PaymentView<'_> {

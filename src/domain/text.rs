@@ -40,9 +40,11 @@ impl<const MAX: usize> Line<MAX> {
 /// one account must not look like another: so nothing in it breaks the line or turns the direction
 /// of what stands around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name(Line<100>);
+pub struct Name(Line<{ Self::CHARACTERS_MAX }>);
 
 impl Name {
+    pub const CHARACTERS_MAX: usize = 100;
+
     /// # Errors
     /// As [`Line::new`]; or it breaks the line, turns the direction of text, or cannot be seen.
     pub fn new(field: &str, text: String) -> Result<Self, Invalid> {

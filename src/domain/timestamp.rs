@@ -31,6 +31,9 @@ const UNIX_US_MIN: i64 = -62_135_596_800_000_000;
 const UNIX_US_MAX: i64 = 253_402_300_799_999_999;
 
 impl Timestamp {
+    /// The last moment that there is; nothing is made then.
+    pub const LAST: Self = Self { unix_us: UNIX_US_MAX };
+
     /// # Errors
     /// Not RFC 3339, or not in the years 1 to 9999 of UTC.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
@@ -72,6 +75,13 @@ impl Timestamp {
     #[must_use]
     pub fn next(self) -> Self {
         Self { unix_us: self.unix_us.saturating_add(1) }
+    }
+
+    /// So many seconds earlier, or the first moment that there is.
+    #[must_use]
+    pub fn minus_seconds(self, seconds: u16) -> Self {
+        let us = i64::from(seconds).saturating_mul(US_PER_SECOND);
+        Self { unix_us: self.unix_us.saturating_sub(us).max(UNIX_US_MIN) }
     }
 
     fn parse_ns(text: &str) -> Option<i128> {

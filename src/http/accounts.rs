@@ -2,23 +2,31 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes its paths in full")]
 
+use std::str::FromStr;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{Authenticated, require};
+use super::auth::{CalledBy, require};
 use super::body::{Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_REPLAYED;
+use super::payments::{PayerLimit, carry_out};
 use super::query::{account_id, limit, link_next, query};
 use super::shapes::{self, problems};
-use crate::domain::{AccountId, Amount, Invalid, Name, Opening};
+use crate::domain::{
+    AccountId, AccountStatus, Amount, Instruction, Invalid, Name, Opening, SetStatus,
+};
 use crate::service::Service;
 
 /// Accounts in a list, by default and at the most.
 const LIST_SIZE: u16 = 50;
 const LIST_SIZE_MAX: u16 = 100;
+
+/// Accounts that a search finds, by default; and at the most for those who may not list all.
+const SEARCH_SIZE: u16 = 10;
 
 problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
 
@@ -36,7 +44,7 @@ problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
     )
 )]
 pub(super) async fn get(
-    Authenticated(caller): Authenticated,
+    CalledBy(caller): CalledBy,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -59,6 +67,9 @@ pub(super) struct ListQuery {
     /// Up to 100 ids, separated by commas; goes without the others.
     #[param(pattern = "^([0-9]{1,15}(,[0-9]{1,15}){0,99})?$")]
     ids: Option<String>,
+    /// The beginning of a name, of any case; goes without `after` and `ids`.
+    #[param(min_length = 1, max_length = 100)]
+    name: Option<String>,
 }
 
 /// What everybody may see of an account.
@@ -72,7 +83,8 @@ struct NamedView {
 
 problems!(ListProblems: WITH_CALLER, [INVALID_REQUEST]);
 
-/// Accounts by id, without balances: to choose a payee, to show names.
+/// Accounts without balances: to choose a payee, to show names. All of them, by id, for operators; those of `ids`;
+/// or those whose names begin with `name`, by name.
 #[utoipa::path(
     get,
     path = "/accounts",
@@ -86,15 +98,23 @@ problems!(ListProblems: WITH_CALLER, [INVALID_REQUEST]);
     )
 )]
 pub(super) async fn list(
-    _: Authenticated,
+    CalledBy(caller): CalledBy,
     service: web::Data<Service>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let query: ListQuery = query(&request)?;
     let mut response = HttpResponse::Ok();
-    let found = match (query.ids, query.after, query.limit) {
-        (Some(ids), None, None) => service.accounts.list_by_id(&parse_ids(&ids)?).await?,
-        (None, after, asked) => {
+    let ListQuery { after, limit: asked, ids, name } = query;
+    let found = match (ids, name, after, asked) {
+        (Some(ids), None, None, None) => service.accounts.list_by_id(&parse_ids(&ids)?).await?,
+        (None, Some(name), None, asked) => {
+            let max = if caller.may_list_accounts() { LIST_SIZE_MAX } else { SEARCH_SIZE };
+            let limit = limit(asked.as_deref(), SEARCH_SIZE, max)?;
+            let name = Name::new("name", name)?;
+            service.accounts.list_by_name(name.as_str(), limit).await?
+        }
+        (None, None, after, asked) => {
+            require(caller.may_list_accounts())?;
             let after = after.as_deref().map(|id| account_id("after", id)).transpose()?;
             let limit = limit(asked.as_deref(), LIST_SIZE, LIST_SIZE_MAX)?;
             let mut found = service.accounts.list(after, limit.saturating_add(1)).await?;
@@ -105,7 +125,11 @@ pub(super) async fn list(
             }
             found
         }
-        _ => return Err(ApiError::invalid_request("ids goes without after and limit.".to_owned())),
+        _ => {
+            return Err(ApiError::invalid_request(
+                "ids goes without after, limit and name; name goes without after.",
+            ));
+        }
     };
     let views = found.into_iter().map(|it| NamedView { id: it.id, name: it.name });
     Ok(response.json(views.collect::<Vec<_>>()))
@@ -169,7 +193,7 @@ problems!(OpenProblems:
     )
 )]
 pub(super) async fn open(
-    Authenticated(caller): Authenticated,
+    CalledBy(caller): CalledBy,
     service: web::Data<Service>,
     request: HttpRequest,
     Json(body): Json<OpenAccount>,
@@ -192,6 +216,47 @@ fn opening(body: OpenAccount) -> Result<Opening, Invalid> {
         name: body.name.map(|name| Name::new("name", name)).transpose()?,
         balance: balance.map(Amount::from_cents).transpose()?,
     })
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewStatus {
+    /// `open`; `frozen`: it neither pays nor is paid; `closed`: empty for ever.
+    #[schema(value_type = shapes::AccountStatus)]
+    status: String,
+}
+
+problems!(StatusProblems:
+    WITH_CALLER, WITH_BODY,
+    [ACCOUNT_NOT_FOUND, ACCOUNT_BUSY, ACCOUNT_NOT_EMPTY, ACCOUNT_CLOSED],
+);
+
+/// Opens, freezes or closes an account; for operators. No payment of the account's is made after the answer.
+#[utoipa::path(
+    put,
+    path = "/accounts/{id}/status",
+    tag = "accounts",
+    params(("id" = i64, Path, description = "The account's id.", minimum = 0,
+            maximum = 9_007_199_254_740_991_i64, example = 10)),
+    request_body(content = NewStatus, example = json!({"status": "open"})),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The status that it has now.", body = shapes::StatusOfAccount),
+        StatusProblems,
+    )
+)]
+pub(super) async fn set_status(
+    CalledBy(caller): CalledBy,
+    service: web::Data<Service>,
+    payer_limit: web::Data<PayerLimit>,
+    id: web::Path<String>,
+    Json(body): Json<NewStatus>,
+) -> Result<HttpResponse, ApiError> {
+    let account = account_id("id", &id)?;
+    require(caller.may_set_status())?;
+    let status = AccountStatus::from_str(&body.status).map_err(|invalid| invalid.of("status"))?;
+    let set = Instruction::SetStatus(SetStatus { account, status });
+    carry_out(&service, &payer_limit, set, HttpResponse::Ok()).await
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use actix_web::{Handler, HttpRequest, HttpResponse};
 use utoipa::openapi::OpenApi;
 
 use super::auth::{Authenticated, require};
-use super::body::Json;
+use super::body::{Json, idempotency_key};
 use super::error::ApiError;
 use super::payments::{SendPayment, allowed_intent};
 use crate::domain::Intent;
@@ -34,13 +34,14 @@ impl AddedRoute {
         Output = Result<HttpResponse, ApiError>,
     > {
         let answer = Arc::clone(&self.answer);
-        move |Authenticated(caller): Authenticated,
+        move |Authenticated(identity): Authenticated,
               request: HttpRequest,
               Json(body): Json<SendPayment>| {
             let answer = Arc::clone(&answer);
             async move {
-                require(caller.may_use_added_routes())?;
-                let text = answer(allowed_intent(caller, &request, body)?).await?;
+                require(identity.caller.may_use_added_routes())?;
+                let key = |key| idempotency_key(&request, key);
+                let text = answer(allowed_intent(&identity, body, key)?).await?;
                 Ok(HttpResponse::Ok().content_type("application/json").body(text))
             }
         }

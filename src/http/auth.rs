@@ -10,13 +10,26 @@ use actix_web::{FromRequest, HttpRequest, web};
 
 use super::error::ApiError;
 use super::problem;
-use crate::auth::{Auth, Unauthenticated, is_this_machine};
+use crate::auth::{Auth, Identity, Unauthenticated, is_this_machine};
 use crate::domain::Caller;
 use crate::service::Refusal;
 
 /// The caller of a handler that has this among its parameters; it comes first, so that nothing is
 /// read from somebody who is not known.
-pub(super) struct Authenticated(pub Caller);
+pub(super) struct Authenticated(pub Identity);
+
+/// The same, where it does not matter how others call him.
+pub(super) struct CalledBy(pub Caller);
+
+impl FromRequest for CalledBy {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let identity = Authenticated::from_request(request, payload);
+        Box::pin(async move { Ok(Self(identity.await?.0.caller)) })
+    }
+}
 
 impl FromRequest for Authenticated {
     type Error = ApiError;
@@ -39,7 +52,7 @@ impl FromRequest for Authenticated {
             if headers.next().is_some() {
                 return Err(Unauthenticated::Refused("There is more than one.").into());
             }
-            Ok(Self(auth.caller(header).await?))
+            Ok(Self(auth.identity(header).await?))
         })
     }
 }

@@ -13,11 +13,12 @@ use actix_web::{FromRequest, HttpRequest};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_KEY;
 use super::problem;
-use super::state::{BODY_BYTES_MAX, HttpLimits};
+use super::state::{BODY_BYTES_MAX, BodyBytesMax, HttpLimits};
 use crate::domain::{IdempotencyKey, Invalid, Timestamp};
 use crate::service::Refusal;
 
@@ -30,30 +31,69 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let declared = declared(request.headers());
-        let limits = request.app_data::<ThinData<HttpLimits>>().map(|limits| limits.0);
-        let bytes = Bytes::from_request(request, payload);
+        let bytes = read(request, payload);
         Box::pin(async move {
             declared?;
-            let limits = limits.ok_or(Refusal::Internal)?;
-            let read = tokio::time::timeout(limits.body_read_timeout, bytes).await;
-            let bytes =
-                read.map_err(|_| ApiError::from(problem::REQUEST_TIMEOUT))?.map_err(|error| {
-                    match error.as_response_error().status_code() {
-                        StatusCode::PAYLOAD_TOO_LARGE => {
-                            let detail = format!("The body may have {BODY_BYTES_MAX} bytes.");
-                            ApiError::new(problem::BODY_TOO_LARGE, detail)
-                        }
-                        _ => ApiError::invalid_request("The body cannot be read.".to_owned()),
-                    }
-                })?;
+            let bytes = bytes.await?;
             // serde would take an array for a struct, its elements in the order of the fields.
-            if bytes.trim_ascii_start().first() != Some(&b'{') {
+            if !is_object(&bytes) {
                 return Err(ApiError::invalid_request("The body is not a JSON object.".to_owned()));
             }
             let parsed = serde_json::from_slice(&bytes);
             parsed
                 .map(Self)
                 .map_err(|error| ApiError::invalid_request(format!("The body: {error}.")))
+        })
+    }
+}
+
+/// Whether JSON is an object, if it is JSON.
+pub(super) fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// The absence of a body, or an empty object.
+pub(super) struct NoBody;
+
+impl FromRequest for NoBody {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+
+        let bytes = read(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await?;
+            let is_nothing = bytes.is_empty()
+                || (is_object(&bytes) && serde_json::from_slice::<Nothing>(&bytes).is_ok());
+            let refuse = || ApiError::invalid_request("This path takes no body.");
+            if is_nothing { Ok(Self) } else { Err(refuse()) }
+        })
+    }
+}
+
+/// The bytes of a body, within the limits of their number and of time.
+fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<Bytes, ApiError>> + 'static {
+    let limits = request.app_data::<ThinData<HttpLimits>>().map(|limits| limits.0);
+    let bytes_max = request.app_data::<BodyBytesMax>().map_or(BODY_BYTES_MAX, |it| it.0);
+    let bytes = Bytes::from_request(request, payload);
+    async move {
+        let limits = limits.ok_or(Refusal::Internal)?;
+        let read = tokio::time::timeout(limits.body_read_timeout, bytes).await;
+        read.map_err(|_| ApiError::from(problem::REQUEST_TIMEOUT))?.map_err(|error| {
+            match error.as_response_error().status_code() {
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    let detail = format!("The body may have {bytes_max} bytes.");
+                    ApiError::new(problem::BODY_TOO_LARGE, detail)
+                }
+                _ => ApiError::invalid_request("The body cannot be read.".to_owned()),
+            }
         })
     }
 }
@@ -143,6 +183,25 @@ impl ClientTime {
         };
         time.map_err(|invalid| invalid.of(field))
     }
+}
+
+/// The shape of [`ClientTime`], or null.
+pub(super) fn client_time() -> Schema {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    // The years 1 to 9999.
+    let unix_ms = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(-62_135_596_800_000_i64))
+        .maximum(Some(253_402_300_799_999_i64));
+    OneOfBuilder::new()
+        .item(text)
+        .item(unix_ms)
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .description(Some("RFC 3339, or a Unix time in milliseconds."))
+        .build()
+        .into()
 }
 
 /// The request's key, from the header, the body, or both where they agree.

@@ -11,11 +11,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 
-use super::problem::{self, ProblemType};
+use super::problem::{self, Problem, ProblemType};
 use super::quota::Exceeded;
 use crate::auth::Unauthenticated;
 use crate::domain::Invalid;
-use crate::domain::ledger::Declined;
+use crate::domain::ledger::{Declined, Similar};
 use crate::service::Refusal;
 
 /// Seconds after which a retry is worth while, where nothing better is known.
@@ -31,6 +31,7 @@ pub(super) struct ApiError {
     detail: Cow<'static, str>,
     retry_after_seconds: u64,
     headers: HeaderMap,
+    similar: Option<Similar>,
 }
 
 impl From<&'static ProblemType> for ApiError {
@@ -47,6 +48,7 @@ impl ApiError {
             detail: detail.into(),
             retry_after_seconds: RETRY_AFTER_SECONDS,
             headers: HeaderMap::new(),
+            similar: None,
         }
     }
 
@@ -63,6 +65,13 @@ impl ApiError {
     pub fn with(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// Its body.
+    pub fn problem(&self) -> Problem<'_> {
+        let mut problem = self.r#type.problem(&self.detail);
+        (problem.id, problem.created_at) = self.similar.map(|it| (it.id, it.created_at)).unzip();
+        problem
     }
 
     /// Stable: programs decide by it.
@@ -122,19 +131,58 @@ impl From<Exceeded> for ApiError {
     }
 }
 
+impl From<Declined> for ApiError {
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::AccountNotFound(id) => {
+                Self::new(problem::ACCOUNT_NOT_FOUND, format!("There is no account {id}."))
+            }
+            Declined::AccountFrozen(id) => Self::new(
+                problem::ACCOUNT_FROZEN,
+                format!("Account {id} is frozen: it neither pays nor is paid. Nothing was done."),
+            ),
+            Declined::AccountClosed(id) => Self::new(
+                problem::ACCOUNT_CLOSED,
+                format!("Account {id} is closed for ever. Nothing was done."),
+            ),
+            Declined::AccountNotEmpty(_) => problem::ACCOUNT_NOT_EMPTY.into(),
+            Declined::BankStaysOpen => Self::invalid_request("Account 0 is always open."),
+            Declined::KeyReused => problem::KEY_REUSED.into(),
+            Declined::KeyVoided => problem::KEY_VOIDED.into(),
+            Declined::InsufficientFunds => problem::INSUFFICIENT_FUNDS.into(),
+            Declined::BalanceLimit => problem::BALANCE_LIMIT.into(),
+            Declined::PaymentNotFound => problem::PAYMENT_NOT_FOUND.into(),
+            Declined::NotRefundable => problem::NOT_REFUNDABLE.into(),
+            Declined::RefundExceeds { left_cents } => Self::new(
+                problem::REFUND_EXCEEDS,
+                format!(
+                    "Of this payment {left_cents} cents are left to be refunded. Nothing was paid."
+                ),
+            ),
+            Declined::RequestNotFound => problem::PAYMENT_REQUEST_NOT_FOUND.into(),
+            Declined::RequestMismatch => problem::REQUEST_MISMATCH.into(),
+            Declined::RequestNotOpen(status) => Self::new(
+                problem::REQUEST_NOT_OPEN,
+                format!("The request for money is {}, and stays so.", status.name()),
+            ),
+            Declined::ExpiresInThePast => Self::invalid_request("expires_at is in the past."),
+            Declined::Similar(similar) => {
+                Self { similar: Some(similar), ..problem::SIMILAR_PAYMENT.into() }
+            }
+        }
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::AccountNotFound(id) | Refusal::Declined(Declined::AccountNotFound(id)) => {
-                Self::new(problem::ACCOUNT_NOT_FOUND, format!("There is no account {id}."))
-            }
-            Refusal::Declined(Declined::KeyReused) => problem::KEY_REUSED.into(),
-            Refusal::Declined(Declined::InsufficientFunds) => problem::INSUFFICIENT_FUNDS.into(),
-            Refusal::Declined(Declined::BalanceLimit) => problem::BALANCE_LIMIT.into(),
+            Refusal::Declined(declined) => declined.into(),
+            Refusal::AccountNotFound(id) => Declined::AccountNotFound(id).into(),
             Refusal::AccountExists(id) => {
                 Self::new(problem::ACCOUNT_EXISTS, format!("There is an account {id} already."))
             }
             Refusal::PaymentNotFound => problem::PAYMENT_NOT_FOUND.into(),
+            Refusal::PaymentRequestNotFound => problem::PAYMENT_REQUEST_NOT_FOUND.into(),
             Refusal::KeyInProgress => problem::REQUEST_IN_PROGRESS.into(),
             Refusal::Overloaded => Self::new(
                 problem::OVERLOADED,
@@ -167,8 +215,7 @@ impl ResponseError for ApiError {
         if self.r#type.retryable {
             response.insert_header((header::RETRY_AFTER, self.retry_after_seconds));
         }
-        let problem = self.r#type.problem(&self.detail);
-        let mut response = response.content_type("application/problem+json").json(problem);
+        let mut response = response.content_type("application/problem+json").json(self.problem());
         for (name, value) in &self.headers {
             response.headers_mut().append(name.clone(), value.clone());
         }

@@ -1,22 +1,18 @@
-//! `GET /payment_history/{user}` and `GET /payments/{id}`.
+//! `GET /payment_history/{user}`, `GET /payments/{id}`, and `GET /payments` by key.
 
 #![expect(unused_qualifications, reason = "utoipa writes its paths in full")]
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use uuid::Uuid;
 
-use super::auth::{Authenticated, require};
+use super::auth::{CalledBy, require};
 use super::error::ApiError;
-use super::query::{account_id, limit, link_next, query};
+use super::query::{PAGE_SIZE, account_id, limit, link_next, query, uuid};
 use super::shapes::{Payment, problems};
 use super::state::HttpLimits;
-use crate::domain::{AccountId, Cursor, PaymentId};
+use crate::domain::{AccountId, Cursor, IdempotencyKey, PaymentId, PaymentView};
 use crate::service::{Refusal, Service};
-
-/// The brief's page: ten payments.
-const PAGE_SIZE: u16 = 10;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +51,7 @@ problems!(HistoryProblems:
     )
 )]
 pub(super) async fn page(
-    Authenticated(caller): Authenticated,
+    CalledBy(caller): CalledBy,
     service: web::Data<Service>,
     limits: web::ThinData<HttpLimits>,
     request: HttpRequest,
@@ -78,8 +74,7 @@ pub(super) async fn page(
 
 fn next_page(account: AccountId, cursor: Cursor, limit: u16) -> String {
     let time = cursor.last_seen_timestamp;
-    let id =
-        cursor.last_seen_id.map(|id| format!("&last_seen_id={}", id.uuid())).unwrap_or_default();
+    let id = cursor.last_seen_id.map(|id| format!("&last_seen_id={id}")).unwrap_or_default();
     format!("/payment_history/{account}?last_seen_timestamp={time}{id}&limit={limit}")
 }
 
@@ -99,17 +94,54 @@ problems!(PaymentProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_NOT_FOUND]);
     )
 )]
 pub(super) async fn payment(
-    Authenticated(caller): Authenticated,
+    CalledBy(caller): CalledBy,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = Uuid::parse_str(&id)
-        .map_err(|_| ApiError::invalid_request("The id of a payment is a UUID.".to_owned()))?;
-    let payment = service.histories.payment(PaymentId::from_uuid(id)).await?;
+    let id = PaymentId::from_uuid(uuid("id", &id)?);
+    let (payment, refunded) = service.histories.payment(id).await?;
     if !caller.may_see(&payment) {
         return Err(Refusal::PaymentNotFound.into());
     }
-    Ok(HttpResponse::Ok().json(payment.seen_by(caller.account())))
+    Ok(HttpResponse::Ok().json(PaymentView { refunded, ..payment.seen_by(caller.account()) }))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct KeyQuery {
+    /// The payer.
+    #[param(value_type = i64, minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 1)]
+    from: String,
+    /// The key under which the payment was asked for.
+    #[param(min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "abc123")]
+    idempotency_key: String,
+}
+
+/// The outcome of a key: the payment that was made under it. 404: none so far; a request that is under way may still
+/// pay (`PUT /voided_keys` settles it).
+#[utoipa::path(
+    get,
+    path = "/payments",
+    tag = "payments",
+    params(KeyQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The payment, with the balance of the reader's own account.", body = Payment),
+        PaymentProblems,
+    )
+)]
+pub(super) async fn payment_by_key(
+    CalledBy(caller): CalledBy,
+    service: web::Data<Service>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let query: KeyQuery = query(&request)?;
+    let from = account_id("from", &query.from)?;
+    require(caller.may_read(from))?;
+    let key = IdempotencyKey::new(query.idempotency_key)?;
+    let (payment, refunded) = service.histories.payment_by_key(from, &key).await?;
+    Ok(HttpResponse::Ok().json(PaymentView { refunded, ..payment.seen_by(caller.account()) }))
 }
 
 #[cfg(test)]

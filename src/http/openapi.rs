@@ -9,7 +9,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
-use super::{accounts, docs, explain, health, history, metrics, payments};
+use super::{
+    accounts, bulk, docs, explain, health, history, metrics, payment_requests, payments,
+    voided_keys,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,11 +33,20 @@ use super::{accounts, docs, explain, health, history, metrics, payments};
     ),
     paths(
         payments::send,
+        bulk::send_many,
         history::page,
+        history::payment_by_key,
         history::payment,
+        voided_keys::void,
+        payment_requests::ask,
+        payment_requests::list,
+        payment_requests::get,
+        payment_requests::decline,
+        payment_requests::cancel,
         accounts::list,
         accounts::open,
         accounts::get,
+        accounts::set_status,
         health::live,
         health::ready,
         metrics::text,

@@ -1,23 +1,29 @@
 //! `PUT /send_payment`.
 
+use std::sync::Arc;
+
 use actix_web::http::header::HeaderValue;
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError, web};
 use serde::Deserialize;
 use tracing::Span;
 use utoipa::ToSchema;
-use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
 use super::auth::{Authenticated, require};
-use super::body::{ClientTime, Integer, Json, idempotency_key};
+use super::body::{ClientTime, Integer, Json, client_time, idempotency_key};
 use super::error::ApiError;
 use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
 use super::problem;
+use super::query::uuid;
 use super::quota::{Exceeded, Limit, QuotaState};
 use super::shapes::{Payment, problems};
+use crate::auth::Identity;
 use crate::config::RateLimit;
-use crate::domain::{AccountId, Amount, Caller, Intent, Note};
+use crate::domain::{
+    AccountId, Amount, IdempotencyKey, Instruction, Intent, Invalid, Note, PaymentId,
+    PaymentRequestId, SimilarWithin,
+};
 use crate::service::Service;
-use crate::service::payments::{Receipt, Timing};
+use crate::service::payments::{Answer, Receipt, Timing};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::Milliseconds;
 use crate::telemetry::traces;
@@ -30,7 +36,7 @@ impl PayerLimit {
         Self(Limit::new("payer", settings.payer_per_minute, settings.payer_burst))
     }
 
-    fn check(&self, payer: AccountId) -> Result<Option<QuotaState>, Exceeded> {
+    pub fn check(&self, payer: AccountId) -> Result<Option<QuotaState>, Exceeded> {
         self.0.as_ref().map(|limit| limit.check(&payer)).transpose()
     }
 }
@@ -46,6 +52,7 @@ pub struct SendPayment {
     /// Cents.
     #[schema(value_type = i64, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     amount: Integer,
+    /// The client's own time, as information.
     #[schema(schema_with = client_time)]
     created_at: Option<ClientTime>,
     /// Visible ASCII; may be in the header `Idempotency-Key` instead. A retry uses the same one.
@@ -53,33 +60,23 @@ pub struct SendPayment {
     idempotency_key: Option<String>,
     #[schema(max_length = 280, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     note: Option<String>,
-}
-
-/// The shape of [`ClientTime`], or null.
-fn client_time() -> Schema {
-    let text = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
-    // The years 1 to 9999.
-    let unix_ms = ObjectBuilder::new()
-        .schema_type(Type::Integer)
-        .minimum(Some(-62_135_596_800_000_i64))
-        .maximum(Some(253_402_300_799_999_i64));
-    OneOfBuilder::new()
-        .item(text)
-        .item(unix_ms)
-        .item(ObjectBuilder::new().schema_type(Type::Null))
-        .description(Some(
-            "The client's own time, as information: RFC 3339, or a Unix time in milliseconds.",
-        ))
-        .build()
-        .into()
+    /// The payment that is given back, in full or in part, by its payee to its payer.
+    #[schema(format = "uuid")]
+    refund_of: Option<String>,
+    /// The request for money that is paid; from, to and amount are its own, and the key may be left out.
+    #[schema(format = "uuid")]
+    payment_request_id: Option<String>,
+    /// Do not pay where the payer paid the same payee the same amount within so many seconds.
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 3_600)]
+    unless_similar_within_seconds: Option<Integer>,
 }
 
 problems!(pub SendProblems:
     WITH_CALLER, WITH_BODY,
-    [KEY_MISSING, ACCOUNT_NOT_FOUND, REQUEST_IN_PROGRESS, ACCOUNT_BUSY],
-    [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED],
+    [KEY_MISSING, ACCOUNT_NOT_FOUND, PAYMENT_NOT_FOUND, PAYMENT_REQUEST_NOT_FOUND],
+    [REQUEST_IN_PROGRESS, SIMILAR_PAYMENT, REQUEST_NOT_OPEN, ACCOUNT_BUSY],
+    [INSUFFICIENT_FUNDS, SAME_ACCOUNT, INVALID_AMOUNT, BALANCE_LIMIT, KEY_REUSED, KEY_VOIDED],
+    [REFUND_EXCEEDS, NOT_REFUNDABLE, REQUEST_MISMATCH, ACCOUNT_FROZEN, ACCOUNT_CLOSED],
 );
 
 /// A payment that was made has these outcomes among the metrics; any other has its code.
@@ -90,7 +87,17 @@ const REPLAYED: &str = "replayed";
 pub(super) fn outcomes() -> impl Iterator<Item = &'static str> {
     let refused = [
         problem::ACCOUNT_NOT_FOUND,
+        problem::ACCOUNT_FROZEN,
+        problem::ACCOUNT_CLOSED,
+        problem::PAYMENT_NOT_FOUND,
+        problem::PAYMENT_REQUEST_NOT_FOUND,
+        problem::REQUEST_MISMATCH,
+        problem::REQUEST_NOT_OPEN,
+        problem::NOT_REFUNDABLE,
+        problem::REFUND_EXCEEDS,
+        problem::SIMILAR_PAYMENT,
         problem::KEY_REUSED,
+        problem::KEY_VOIDED,
         problem::INSUFFICIENT_FUNDS,
         problem::BALANCE_LIMIT,
         problem::REQUEST_IN_PROGRESS,
@@ -125,30 +132,23 @@ pub(super) fn outcomes() -> impl Iterator<Item = &'static str> {
     )
 )]
 pub(super) async fn send(
-    Authenticated(caller): Authenticated,
+    Authenticated(identity): Authenticated,
     service: web::Data<Service>,
     payer_limit: web::Data<PayerLimit>,
     request: HttpRequest,
     Json(body): Json<SendPayment>,
 ) -> Result<HttpResponse, ApiError> {
-    let intent = allowed_intent(caller, &request, body)?;
+    let intent = allowed_intent(&identity, body, |key| idempotency_key(&request, key))?;
     let quota = payer_limit.check(intent.from())?;
-    let answer = service.payments.send(intent).await;
-    let mut response = match answer.result {
-        Ok(receipt) => {
-            METRICS.payment(if receipt.replayed { REPLAYED } else { PAID });
-            paid(receipt)
-        }
-        Err(refusal) => {
-            let error = ApiError::from(refusal);
-            METRICS.payment(error.code());
-            error.error_response()
-        }
+    let (result, timing) = pay(&service, intent).await;
+    let mut response = match result {
+        Ok(receipt) => done(HttpResponse::Ok(), receipt),
+        Err(error) => error.error_response(),
     };
     if let Some(quota) = quota {
         quota.tell(response.headers_mut());
     }
-    if let Some(timing) = &answer.timing {
+    if let Some(timing) = &timing {
         if traces::are_exported() {
             describe_timing(timing);
         }
@@ -159,30 +159,92 @@ pub(super) async fn send(
     Ok(response)
 }
 
-/// The payment that the body asks for, if its caller may.
+/// Sends a payment, and counts what comes of it.
+pub(super) async fn pay(
+    service: &Service,
+    intent: Intent,
+) -> (Result<Receipt, ApiError>, Option<Timing>) {
+    let Answer { result, timing } = service.payments.send(Instruction::Pay(intent)).await;
+    let result = result.map_err(ApiError::from);
+    METRICS.payment(match &result {
+        Ok(receipt) if receipt.replayed => REPLAYED,
+        Ok(_) => PAID,
+        Err(error) => error.code(),
+    });
+    (result, timing)
+}
+
+/// The payment that the body asks for, if its caller may. `key` reads the key, given the body's.
 pub(super) fn allowed_intent(
-    caller: Caller,
-    request: &HttpRequest,
+    identity: &Identity,
     body: SendPayment,
+    key: impl FnOnce(Option<String>) -> Result<Option<IdempotencyKey>, ApiError>,
 ) -> Result<Intent, ApiError> {
     let from = AccountId::new(body.from.0).map_err(|invalid| invalid.of("from"))?;
     let to = AccountId::new(body.to.0).map_err(|invalid| invalid.of("to"))?;
-    require(caller.may_pay(from, to))?;
-    // An empty note says as much as none.
-    let note = body.note.filter(|note| !note.is_empty());
-    let note = note.map(|note| Note::new("note", note)).transpose()?;
-    let key = idempotency_key(request, body.idempotency_key)?.ok_or(problem::KEY_MISSING)?;
+    require(identity.caller.may_pay(from, to))?;
+    let note = read_note(body.note)?;
+    let key = key(body.idempotency_key)?;
     let amount = Amount::from_cents(body.amount.0)?;
     let requested_at = body.created_at.map(|time| time.read("created_at")).transpose()?;
-    Ok(Intent::new(from, to, amount, note, key, requested_at)?)
+    let refund_of = body.refund_of.map(|id| uuid("refund_of", &id)).transpose()?;
+    let request = body.payment_request_id.map(|id| uuid("payment_request_id", &id)).transpose()?;
+    let mut intent = match (request, refund_of) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid_request(
+                "refund_of and payment_request_id do not go together.",
+            ));
+        }
+        (Some(request), None) => {
+            let request = PaymentRequestId::from_uuid(request);
+            Intent::paying(request, from, to, amount, note, key, requested_at)?
+        }
+        (None, refund_of) => {
+            let key = key.ok_or(problem::KEY_MISSING)?;
+            let intent = Intent::new(from, to, amount, note, key, requested_at)?;
+            match refund_of {
+                Some(payment) => intent.refunding(PaymentId::from_uuid(payment)),
+                None => intent,
+            }
+        }
+    };
+    if let Some(Integer(seconds)) = body.unless_similar_within_seconds {
+        let within = SimilarWithin::from_seconds(seconds);
+        let within = within.map_err(|invalid| invalid.of("unless_similar_within_seconds"))?;
+        intent = intent.unless_similar(within);
+    }
+    match &identity.name {
+        Some(name) if **name != *from.to_string() => Ok(intent.asked_for_by(Arc::clone(name))),
+        _ => Ok(intent),
+    }
 }
 
-fn paid(receipt: Receipt) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
+/// An empty note says as much as none.
+pub(super) fn read_note(note: Option<String>) -> Result<Option<Note>, Invalid> {
+    note.filter(|note| !note.is_empty()).map(|note| Note::new("note", note)).transpose()
+}
+
+/// An answer with what the writers said, which is JSON.
+pub(super) fn done(mut response: HttpResponseBuilder, receipt: Receipt) -> HttpResponse {
     if receipt.replayed {
         response.insert_header((IDEMPOTENCY_REPLAYED, "true"));
     }
     response.content_type("application/json").body(receipt.body)
+}
+
+/// Carries an instruction out that is no payment, within the limit of its principal.
+pub(super) async fn carry_out(
+    service: &Service,
+    payer_limit: &PayerLimit,
+    instruction: Instruction,
+    response: HttpResponseBuilder,
+) -> Result<HttpResponse, ApiError> {
+    let quota = payer_limit.check(instruction.principal())?;
+    let mut response = done(response, service.payments.send(instruction).await.result?);
+    if let Some(quota) = quota {
+        quota.tell(response.headers_mut());
+    }
+    Ok(response)
 }
 
 /// Where the payment's time went, in milliseconds (W3C Server Timing).

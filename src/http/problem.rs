@@ -4,6 +4,8 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::{PaymentId, Timestamp};
+
 /// A type of problem: what is the same each time that it happens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProblemType {
@@ -54,6 +56,9 @@ catalogue! {
         "No account has this id. Nothing was done.";
     PAYMENT_NOT_FOUND: NOT_FOUND, "payment_not_found", FINAL, "The payment does not exist",
         "No payment has this id, or it is one between others.";
+    PAYMENT_REQUEST_NOT_FOUND: NOT_FOUND, "payment_request_not_found", FINAL,
+        "The request for money does not exist",
+        "No request for money has this id, or it is one between others.";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", FINAL, "The method is not allowed",
         "The header Allow lists the methods that this path takes.";
     REQUEST_TIMEOUT: REQUEST_TIMEOUT, "request_timeout", RETRYABLE, "The request was too slow",
@@ -63,6 +68,12 @@ catalogue! {
          again with the same key.";
     ACCOUNT_EXISTS: CONFLICT, "account_exists", FINAL, "The account exists already",
         "The id that was asked for is taken. Ask for another, or leave it out.";
+    SIMILAR_PAYMENT: CONFLICT, "similar_payment", FINAL, "The payer has just paid the same",
+        "Within the time of unless_similar_within_seconds the payer paid the same payee the same amount, \
+         under another key; id and created_at are that payment's. Nothing was paid now. To pay once more, \
+         send the request without unless_similar_within_seconds, with the same key.";
+    REQUEST_NOT_OPEN: CONFLICT, "request_not_open", FINAL, "The request for money is not open",
+        "It is paid, declined, cancelled or expired, and stays so.";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", FINAL, "The body is too large",
         "The body has more bytes than the service takes. Nothing was done.";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", FINAL,
@@ -83,6 +94,24 @@ catalogue! {
         "The idempotency key belongs to another request",
         "The key was used for a request that asked for something else: another payee, amount or note. \
          A retry is sent unchanged; a new payment needs a new key.";
+    KEY_VOIDED: UNPROCESSABLE_ENTITY, "idempotency_key_voided", FINAL, "The idempotency key was voided",
+        "The key was settled without a payment, and will never make one. Nothing was paid. A new payment needs \
+         a new key.";
+    REFUND_EXCEEDS: UNPROCESSABLE_ENTITY, "refund_exceeds_payment", FINAL, "The refund is more than what is left",
+        "All refunds of a payment together are never more than the payment. Nothing was paid.";
+    NOT_REFUNDABLE: UNPROCESSABLE_ENTITY, "not_refundable", FINAL, "The payment cannot be refunded",
+        "A refund goes from the payee of a payment to its payer. Refunds and opening balances are not \
+         refunded. Nothing was paid.";
+    REQUEST_MISMATCH: UNPROCESSABLE_ENTITY, "request_mismatch", FINAL,
+        "The payment is not what was asked for",
+        "from, to and amount must be those of the request for money. Nothing was paid.";
+    ACCOUNT_FROZEN: UNPROCESSABLE_ENTITY, "account_frozen", FINAL, "The account is frozen",
+        "A frozen account neither pays nor is paid. Nothing was done. The same request, with the same key, \
+         runs again when it is sent again, and can succeed once the account is open.";
+    ACCOUNT_CLOSED: UNPROCESSABLE_ENTITY, "account_closed", FINAL, "The account is closed",
+        "A closed account is empty and takes part in nothing, for ever. Nothing was done.";
+    ACCOUNT_NOT_EMPTY: UNPROCESSABLE_ENTITY, "account_not_empty", FINAL, "The account is not empty",
+        "Only an account with a balance of 0 can be closed. Nothing was done.";
     RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", RETRYABLE, "Too many requests",
         "The payer or the address has used up what it may ask for. Nothing was done. Retry-After says \
          in how many seconds the next request is due, RateLimit-Policy what is allowed.";
@@ -145,6 +174,14 @@ pub(super) struct Problem<'a> {
     code: &'static str,
     /// Whether the same request can succeed when it is sent again, unchanged.
     retryable: bool,
+    /// Of `similar_payment`: the other payment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub id: Option<PaymentId>,
+    /// Of `similar_payment`: the other payment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub created_at: Option<Timestamp>,
 }
 
 impl ProblemType {
@@ -152,6 +189,7 @@ impl ProblemType {
     pub fn problem<'a>(&self, detail: &'a str) -> Problem<'a> {
         let Self { status, code, title, retryable, .. } = *self;
         let r#type = format!("/problems/{code}");
-        Problem { r#type, title, status: status.as_u16(), detail, code, retryable }
+        let status = status.as_u16();
+        Problem { r#type, title, status, detail, code, retryable, id: None, created_at: None }
     }
 }

@@ -5,9 +5,13 @@ use std::str::FromStr;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponseBuilder, web};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::domain::{AccountId, Invalid};
+
+/// The brief's page: ten payments.
+pub(super) const PAGE_SIZE: u16 = 10;
 
 /// Reads the query string; an unknown parameter is an error, since a misspelt cursor would
 /// return the first page for ever.
@@ -23,6 +27,14 @@ pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Api
 /// It is none; the text says which `parameter` it is.
 pub(super) fn account_id(parameter: &str, text: &str) -> Result<AccountId, Invalid> {
     AccountId::from_str(text).map_err(|invalid| invalid.of(parameter))
+}
+
+/// An id that a field or a parameter names.
+///
+/// # Errors
+/// It is none; the text says which `field` it is.
+pub(super) fn uuid(field: &str, text: &str) -> Result<Uuid, Invalid> {
+    Uuid::parse_str(text).map_err(|_| Invalid::Value(format!("{field}: an id is a UUID")))
 }
 
 /// A page size from 1 to `max`.

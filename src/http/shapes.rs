@@ -93,6 +93,73 @@ pub(super) struct Payment {
     /// payment; null where there is no such reader.
     #[schema(required)]
     balance_after: Option<i64>,
+    /// Of a refund: the payment that it gives back. Not there otherwise.
+    #[schema(format = "uuid", nullable = false)]
+    refund_of: Option<String>,
+    /// The request for money that it pays. Not there otherwise.
+    #[schema(format = "uuid", nullable = false)]
+    payment_request_id: Option<String>,
+    /// Cents given back so far, where one payment is asked for. Not there where nothing was.
+    #[schema(minimum = 1, nullable = false)]
+    refunded: Option<i64>,
+    /// Who asked for it, where that was not its payer: the `sub` of a token. Not there otherwise.
+    #[schema(nullable = false)]
+    by: Option<String>,
+}
+
+/// A request for money, as its parties see it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, filled by `domain::PaymentRequestView`")]
+pub(super) struct PaymentRequest {
+    #[schema(format = "uuid")]
+    id: String,
+    /// Who is asked to pay.
+    from_id: i64,
+    /// Who asks.
+    to_id: i64,
+    /// Cents.
+    #[schema(minimum = 1)]
+    amount: i64,
+    #[schema(required)]
+    note: Option<String>,
+    status: RequestStatus,
+    /// The ledger's time: strictly increasing among an account's requests.
+    #[schema(format = "date-time")]
+    created_at: String,
+    /// From then on it cannot be paid.
+    #[schema(required, format = "date-time")]
+    expires_at: Option<String>,
+    /// The payment that paid it.
+    #[schema(required, format = "uuid")]
+    payment_id: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a shape, filled by `domain::RequestStatus`")]
+enum RequestStatus {
+    Open,
+    Paid,
+    Declined,
+    Cancelled,
+    Expired,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a shape, filled by `domain::AccountStatus`")]
+pub(super) enum AccountStatus {
+    Open,
+    Frozen,
+    Closed,
+}
+
+/// An account's status.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, filled by the rule")]
+pub(super) struct StatusOfAccount {
+    id: i64,
+    status: AccountStatus,
 }
 
 /// An account as its owner sees it.
@@ -106,4 +173,7 @@ pub(super) struct Account {
     balance: i64,
     #[schema(format = "date-time")]
     created_at: String,
+    /// Not there where it is open.
+    #[schema(nullable = false)]
+    status: Option<AccountStatus>,
 }

@@ -7,6 +7,13 @@ use std::time::Duration;
 /// A larger body is refused. The largest request that can succeed has a third of it.
 pub(super) const BODY_BYTES_MAX: usize = 16_384;
 
+/// The same for many payments at once.
+pub(super) const BULK_BYTES_MAX: usize = 655_360;
+
+/// How large a body may be on a path that takes larger ones than others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyBytesMax(pub usize);
+
 /// The limits that handlers and extractors need.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HttpLimits {

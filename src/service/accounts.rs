@@ -92,6 +92,19 @@ impl Accounts {
         self.read_pool.run(async |conn| db::accounts::list(conn, after, limit).await).await
     }
 
+    /// Up to `limit` accounts whose names begin so, whatever their case, by name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn list_by_name(
+        &self,
+        name: &str,
+        limit: u16,
+    ) -> Result<Vec<AccountSummary>, Refusal> {
+        let limit = i64::from(limit);
+        self.read_pool.run(async |conn| db::accounts::list_by_name(conn, name, limit).await).await
+    }
+
     /// Those of the accounts that exist, by id.
     ///
     /// # Errors
@@ -275,7 +288,7 @@ async fn open(
         };
         let decision = post_one(conn, &intent).await?;
         match decision.outcomes.first() {
-            Some(Outcome::Posted(_)) => account.balance = Balance::from_cents(amount.cents()),
+            Some(Outcome::Done(_)) => account.balance = Balance::from_cents(amount.cents()),
             Some(Outcome::Declined(declined)) => {
                 return Ok(End::RollBack(Err(Refusal::Declined(*declined))));
             }

@@ -13,6 +13,7 @@ pub struct Report {
     pub ok: bool,
     pub accounts: i64,
     pub payments: i64,
+    pub payment_requests: i64,
     pub idempotency_keys: i64,
     pub checks: Vec<Checked>,
 }
@@ -55,6 +56,7 @@ pub async fn run(target: &db::Target) -> Result<Report, db::Error> {
         ok: checks.iter().all(|check| check.ok),
         accounts: extent.accounts,
         payments: extent.payments,
+        payment_requests: extent.payment_requests,
         idempotency_keys: extent.keys,
         checks,
     })
@@ -62,10 +64,11 @@ pub async fn run(target: &db::Target) -> Result<Report, db::Error> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { accounts, payments, idempotency_keys, .. } = self;
+        let Self { accounts, payments, payment_requests, idempotency_keys, .. } = self;
         writeln!(
             f,
-            "Audited {accounts} accounts, {payments} payments and {idempotency_keys} idempotency keys."
+            "Audited {accounts} accounts, {payments} payments, {payment_requests} requests for money and \
+             {idempotency_keys} idempotency keys."
         )?;
         for check in &self.checks {
             let mark = if check.ok { "ok      " } else { "VIOLATED" };

@@ -14,21 +14,22 @@ use super::queue::{Inbox, Queue, Ticket, halves};
 use super::read_pool::ReadPool;
 use super::refusal::{Obstacle, Refusal};
 use crate::config::{Settings, milliseconds};
+use crate::db::PgConnection;
 use crate::db::history::{self, PageOf};
 use crate::db::payments;
-use crate::domain::{AccountId, Cursor, HistoryPage, Payment, PaymentId};
+use crate::domain::{AccountId, Amount, Cursor, HistoryPage, IdempotencyKey, Payment, PaymentId};
 
 /// Pages that one statement reads.
 const PAGES_MAX: usize = 64;
 
 /// A page; `None` where the account does not exist.
-type Found = Result<Option<HistoryPage>, Refusal>;
+type FoundPage = Result<Option<HistoryPage>, Refusal>;
 
-type PageTicket = Ticket<PageOf, Found>;
+type PageTicket = Ticket<PageOf, FoundPage>;
 
 /// Everything that reads payments.
 pub struct Histories {
-    pages: Queue<PageOf, Found>,
+    pages: Queue<PageOf, FoundPage>,
     read_pool: ReadPool,
 }
 
@@ -62,17 +63,32 @@ impl Histories {
         found.ok_or(Refusal::AccountNotFound(account))
     }
 
-    /// One payment.
+    /// One payment, and what was given back of it so far.
     ///
     /// # Errors
     /// It does not exist, or the database does not answer.
-    pub async fn payment(&self, id: PaymentId) -> Result<Payment, Refusal> {
-        let found = self.read_pool.run(async |conn| payments::read(conn, [id]).await).await?;
-        found.into_iter().next().ok_or(Refusal::PaymentNotFound)
+    pub async fn payment(&self, id: PaymentId) -> Result<(Payment, Option<Amount>), Refusal> {
+        let found = self.read_pool.run(async |conn| payments::find(conn, id, None).await).await?;
+        found.ok_or(Refusal::PaymentNotFound)
+    }
+
+    /// The payment that was made under a key, if one was, and what was given back of it so far.
+    ///
+    /// # Errors
+    /// None was made so far, or the database does not answer.
+    pub async fn payment_by_key(
+        &self,
+        payer: AccountId,
+        key: &IdempotencyKey,
+    ) -> Result<(Payment, Option<Amount>), Refusal> {
+        let id = PaymentId::derive(payer, key);
+        let find =
+            async |conn: &mut PgConnection| payments::find(conn, id, Some((payer, key))).await;
+        self.read_pool.run(find).await?.ok_or(Refusal::PaymentNotFound)
     }
 }
 
-async fn read_pages(inbox: Arc<Mutex<Inbox<PageOf, Found>>>, read_pool: ReadPool) {
+async fn read_pages(inbox: Arc<Mutex<Inbox<PageOf, FoundPage>>>, read_pool: ReadPool) {
     loop {
         let mut tickets = Vec::new();
         if inbox.lock().await.recv_many(&mut tickets, PAGES_MAX).await == 0 {

@@ -32,11 +32,11 @@ use super::refusal::{Obstacle, Refusal};
 use super::session::Session;
 use crate::config::{Settings, milliseconds};
 use crate::db::Target;
-use crate::domain::Intent;
+use crate::domain::Instruction;
 
 /// The way in to the writers.
 pub struct Payments {
-    queue: Queue<Intent, Answer>,
+    queue: Queue<Instruction, Answer>,
     aside: mpsc::WeakSender<Aside>,
     /// The number of those that the waiting writer has taken.
     held_aside: Arc<AtomicUsize>,
@@ -79,9 +79,10 @@ impl Payments {
         on_the_way.saturating_add(self.held_aside.load(Ordering::Relaxed))
     }
 
-    /// Sends a payment, and waits until it is made, found to be made already, or refused.
-    pub async fn send(&self, intent: Intent) -> Answer {
-        match self.queue.submit(intent).await {
+    /// Sends a payment, or another instruction, and waits until it is carried out, found to be carried out
+    /// already, or refused.
+    pub async fn send(&self, instruction: Instruction) -> Answer {
+        match self.queue.submit(instruction).await {
             Ok(answer) => answer,
             Err(Obstacle::Queue) if self.known.lock().database_down => {
                 Answer { result: Err(Refusal::DatabaseUnavailable), timing: None }

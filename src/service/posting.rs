@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::findings;
+use super::retry::Stage;
 use crate::db::posting::{self, Locking};
 use crate::db::{Error, PgConnection};
-use crate::domain::Intent;
 use crate::domain::ledger::{self, Decision};
+use crate::domain::{Instruction, Intent};
 
 /// Posts one intent by the steps of a batch: lock, read, decide, write. The caller ends the transaction.
 ///
@@ -14,8 +16,9 @@ use crate::domain::ledger::{self, Decision};
 pub async fn post_one(conn: &mut PgConnection, intent: &Intent) -> Result<Decision, Error> {
     let ids = BTreeSet::from(intent.accounts());
     let accounts = posting::lock_accounts(conn, &ids, Locking::Wait).await?;
-    let (now, known) = posting::read_keys(conn, &[intent]).await?;
-    let decision = ledger::decide(now, &accounts, &known, [intent]);
+    let instruction = Instruction::Pay(intent.clone());
+    let found = findings::read(conn, &[&instruction], &mut Stage::Reading).await?;
+    let decision = ledger::decide(&accounts, &found, [&instruction]);
     if !decision.changes_nothing() {
         posting::write(conn, &decision).await?;
     }

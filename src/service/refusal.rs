@@ -14,6 +14,7 @@ pub enum Refusal {
     /// There is no such account to be read.
     AccountNotFound(AccountId),
     PaymentNotFound,
+    PaymentRequestNotFound,
     /// Another request held the key for as long as this one may wait.
     KeyInProgress,
     /// Its turn did not come in time, or the queue was full.

@@ -20,6 +20,8 @@ pub(super) enum Stage {
     /// Before it had the rows and tables that it locks first.
     Locking,
     Reading,
+    /// Reading what some of its instructions refer to, in tables that the others do not need.
+    LookingUp,
     /// Writing its keys, and nothing else.
     Claiming,
     /// Writing all (that is left).
@@ -116,7 +118,8 @@ impl Failure {
             // Nothing waits for rows any more, so it was a table that somebody else has locked.
             Stage::Locking | Stage::Reading => set_aside(Obstacle::Lock, false),
             Stage::Claiming | Stage::Writing if !self.takes_apart => Next::LockByLock,
-            Stage::Claiming | Stage::Writing if !self.is_alone => Next::Halves,
+            Stage::LookingUp | Stage::Claiming | Stage::Writing if !self.is_alone => Next::Halves,
+            Stage::LookingUp => set_aside(Obstacle::Lock, true),
             // Its accounts and the tables were free, and it wrote nothing but its key.
             Stage::Claiming => set_aside(Obstacle::Key, true),
             // The key was free, too: a trigger waits for something.

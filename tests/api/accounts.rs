@@ -242,8 +242,7 @@ async fn lists_show_ids_and_names_and_no_balances() {
     let some = app.get("/accounts?ids=5,99,1,5").await;
     assert_eq!(some.json, json!([{"id": 1, "name": "Ada"}, {"id": 5, "name": "Eva"}]));
     assert_eq!(app.get("/accounts?ids=").await.json, json!([]));
-    for wrong in ["ids=a", "ids=-1", "after=x", "limit=0", "limit=101", "ids=1&after=2", "name=Ada"]
-    {
+    for wrong in ["ids=a", "ids=-1", "after=x", "limit=0", "limit=101", "ids=1&after=2"] {
         app.get(&format!("/accounts?{wrong}")).await.assert_problem(400, "invalid_request");
     }
 }

@@ -1,14 +1,29 @@
 //! The audit finds, and names, one violation of each invariant that it checks.
 
-use crate::harness::{App, Database};
+use serde_json::json;
 
-/// A sound ledger with some history: two payments and a failure.
+use crate::harness::{App, Database, payment};
+
+/// A sound ledger with some history: two payments and a failure, a refund of the first and a request that
+/// is paid (so that accounts 1 and 2 have what they had before), and a voided key.
 async fn ledger() -> Database {
     let app = App::start().await;
     app.open_many(3, 1_000).await;
-    app.pay(1, 2, 100, "one").await.assert_paid();
+    let one = app.pay(1, 2, 100, "one").await;
+    one.assert_paid();
     app.pay(2, 3, 50, "two").await.assert_paid();
     app.pay(3, 1, 9_999, "too-much").await.assert_problem(422, "insufficient_funds");
+    let mut back = payment(2, 1, 30, "back");
+    back["refund_of"] = one.json["id"].clone();
+    app.send_payment(&back).await.assert_paid();
+    let request = app.post("/payment_requests", &json!({"from": 1, "to": 2, "amount": 30})).await;
+    assert_eq!(request.status, 201, "{}", request.text);
+    let mut asked = payment(1, 2, 30, "asked");
+    asked["payment_request_id"] = request.json["id"].clone();
+    app.send_payment(&asked).await.assert_paid();
+    let stopped = json!({"from": 1, "idempotency_key": "stopped"});
+    let voided = app.ask(None, "PUT", "/voided_keys", Some(&stopped)).await;
+    assert_eq!(voided.text, r#"{"voided":true}"#);
     app.database.assert_sound();
     app.database.clone()
 }
@@ -48,11 +63,13 @@ async fn it_finds_an_account_below_zero() {
 }
 
 #[tokio::test]
-async fn it_finds_a_payment_or_a_key_of_an_account_that_is_not_there() {
+async fn it_finds_a_payment_a_request_or_a_key_of_an_account_that_is_not_there() {
     let plant = "UPDATE payments SET to_id = 404 WHERE idempotency_key = 'two'";
     assert_found(plant, 1, "is from account 2 to 404, and one of them is not there").await;
     let plant = "UPDATE idempotency_keys SET user_id = 404 WHERE key = 'too-much'";
     assert_found(plant, 1, "key 'too-much' is of payer 404, who has no account").await;
+    let plant = "UPDATE payment_requests SET to_id = 404";
+    assert_found(plant, 1, "is from account 1 to 404, and one of them is not there").await;
 }
 
 #[tokio::test]
@@ -134,10 +151,13 @@ async fn it_finds_a_failure_that_has_a_payment() {
 }
 
 #[tokio::test]
-async fn it_finds_two_payments_of_an_account_at_one_time() {
+async fn it_finds_two_payments_or_requests_of_an_account_at_one_time() {
     let plant = "UPDATE payments SET created_at = (SELECT created_at FROM payments WHERE idempotency_key = 'two')
                  WHERE idempotency_key = 'one'";
     assert_found(plant, 5, "account 2 has 2 payments at").await;
+    let plant = "INSERT INTO payment_requests SELECT gen_random_uuid(), from_id, to_id, amount, note, 'open',
+                     created_at, expires_at, NULL FROM payment_requests";
+    assert_found(plant, 5, "account 1 has 2 requests at").await;
 }
 
 #[tokio::test]
@@ -159,11 +179,116 @@ async fn it_finds_a_balance_that_no_history_explains() {
 }
 
 #[tokio::test]
+async fn it_finds_a_refund_of_something_that_cannot_be_refunded() {
+    let plant = "UPDATE payments SET refund_of = gen_random_uuid() WHERE idempotency_key = 'back'";
+    assert_found(plant, 15, ", which is not there").await;
+    for (paid, words) in [
+        ("back", ", which is a refund"),
+        ("opening balance of account 2", ", which is an opening balance"),
+    ] {
+        let plant = format!(
+            "UPDATE payments SET refunded_after = amount,
+                 refund_of = (SELECT id FROM payments WHERE idempotency_key = '{paid}')
+             WHERE idempotency_key = 'two'"
+        );
+        assert_found(&plant, 15, words).await;
+    }
+}
+
+#[tokio::test]
+async fn it_finds_a_refund_between_others_or_before_its_payment() {
+    let plant = "UPDATE payments SET to_id = 3 WHERE idempotency_key = 'back'";
+    assert_found(plant, 15, "is from account 2 to 3, payment").await;
+    let plant = "UPDATE payments SET created_at = created_at + interval '1 h' WHERE idempotency_key = 'one'";
+    assert_found(plant, 15, "is no later than payment").await;
+}
+
+#[tokio::test]
+async fn it_finds_refunds_that_do_not_add_up_or_exceed_their_payment() {
+    let plant = "UPDATE payments SET refunded_after = 31 WHERE idempotency_key = 'back'";
+    assert_found(plant, 15, "are given back, not 31").await;
+    let plant =
+        "UPDATE payments SET amount = 101, refunded_after = 101 WHERE idempotency_key = 'back'";
+    assert_found(plant, 15, ", 101 cents of 100 are given back").await;
+    // A second one, which does not count the first.
+    let plant = "DROP INDEX payments_refunds;
+                 UPDATE payments SET from_id = 2, to_id = 1, refunded_after = amount,
+                     refund_of = (SELECT id FROM payments WHERE idempotency_key = 'one')
+                 WHERE payment_request_id IS NOT NULL";
+    assert_found(plant, 15, "60 cents of payment").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_request_that_another_payment_pays_or_none() {
+    for plant in [
+        "UPDATE payment_requests SET payment_id = (SELECT id FROM payments WHERE idempotency_key = 'one')",
+        "UPDATE payment_requests SET payment_id = gen_random_uuid()",
+        "UPDATE payment_requests SET amount = amount + 1",
+        "UPDATE payment_requests SET from_id = 3",
+        "UPDATE payments SET idempotency_key = 'asked' WHERE payment_request_id IS NOT NULL",
+        "UPDATE payments SET payment_request_id = NULL WHERE payment_request_id IS NOT NULL",
+    ] {
+        assert_found(plant, 15, "does not pay it").await;
+    }
+}
+
+#[tokio::test]
+async fn it_finds_a_payment_of_a_request_that_another_has_paid_or_that_is_not_paid_or_not_there() {
+    let plant = "DROP INDEX payments_of_requests;
+                 UPDATE payments SET payment_request_id = (SELECT id FROM payment_requests)
+                 WHERE idempotency_key = 'one'";
+    assert_found(plant, 15, ", which is paid and names payment").await;
+    let plant = "UPDATE payment_requests SET status = 'declined', payment_id = NULL";
+    assert_found(plant, 15, ", which is declined and names payment none").await;
+    assert_found("DELETE FROM payment_requests", 15, ", which is not there and names payment none")
+        .await;
+}
+
+#[tokio::test]
+async fn it_finds_a_key_that_paid_a_request_and_names_another_payment() {
+    let names = |key: &str, payment: &str| {
+        format!(
+            "UPDATE idempotency_keys SET payment_id = (SELECT id FROM payments WHERE {payment})
+             WHERE key = '{key}'"
+        )
+    };
+    let plant = names("asked", "idempotency_key = 'one'");
+    assert_found(&plant, 15, "key 'asked' of payer 1 paid a request, and payment").await;
+    assert_found(&plant, 3, "key 'asked' of payer 1 succeeded without its payment").await;
+    let plant = names("one", "payment_request_id IS NOT NULL");
+    assert_found(&plant, 2, "payer 1 and key 'one' have payment").await;
+    let plant = "UPDATE idempotency_keys SET response = replace(response::text, ',', ', ')::json
+                 WHERE key = 'asked'";
+    assert_found(plant, 2, "key 'asked' of payer 1 stores another receipt").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_voided_key_that_paid() {
+    let plant = "UPDATE idempotency_keys SET status = 'voided' WHERE key = 'one'";
+    assert_found(plant, 15, "key 'one' of payer 1 is voided, yet payment").await;
+    let plant = "UPDATE idempotency_keys SET status = 'voided' WHERE key = 'asked'";
+    assert_found(plant, 15, "key 'asked' of payer 1 is voided, yet names payment").await;
+}
+
+#[tokio::test]
+async fn it_finds_a_closed_account_with_money_and_a_bank_that_is_not_open() {
+    let close =
+        "ALTER TABLE accounts DROP CONSTRAINT accounts_status; UPDATE accounts SET status = ";
+    let plant = format!("{close} 'closed' WHERE id = 1");
+    assert_found(&plant, 15, "account 1 is closed, and holds 900 cents").await;
+    let plant = format!("{close} 'frozen' WHERE id = 0");
+    assert_found(&plant, 15, "account 0 is frozen").await;
+}
+
+#[tokio::test]
 async fn its_report_in_words_ends_with_the_verdict() {
     let database = ledger().await;
     let words = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
     let sound = words(crate::harness::command(&database).arg("audit").output().unwrap());
-    assert!(sound.starts_with("Audited 4 accounts, 5 payments"), "{sound}");
+    assert!(
+        sound.starts_with("Audited 4 accounts, 7 payments, 1 requests for money and "),
+        "{sound}"
+    );
     assert!(sound.trim_end().ends_with("The ledger is sound."), "{sound}");
     database.execute("UPDATE accounts SET balance = balance + 1 WHERE id = 2").await;
     let output = crate::harness::command(&database).arg("audit").output().unwrap();

@@ -196,14 +196,16 @@ async fn a_payment_whose_rows_could_not_be_read_is_not_told_that_nothing_was_don
     app.pay(1, 2, 10, "k").await.assert_paid();
     app.database
         .execute(&format!(
-            "REVOKE UPDATE (balance, last_payment_at) ON accounts FROM {SERVICE_ROLE}"
+            "REVOKE UPDATE (balance, last_payment_at, status) ON accounts FROM {SERVICE_ROLE}"
         ))
         .await;
     let unread = app.pay(1, 2, 10, "k").await;
     unread.assert_problem(503, "database_unavailable");
     assert!(unread.text.contains("may not be known"), "{}", unread.text);
     app.database
-        .execute(&format!("GRANT UPDATE (balance, last_payment_at) ON accounts TO {SERVICE_ROLE}"))
+        .execute(&format!(
+            "GRANT UPDATE (balance, last_payment_at, status) ON accounts TO {SERVICE_ROLE}"
+        ))
         .await;
     let again = app.pay(1, 2, 10, "k").await;
     again.assert_paid();
@@ -328,7 +330,8 @@ async fn a_history_that_cannot_be_read_is_nobody_elses_trouble() {
                  SELECT id, from_id, to_id,
                         CASE WHEN from_id = 1 THEN fails(amount) ELSE amount END AS amount,
                         created_at, from_balance_after, to_balance_after, requested_at,
-                        idempotency_key, note
+                        idempotency_key, note, refund_of, refunded_after, payment_request_id,
+                        asked_by
                  FROM whole_payments;
              GRANT SELECT ON payments TO {SERVICE_ROLE}"
         ))

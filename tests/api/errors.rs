@@ -65,6 +65,15 @@ async fn every_malformed_payment_gets_its_code_and_is_not_stored() {
         (with("created_at", json!("2026-11-22T12:00:00")), 400, "invalid_request"),
         (with("created_at", json!(1.5)), 400, "invalid_request"),
         (with("created_at", json!(i64::MAX)), 400, "invalid_request"),
+        (with("refund_of", json!("paid")), 400, "invalid_request"),
+        (with("refund_of", json!(7)), 400, "invalid_request"),
+        (with("payment_request_id", json!("asked")), 400, "invalid_request"),
+        (with("payment_request_id", json!(7)), 400, "invalid_request"),
+        (with("unless_similar_within_seconds", json!(0)), 400, "invalid_request"),
+        (with("unless_similar_within_seconds", json!(3_601)), 400, "invalid_request"),
+        (with("unless_similar_within_seconds", json!("60")), 400, "invalid_request"),
+        (with("by", json!("me")), 400, "invalid_request"),
+        (with("refunded", json!(0)), 400, "invalid_request"),
         // The fields of a payment in their order.
         (json!([1, 2, 10, null, "k", null]), 400, "invalid_request"),
         (Value::Null, 400, "invalid_request"),
@@ -266,6 +275,9 @@ async fn an_error_about_a_time_or_an_account_names_the_field() {
         (with("created_at", json!([])), "created_at: [] is not"),
         (with("from", json!(-1)), "from: an account id is"),
         (with("to", json!(-1)), "to: an account id is"),
+        (with("refund_of", json!("x")), "refund_of"),
+        (with("payment_request_id", json!("x")), "payment_request_id"),
+        (with("unless_similar_within_seconds", json!(0)), "unless_similar_within_seconds"),
     ] {
         let refused = app.send_payment(&body).await;
         refused.assert_problem(400, "invalid_request");
@@ -277,6 +289,12 @@ async fn an_error_about_a_time_or_an_account_names_the_field() {
         ("/accounts/x", "id: an account id is"),
         ("/accounts?after=x", "after: an account id is"),
         ("/accounts?ids=1,x", "ids: an account id is"),
+        ("/payments?from=x&idempotency_key=k", "from: an account id is"),
+        ("/payment_requests?account=x", "account: an account id is"),
+        (
+            "/payment_requests?account=1&last_seen_timestamp=yesterday",
+            "last_seen_timestamp: a timestamp is",
+        ),
     ] {
         let refused = app.get(path).await;
         refused.assert_problem(400, "invalid_request");
@@ -346,6 +364,14 @@ async fn unknown_paths_and_methods_are_told_apart() {
         ("PUT", "/payment_history/1", "GET, HEAD"),
         ("DELETE", "/accounts", "GET, HEAD, POST"),
         ("DELETE", "/accounts/1", "GET, HEAD"),
+        ("GET", "/accounts/1/status", "PUT"),
+        ("POST", "/send_payments", "PUT"),
+        ("GET", "/voided_keys", "PUT"),
+        ("POST", "/payments", "GET, HEAD"),
+        ("DELETE", "/payment_requests", "GET, HEAD, POST"),
+        ("PUT", "/payment_requests/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc", "GET, HEAD"),
+        ("GET", "/payment_requests/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc/decline", "POST"),
+        ("GET", "/payment_requests/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc/cancel", "POST"),
         ("POST", "/payments/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc", "GET, HEAD"),
         ("POST", "/health/live", "GET, HEAD"),
     ] {
@@ -367,6 +393,7 @@ async fn malformed_and_unknown_ids_in_paths_are_told_apart() {
         "/payment_history/abc",
         "/payment_history/99999999999999999999",
         "/payments/7",
+        "/payment_requests/7",
     ] {
         app.get(path).await.assert_problem(400, "invalid_request");
     }
@@ -374,6 +401,9 @@ async fn malformed_and_unknown_ids_in_paths_are_told_apart() {
     app.get("/payments/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc")
         .await
         .assert_problem(404, "payment_not_found");
+    app.get("/payment_requests/0fc38bf5-9597-86f0-b04b-6ef81d0f62fc")
+        .await
+        .assert_problem(404, "payment_request_not_found");
 }
 
 #[tokio::test]

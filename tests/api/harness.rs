@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use futures_util::{StreamExt, stream};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -227,6 +229,39 @@ impl Home {
     }
 }
 
+/// What the tokens are signed with, where a service asks for them.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// The settings of a service that asks for tokens.
+pub const WITH_TOKENS: [(&str, &str); 2] =
+    [("PAYONCE_AUTH__MODE", "jwt"), ("PAYONCE_AUTH__JWT_SECRET", SECRET)];
+
+/// The seconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
+/// A token that says so.
+pub fn hs256(claims: &Value) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
+}
+
+/// The token of an account's owner.
+pub fn owner_of(account: i64) -> String {
+    hs256(&json!({"sub": account.to_string(), "exp": now() + 600}))
+}
+
+pub fn operator() -> String {
+    operator_called("night-shift")
+}
+
+/// The token of an operator with this `sub`.
+pub fn operator_called(sub: &str) -> String {
+    hs256(&json!({"sub": sub, "scope": "read operator", "exp": now() + 600}))
+}
+
 fn is_running(data_dir: &Path) -> bool {
     std::os::unix::net::UnixStream::connect(data_dir.join("socket/.s.PGSQL.5432")).is_ok()
 }
@@ -265,6 +300,17 @@ impl App {
     pub async fn start_two() -> [Self; 2] {
         let database = Database::new().await;
         [Self::start_on(&database, &[]), Self::start_on(&database, &[])]
+    }
+
+    /// One process that asks for tokens, with accounts 1 to `accounts` of 1,000 cents each.
+    pub async fn start_with_tokens(accounts: i64) -> Self {
+        let app = Self::start_with(&WITH_TOKENS).await;
+        for id in 1..=accounts {
+            let opening = json!({"id": id, "opening_balance": 1_000});
+            let opened = app.ask(Some(&operator()), "POST", "/accounts", Some(&opening)).await;
+            assert_eq!(opened.status, 201, "{}", opened.text);
+        }
+        app
     }
 
     /// One more process.
@@ -366,6 +412,46 @@ impl App {
         self.send_payment(&payment(from, to, amount, key)).await
     }
 
+    pub async fn send_payments(&self, bodies: &[Value]) -> Answer {
+        Answer::of(self.request("PUT", "/send_payments").json(&json!({"payments": bodies}))).await
+    }
+
+    /// Asks `from` for money: the open request.
+    pub async fn ask_for_money(&self, from: i64, to: i64, amount: i64) -> Value {
+        let answer = self.post("/payment_requests", &request_for_money(from, to, amount)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.json
+    }
+
+    /// Declines or cancels a request, without a body.
+    pub async fn close(&self, request: &Value, how: &str) -> Answer {
+        let path = format!("/payment_requests/{}/{how}", id_of(request));
+        Answer::of(self.request("POST", &path)).await
+    }
+
+    /// A request as it is now.
+    pub async fn request_now(&self, request: &Value) -> Value {
+        let answer = self.get(&format!("/payment_requests/{}", id_of(request))).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json
+    }
+
+    /// Settles a key for ever.
+    pub async fn void(&self, from: i64, key: &str) -> Answer {
+        let body = json!({"from": from, "idempotency_key": key});
+        Answer::of(self.request("PUT", "/voided_keys").json(&body)).await
+    }
+
+    /// The payment under a key, if there is one.
+    pub async fn outcome(&self, from: i64, key: &str) -> Answer {
+        self.get(&format!("/payments?from={from}&idempotency_key={key}")).await
+    }
+
+    pub async fn set_status(&self, id: i64, status: &str) -> Answer {
+        let path = format!("/accounts/{id}/status");
+        Answer::of(self.request("PUT", &path).json(&json!({"status": status}))).await
+    }
+
     /// Opens account `id` with `cents`.
     pub async fn open(&self, id: i64, cents: i64) {
         let answer = self.post("/accounts", &json!({"id": id, "opening_balance": cents})).await;
@@ -411,6 +497,62 @@ impl Drop for App {
 
 pub fn payment(from: i64, to: i64, amount: i64, key: &str) -> Value {
     json!({"from": from, "to": to, "amount": amount, "idempotency_key": key})
+}
+
+/// The body that gives back so much of a payment.
+pub fn refund(of: &Value, amount: i64, key: &str) -> Value {
+    json!({"from": of["to_id"], "to": of["from_id"], "amount": amount, "idempotency_key": key,
+           "refund_of": of["id"]})
+}
+
+/// The body with which `to` asks `from` for money.
+pub fn request_for_money(from: i64, to: i64, amount: i64) -> Value {
+    json!({"from": from, "to": to, "amount": amount})
+}
+
+/// The body that pays a request, without a key.
+pub fn payment_of(request: &Value) -> Value {
+    json!({"from": request["from_id"], "to": request["to_id"], "amount": request["amount"],
+           "payment_request_id": request["id"]})
+}
+
+/// The body that pays a request under a key.
+pub fn payment_of_under(request: &Value, key: &str) -> Value {
+    let mut body = payment_of(request);
+    body["idempotency_key"] = json!(key);
+    body
+}
+
+/// The id of a payment, or of a request for money.
+pub fn id_of(value: &Value) -> &str {
+    value["id"].as_str().unwrap()
+}
+
+/// Runs so many rounds of a race, some of them at once, and collects what each came to.
+pub async fn rounds<T>(count: usize, round: impl AsyncFn(usize) -> T) -> Vec<T> {
+    const AT_ONCE: usize = 16;
+    let round = &round;
+    stream::iter(0..count).map(move |n| round(n)).buffered(AT_ONCE).collect().await
+}
+
+/// The processes that a round of a race goes to: different ones twice, and once the same.
+pub fn rivals(apps: &[App; 2], round: usize) -> (&App, &App) {
+    let (one, two) = [(0, 1), (1, 0), (round / 3 % 2, round / 3 % 2)][round % 3];
+    (&apps[one], &apps[two])
+}
+
+/// Two requests at once. Rounds take turns in which is sent first.
+pub async fn at_once(
+    round: usize,
+    one: impl Future<Output = Answer>,
+    two: impl Future<Output = Answer>,
+) -> (Answer, Answer) {
+    if (round / 6).is_multiple_of(2) {
+        tokio::join!(one, two)
+    } else {
+        let (two, one) = tokio::join!(two, one);
+        (one, two)
+    }
 }
 
 /// An answer, read to its end.

@@ -333,6 +333,54 @@ async fn a_receipt_of_an_earlier_version_is_given_again_to_the_byte_also_when_it
 }
 
 #[tokio::test]
+async fn an_ordinary_payment_is_told_in_the_bytes_that_it_always_was() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let mut body = payment(1, 2, 500, "k");
+    body["created_at"] = json!("2026-11-22T12:00:00Z");
+    let paid = app.send_payment(&body).await;
+    let text = |balance: &str| {
+        let member = |name: &str| paid.json[name].as_str().unwrap();
+        format!(
+            "{{\"id\":\"{}\",\"from_id\":1,\"to_id\":2,\"amount\":500,\"note\":null,\"created_at\":\"{}\",\
+             \"requested_at\":\"2026-11-22T12:00:00.000000Z\",\"balance_after\":{balance}}}",
+            member("id"),
+            member("created_at")
+        )
+    };
+    assert_eq!(paid.text, text("500"));
+    let id = paid.json["id"].as_str().unwrap();
+    assert_eq!(app.get(&format!("/payments/{id}")).await.text, text("null"));
+    let newest = |text: String| format!("[{text}]");
+    for (account, balance) in [(1, "500"), (2, "1500")] {
+        let page = app.get(&format!("/payment_history/{account}?limit=1")).await;
+        assert_eq!(page.text, newest(text(balance)));
+    }
+}
+
+#[tokio::test]
+async fn the_fingerprint_of_an_ordinary_payment_is_the_one_that_earlier_versions_stored() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 100, "k").await.assert_paid();
+    let mut with_note = payment(1, 2, 100, "noted");
+    with_note["note"] = json!("rent");
+    app.send_payment(&with_note).await.assert_paid();
+    // Each field after its length, and an absent one as a zero.
+    let number = |n: i64| format!("'\\x01'::bytea || int8send(8) || int8send({n})");
+    let of_both = [number(1), number(2), number(100)].join(" || ");
+    for (key, note) in
+        [("k", "'\\x00'::bytea"), ("noted", "'\\x01'::bytea || int8send(4) || 'rent'")]
+    {
+        let same = format!(
+            "SELECT count(*) FROM idempotency_keys
+             WHERE key = '{key}' AND fingerprint = sha256({of_both} || {note})"
+        );
+        assert_eq!(app.database.count(&same).await, 1, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn the_audit_finds_nothing_wrong_with_receipts_of_an_earlier_version() {
     let (_, report) = ledger_of_before(true).await.audit();
     let checks = report["checks"].as_array().unwrap();

@@ -23,6 +23,16 @@ mod idempotency;
 mod locks;
 mod pagination;
 
+// Around a payment: given back, asked for, stopped, warned of; and who takes part.
+mod account_status;
+mod asked_by;
+mod bulk;
+mod names;
+mod payment_requests;
+mod refunds;
+mod similar;
+mod voided_keys;
+
 mod accounts;
 mod audit;
 mod auth;

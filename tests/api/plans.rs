@@ -7,11 +7,12 @@ use sqlx::AssertSqlSafe;
 
 use crate::harness::Database;
 
-/// Accounts 1 to `accounts` and `payments` payments between them. Not a sound ledger: only its size
-/// and its statistics matter here.
+/// Accounts 1 to `accounts` and `payments` payments between them, of which some give back others and some
+/// pay requests for money. Not a sound ledger: only its size and its statistics matter here.
 fn fill(accounts: u32, payments: u32) -> String {
     format!(
-        "INSERT INTO accounts (id, balance) SELECT n, 1000 FROM generate_series(1, {accounts}) AS n;
+        "INSERT INTO accounts (id, name, balance)
+         SELECT n, 'Person ' || n, 1000 FROM generate_series(1, {accounts}) AS n;
          INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
                                to_balance_after, idempotency_key)
          SELECT gen_random_uuid(), 1 + n % {accounts}, 1 + (n + 1) % {accounts}, 1,
@@ -19,6 +20,21 @@ fn fill(accounts: u32, payments: u32) -> String {
          FROM generate_series(1, {payments}) AS n;
          INSERT INTO idempotency_keys (user_id, key, status)
          SELECT from_id, idempotency_key, 'in_progress' FROM payments;
+         INSERT INTO payment_requests (id, from_id, to_id, amount, status, created_at)
+         SELECT gen_random_uuid(), 1 + n % {accounts}, 1 + (n + 1) % {accounts}, 1,
+                CASE n % 3 WHEN 0 THEN 'open' WHEN 1 THEN 'declined' ELSE 'cancelled' END,
+                '2026-01-01'::timestamptz + n * interval '1 ms'
+         FROM generate_series(1, {payments}) AS n;
+         INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
+                               to_balance_after, idempotency_key, refund_of, refunded_after)
+         SELECT gen_random_uuid(), to_id, from_id, 1, created_at + interval '1 hour', 0, 0,
+                'back ' || id, id, 1
+         FROM payments WHERE idempotency_key LIKE '%7';
+         INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
+                               to_balance_after, idempotency_key, payment_request_id)
+         SELECT gen_random_uuid(), from_id, to_id, 1, created_at + interval '2 hours', 0, 0,
+                'payment request ' || id, id
+         FROM payment_requests WHERE status = 'open';
          ANALYZE"
     )
 }
@@ -63,7 +79,8 @@ async fn assert_index_plans(database: &Database, size: &str) {
         for scan in ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"] {
             assert!(!plan.contains(scan), "on {size} ledger:\n{sql}\n{plan}");
         }
-        let touches_tables = ["accounts", "payments", "idempotency_keys"].iter().any(|table| {
+        let tables = ["accounts", "payments", "idempotency_keys", "payment_requests"];
+        let touches_tables = tables.iter().any(|table| {
             ["FROM", "JOIN", "UPDATE"].iter().any(|word| sql.contains(&format!("{word} {table}")))
         });
         // An index that is walked from end to end is not used.

@@ -4,7 +4,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::harness::{App, Database, command, eventually, payment};
+use crate::harness::{
+    App, Database, command, eventually, id_of, payment, payment_of, payment_of_under, refund,
+};
 
 /// Makes keys look as if they were used so many days ago.
 async fn age(database: &Database, keys: &str, days: u32) {
@@ -68,6 +70,133 @@ async fn a_retry_of_a_pruned_key_is_answered_with_the_original_payment() {
     assert!(again.is_replay());
     app.pay(1, 2, 1, "k").await.assert_problem(422, "idempotency_key_reused");
     assert_eq!(app.balance(2).await, 2_000);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_refund_whose_key_was_pruned_is_given_again_and_counts_once() {
+    let app = start().await;
+    let paid = app.pay(1, 2, 500, "paid").await.json;
+    let body = refund(&paid, 300, "back");
+    let original = app.send_payment(&body).await;
+    original.assert_paid();
+    age(&app.database, "'paid', 'back'", 30).await;
+    assert!(prune(&app.database, &[]).0);
+    let kept = "SELECT count(*) FROM idempotency_keys WHERE key IN ('paid', 'back')";
+    assert_eq!(app.database.count(kept).await, 0);
+    let again = app.send_payment(&body).await;
+    assert_eq!((again.is_replay(), &again.text), (true, &original.text));
+    // The key is that refund's: of another payment it is none, nor is it an ordinary payment's.
+    let other = app.pay(1, 2, 300, "other").await.json;
+    app.send_payment(&refund(&other, 300, "back"))
+        .await
+        .assert_problem(422, "idempotency_key_reused");
+    app.pay(2, 1, 300, "back").await.assert_problem(422, "idempotency_key_reused");
+    // And what is left is what was left.
+    app.send_payment(&refund(&paid, 201, "rest"))
+        .await
+        .assert_problem(422, "refund_exceeds_payment");
+    app.send_payment(&refund(&paid, 200, "rest")).await.assert_paid();
+    assert_eq!(app.balance(1).await, 700);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_request_stays_paid_when_the_keys_of_its_payment_are_pruned() {
+    let app = start().await;
+    let request = app.ask_for_money(1, 2, 30).await;
+    let original = app.send_payment(&payment_of_under(&request, "mine")).await;
+    original.assert_paid();
+    app.database
+        .execute("UPDATE idempotency_keys SET created_at = now() - interval '31 days'")
+        .await;
+    assert!(prune(&app.database, &[]).0);
+    let kept = "SELECT count(*) FROM idempotency_keys WHERE user_id = 1";
+    assert_eq!(app.database.count(kept).await, 1, "the client's key, of which no id would tell");
+    for body in [
+        payment_of(&request),
+        payment_of_under(&request, "mine"),
+        payment_of_under(&request, "another"),
+    ] {
+        let again = app.send_payment(&body).await;
+        assert_eq!((again.is_replay(), &again.text), (true, &original.text), "{body}");
+    }
+    assert_eq!(app.outcome(1, "mine").await.json["id"], original.json["id"]);
+    assert_eq!(app.void(1, "mine").await.json["voided"], false);
+    app.pay(1, 2, 30, "mine").await.assert_problem(422, "idempotency_key_reused");
+    assert_eq!(app.database.payments().await, 1);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_key_that_paid_something_else_and_was_pruned_pays_no_request() {
+    let app = start().await;
+    let original = app.pay(1, 2, 10, "used").await;
+    age(&app.database, "'used'", 30).await;
+    assert!(prune(&app.database, &[]).0);
+    let request = app.ask_for_money(1, 2, 10).await;
+    app.send_payment(&payment_of_under(&request, "used"))
+        .await
+        .assert_problem(422, "idempotency_key_reused");
+    assert_eq!(app.request_now(&request).await["status"], "open");
+    let again = app.pay(1, 2, 10, "used").await;
+    assert_eq!((again.is_replay(), again.text), (true, original.text));
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_key_that_paid_and_was_pruned_is_not_voided() {
+    let app = start().await;
+    let original = app.pay(1, 2, 10, "k").await;
+    let back = app.send_payment(&refund(&original.json, 5, "back")).await;
+    age(&app.database, "'k', 'back'", 30).await;
+    assert!(prune(&app.database, &[]).0);
+    for (payer, key, receipt) in [(1, "k", &original.text), (2, "back", &back.text)] {
+        assert_eq!(app.outcome(payer, key).await.status, 200);
+        let voided = app.void(payer, key).await;
+        let expected = format!("{{\"voided\":false,\"payment\":{receipt}}}");
+        assert_eq!((voided.status, voided.text), (200, expected));
+    }
+    let again = app.pay(1, 2, 10, "k").await;
+    assert_eq!((again.is_replay(), again.text), (true, original.text));
+    assert_eq!(app.outcome(1, "k").await.json["id"], *id_of(&original.json));
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_voided_key_is_never_pruned() {
+    let app = start().await;
+    assert_eq!(app.void(1, "k").await.json["voided"], true);
+    age(&app.database, "'k'", 4_000).await;
+    let (ok, told) = prune(&app.database, &[]);
+    assert!(ok && told.contains(" 0 idempotency keys"), "{told}");
+    app.pay(1, 2, 10, "k").await.assert_problem(422, "idempotency_key_voided");
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn voids_that_race_with_the_pruner_never_deny_a_payment() {
+    let app = start().await;
+    app.database
+        .execute(
+            "ALTER TABLE idempotency_keys ALTER created_at SET DEFAULT now() - interval '31 d'",
+        )
+        .await;
+    let database = app.database.clone();
+    let pruning = tokio::task::spawn_blocking(move || {
+        (0..10).for_each(|_| assert!(prune(&database, &[("PAYONCE_PRUNE__PAUSE_MS", "0")]).0));
+    });
+    let mut round = 0;
+    while !pruning.is_finished() || round < 20 {
+        let key = format!("k{round}");
+        let paid = app.pay(1, 2, 1, &key).await;
+        let (voided, again) = tokio::join!(app.void(1, &key), app.pay(1, 2, 1, &key));
+        assert_eq!(voided.json, serde_json::json!({"voided": false, "payment": paid.json}));
+        assert_eq!((again.is_replay(), again.text), (true, paid.text));
+        app.pay(2, 1, 1, &key).await.assert_paid();
+        round += 1;
+    }
+    pruning.await.unwrap();
     app.database.assert_sound();
 }
 

@@ -3,7 +3,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::harness::{App, Database, Home, command};
+use crate::harness::{App, Database, Home, command, payment_of_under};
 
 /// SQLSTATE of a right that one does not have.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -26,6 +26,20 @@ pub async fn assert_harmless(url: &str) {
         "BEGIN; LOCK TABLE accounts IN EXCLUSIVE MODE",
         "BEGIN; LOCK TABLE payments IN EXCLUSIVE MODE",
         "BEGIN; LOCK TABLE idempotency_keys IN EXCLUSIVE MODE",
+        "UPDATE payment_requests SET id = id",
+        "UPDATE payment_requests SET from_id = from_id",
+        "UPDATE payment_requests SET to_id = to_id",
+        "UPDATE payment_requests SET amount = amount",
+        "UPDATE payment_requests SET note = 'x'",
+        "UPDATE payment_requests SET created_at = now()",
+        "UPDATE payment_requests SET expires_at = NULL",
+        "DELETE FROM payment_requests",
+        "TRUNCATE payment_requests",
+        "BEGIN; LOCK TABLE payment_requests IN EXCLUSIVE MODE",
+        "UPDATE payments SET refunded_after = NULL",
+        "UPDATE payments SET payment_request_id = NULL",
+        "DROP TABLE payment_requests",
+        "DROP INDEX payments_refunds",
         "DELETE FROM account_idempotency_keys",
         "UPDATE account_idempotency_keys SET fingerprint = fingerprint",
         "DELETE FROM key_sweeps",
@@ -109,6 +123,27 @@ async fn the_service_can_remove_no_key_that_is_younger_than_a_day() {
         database.count("SELECT count(*) FROM idempotency_keys WHERE key = 'of-today'").await,
         1
     );
+}
+
+#[tokio::test]
+async fn the_service_can_remove_no_key_that_was_voided_or_paid_a_request_however_old() {
+    let database = Database::new().await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(2, 1_000).await;
+    app.void(1, "voided").await;
+    let request = app.ask_for_money(1, 2, 10).await;
+    app.send_payment(&payment_of_under(&request, "of-a-request")).await.assert_paid();
+    app.pay(1, 2, 10, "ordinary").await.assert_paid();
+    let age = "UPDATE idempotency_keys SET created_at = now() - interval '400 days'";
+    database.execute(age).await;
+    let mut conn = PgConnection::connect(&database.service_url()).await.unwrap();
+    let remove = sqlx::query_scalar::<_, i64>("SELECT remove_old_keys(0, 1000, 30)");
+    assert!(remove.fetch_one(&mut conn).await.unwrap() >= 1);
+    let left = "SELECT count(*) FROM idempotency_keys WHERE key IN ('voided', 'of-a-request')";
+    assert_eq!(database.count(left).await, 2);
+    let ordinary = "SELECT count(*) FROM idempotency_keys WHERE key = 'ordinary'";
+    assert_eq!(database.count(ordinary).await, 0);
+    database.assert_sound();
 }
 
 #[tokio::test]

@@ -8,11 +8,14 @@ use serde_json::Value;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Column, Connection, Executor, PgConnection, SqlSafeStr, TypeInfo};
 
-use crate::harness::{Answer, App, Database, command, eventually, payment};
+use crate::harness::{Answer, App, Database, command, eventually, payment, refund};
 
 /// The queries of released versions, and the schemas that they were checked against. A release adds its `sqlx-data.json`
 /// here; one that nobody runs any more may go.
-const RELEASED: [(&str, &str); 1] = [("0.1.0", include_str!("released/sqlx-data-0.1.0.json"))];
+const RELEASED: [(&str, &str); 2] = [
+    ("0.1.0", include_str!("released/sqlx-data-0.1.0.json")),
+    ("0.2.0", include_str!("released/sqlx-data-0.2.0.json")),
+];
 
 #[tokio::test]
 async fn every_statement_of_a_released_version_works_on_the_schema_of_today() {
@@ -45,7 +48,12 @@ async fn every_statement_of_a_released_version_works_on_the_schema_of_today() {
                 .map(|(name, type_name)| serde_json::json!([name, type_name.to_lowercase()]))
                 .collect();
             assert_eq!(columns, known, "{version} would misread:\n{sql}");
-            if !sql.starts_with("DO $$") {
+            if sql.starts_with("LOCK TABLE") {
+                // It has no plan.
+                let lock = format!("BEGIN; {sql}; ROLLBACK");
+                let locked = sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut conn).await;
+                locked.unwrap_or_else(|error| panic!("{version}: {sql}\n{error}"));
+            } else if !sql.starts_with("DO $$") {
                 assert_allowed(&mut conn, sql, described.parameters).await;
             }
         }
@@ -94,19 +102,156 @@ async fn an_older_version_starts_on_a_schema_that_a_newer_one_has_migrated() {
     database.assert_sound();
 }
 
-/// A ledger as the first migration left it.
-async fn ledger_of_the_first_version() -> Database {
+/// A ledger as the migrations up to one of them left it.
+async fn ledger_after_migration(last: i64) -> Database {
     let database = Database::new().await;
     database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-    let mut first: Migrator = sqlx::migrate!();
-    first.migrations = first.migrations[..1].to_vec().into();
-    first.run(&mut database.session().await).await.unwrap();
+    let mut some: Migrator = sqlx::migrate!();
+    let until = some.migrations.iter().filter(|it| it.version <= last).cloned();
+    some.migrations = until.collect::<Vec<_>>().into();
+    some.run(&mut database.session().await).await.unwrap();
     database
+}
+
+const EVERY_INDEX_IS_VALID: &str = "SELECT NOT EXISTS (SELECT FROM pg_index WHERE NOT indisvalid)";
+
+/// The migration before the indexes of version 0.3.
+const BEFORE_THE_INDEXES: i64 = 7;
+
+/// The statements of all migrations, without their comments.
+fn migrations() -> Vec<(i64, String)> {
+    let code = |sql: &str| {
+        let lines = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let all: Migrator = sqlx::migrate!();
+    all.migrations.iter().map(|it| (it.version, code(it.sql.as_str()))).collect()
+}
+
+#[test]
+fn an_index_on_a_table_that_has_grown_is_made_beside_payments_and_alone_in_its_file() {
+    for (version, sql) in migrations().iter().filter(|(version, _)| *version > 6) {
+        let statements = sql.split(';').filter(|it| !it.trim().is_empty()).count();
+        for table in ["accounts", "payments", "idempotency_keys", "account_idempotency_keys"] {
+            let on_table = sql.contains(&format!("ON {table} ("));
+            if sql.contains("INDEX") && on_table {
+                assert!(sql.contains("INDEX CONCURRENTLY IF NOT EXISTS"), "{version}: {sql}");
+                assert_eq!(statements, 1, "{version}: {sql}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_migration_reads_a_table_that_has_grown_while_it_locks_it() {
+    for (version, sql) in migrations().iter().filter(|(version, _)| *version > 6) {
+        let checks = sql.matches("CHECK (").count() - in_new_tables(sql).matches("CHECK (").count();
+        assert_eq!(sql.matches("NOT VALID").count(), checks, "{version}: {sql}");
+        assert!(!sql.contains("SET NOT NULL") && !sql.contains(" TYPE "), "{version}: {sql}");
+    }
+}
+
+/// The statements that make tables: nothing is in these yet.
+fn in_new_tables(sql: &str) -> String {
+    sql.split(';').filter(|statement| statement.contains("CREATE TABLE")).collect()
+}
+
+#[tokio::test]
+async fn payments_go_on_while_an_index_is_made() {
+    let database = ledger_after_migration(BEFORE_THE_INDEXES).await;
+    let mut migrate = command(&database);
+    // A report that began before: a new index has to wait for its end.
+    let mut outside = database.session().await;
+    let report = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class";
+    sqlx::raw_sql(report).execute(&mut outside).await.unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    migrate.arg("migrate").stdout(Stdio::null()).stderr(log.reopen().unwrap());
+    database
+        .execute(&format!("SELECT grant_rights_of_the_service('{}')", crate::harness::SERVICE_ROLE))
+        .await;
+    let app = App::start_on(&database, &[("PAYONCE_DATABASE__MIGRATE_ON_START", "false")]);
+    app.open_many(2, 1_000).await;
+    let mut migrating = migrate.spawn().unwrap();
+    eventually("it has left an index that is not valid, and gives way", async || {
+        app.pay(1, 2, 1, "meanwhile").await.assert_paid();
+        std::fs::read_to_string(log.path()).unwrap().matches("gives way").count() >= 2
+    })
+    .await;
+    assert!(migrating.try_wait().unwrap().is_none(), "it waits for the report");
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    assert!(migrating.wait().unwrap().success());
+    database.until(EVERY_INDEX_IS_VALID).await;
+    assert_eq!(app.settled_log().await, "");
+    database.assert_sound();
+}
+
+#[tokio::test]
+async fn an_index_that_an_interrupted_migration_left_is_made_again() {
+    let database = ledger_after_migration(BEFORE_THE_INDEXES).await;
+    let mut outside = database.session().await;
+    let report = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class";
+    sqlx::raw_sql(report).execute(&mut outside).await.unwrap();
+    let mut interrupted = database.session().await;
+    sqlx::raw_sql("SET lock_timeout = 50").execute(&mut interrupted).await.unwrap();
+    let indexes = migrations().into_iter().filter(|(version, _)| *version > BEFORE_THE_INDEXES);
+    let mut left = 0;
+    for (_, sql) in indexes.filter(|(_, sql)| sql.contains("CONCURRENTLY")) {
+        let made = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut interrupted).await;
+        assert!(made.is_err(), "it waits for the report");
+        left += 1;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    assert_eq!(database.count(invalid).await, left);
+    assert!(left >= 3, "{left}");
+    assert!(command(&database).arg("migrate").status().unwrap().success());
+    database.until(EVERY_INDEX_IS_VALID).await;
+    let made = "SELECT count(*) FROM pg_class
+                WHERE relname IN ('payments_refunds', 'payments_of_requests', 'accounts_by_name')";
+    assert_eq!(database.count(made).await, 3);
+    let app = App::start_on(&database, &[]);
+    app.open_many(2, 1_000).await;
+    let paid = app.pay(1, 2, 100, "k").await.json;
+    app.send_payment(&refund(&paid, 60, "back")).await.assert_paid();
+    app.send_payment(&refund(&paid, 60, "more"))
+        .await
+        .assert_problem(422, "refund_exceeds_payment");
+    database.assert_sound();
+}
+
+#[tokio::test]
+async fn processes_that_start_at_once_make_the_indexes_one_after_another() {
+    let database = ledger_after_migration(BEFORE_THE_INDEXES).await;
+    let mut migrating: Vec<_> =
+        (0..3).map(|_| command(&database).arg("migrate").spawn().unwrap()).collect();
+    assert!(migrating.iter_mut().all(|it| it.wait().unwrap().success()));
+    database.until(EVERY_INDEX_IS_VALID).await;
+    App::start_on(&database, &[]).open(1, 0).await;
+    database.assert_sound();
+}
+
+#[tokio::test]
+async fn a_version_that_knows_no_voided_key_does_not_pay_under_one() {
+    let database = Database::new().await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(2, 1_000).await;
+    app.void(1, "k").await;
+    // The claim of version 0.2: it takes over what failed, and what is not there.
+    let claim = "INSERT INTO idempotency_keys (user_id, key, status, fingerprint, response)
+                 VALUES (1, 'k', 'success', sha256(''), '{}')
+                 ON CONFLICT (user_id, key) DO UPDATE
+                 SET status = excluded.status, fingerprint = excluded.fingerprint,
+                     response = excluded.response, created_at = excluded.created_at
+                 WHERE idempotency_keys.status = 'failed'";
+    database.execute(claim).await;
+    let voided = "SELECT count(*) FROM idempotency_keys WHERE key = 'k' AND status = 'voided'";
+    assert_eq!(database.count(voided).await, 1);
+    app.pay(1, 2, 10, "k").await.assert_problem(422, "idempotency_key_voided");
 }
 
 #[tokio::test]
 async fn a_migration_that_has_to_wait_gives_way_to_payments() {
-    let database = ledger_of_the_first_version().await;
+    let database = ledger_after_migration(1).await;
     let mut outside = database.session().await;
     // As a long report does: it reads, and a change of the table has to wait for it.
     sqlx::raw_sql("BEGIN; SELECT FROM payments").execute(&mut outside).await.unwrap();

@@ -1,8 +1,8 @@
 use super::*;
-use crate::domain::AccountId;
+use crate::domain::{AccountId, Caller};
 
 fn known(valid_from: u64, valid_until: u64) -> Known {
-    Known { caller: Caller::Operator, valid_from, valid_until }
+    Known { identity: Caller::Operator.into(), valid_from, valid_until }
 }
 
 #[test]
@@ -10,9 +10,9 @@ fn a_token_is_known_within_its_time_alone_wherever_the_clock_jumps() {
     let verified = Verified::default();
     verified.remember("a", known(10, 20));
     for (now, is_valid) in [(10, true), (19, true), (20, false), (9, false), (15, true)] {
-        assert_eq!(verified.caller("a", now).is_some(), is_valid, "{now}");
+        assert_eq!(verified.identity("a", now).is_some(), is_valid, "{now}");
     }
-    assert_eq!(verified.caller("b", 15), None);
+    assert_eq!(verified.identity("b", 15), None);
 }
 
 #[test]
@@ -21,10 +21,10 @@ fn a_token_is_its_own_callers() {
     let holder = |id| AccountId::new(id).ok().map(Caller::Holder);
     for (token, id) in [("a", 1), ("b", 2)] {
         let caller = holder(id).unwrap_or(Caller::Operator);
-        verified.remember(token, Known { caller, ..known(0, 9) });
+        verified.remember(token, Known { identity: caller.into(), ..known(0, 9) });
     }
-    assert_eq!(verified.caller("a", 5), holder(1));
-    assert_eq!(verified.caller("b", 5), holder(2));
+    assert_eq!(verified.identity("a", 5).map(|it| it.caller), holder(1));
+    assert_eq!(verified.identity("b", 5).map(|it| it.caller), holder(2));
 }
 
 #[test]
@@ -35,10 +35,10 @@ fn however_many_tokens_come_those_that_are_used_stay_and_the_rest_is_forgotten()
     for n in 0..5 * TOKENS_MAX {
         verified.remember(&n.to_string(), known(0, 9));
         if n % 1_000 == 0 {
-            assert!(verified.caller("used", 5).is_some(), "after {n}");
+            assert!(verified.identity("used", 5).is_some(), "after {n}");
         }
     }
-    assert_eq!(verified.caller("not used", 5), None);
+    assert_eq!(verified.identity("not used", 5), None);
     let tokens = verified.0.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(tokens.young.len() <= TOKENS_MAX && tokens.old.len() <= TOKENS_MAX);
 }

@@ -24,8 +24,8 @@ proptest! {
     ) {
         let last_seen_timestamp =
             (0..us).fold(Timestamp::from_unix_ms(ms).unwrap(), |time, _| time.next());
-        let id = id.map(|id| PaymentId::from_uuid(Uuid::from_u128(id)));
-        let (time, text) = (last_seen_timestamp.to_string(), id.map(|id| id.uuid().to_string()));
+        let id = id.map(Uuid::from_u128);
+        let (time, text) = (last_seen_timestamp.to_string(), id.map(|id| id.to_string()));
         let cursor = Cursor::parse(Some(&time), text.as_deref());
         prop_assert_eq!(cursor, Ok(Some(Cursor { last_seen_timestamp, last_seen_id: id })));
     }

@@ -6,6 +6,8 @@
     reason = "a test that meets something unexpected is to fail on the spot"
 )]
 
+mod model;
+
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
@@ -13,21 +15,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{CENTS_MAX, Invalid, Note};
 
-/// A request as small as can be, so that collisions of accounts, keys and amounts are common.
+/// A payment as small as can be.
 #[derive(Debug, Clone)]
 struct Wish {
     from: i64,
     to: i64,
     amount: i64,
     key: u8,
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
-    let account = 0..5_i64;
-    let amount = prop_oneof![8 => 1..60_i64, 1 => Just(CENTS_MAX), 1 => Just(CENTS_MAX - 50)];
-    (account.clone(), account, amount, 0..6_u8)
-        .prop_filter("nobody pays himself", |(from, to, ..)| from != to)
-        .prop_map(|(from, to, amount, key)| Wish { from, to, amount, key })
 }
 
 fn intent(wish: &Wish) -> Intent {
@@ -37,108 +31,28 @@ fn intent(wish: &Wish) -> Intent {
         .unwrap()
 }
 
+fn pay(wish: &Wish) -> Instruction {
+    Instruction::Pay(intent(wish))
+}
+
+fn found(now: Timestamp, known: &HashMap<PaymentId, Known>) -> Findings {
+    Findings { now, known: known.clone(), ..Findings::default() }
+}
+
 fn time(second: i64) -> Timestamp {
     Timestamp::from_unix_ms(second * 1_000).unwrap()
 }
 
 fn accounts(balances: &[(i64, i64)]) -> BTreeMap<AccountId, AccountState> {
-    let state = |cents| AccountState { balance: Balance::from_cents(cents), last_payment_at: None };
+    let state = |cents| AccountState {
+        balance: Balance::from_cents(cents),
+        last_payment_at: None,
+        status: AccountStatus::Open,
+    };
     balances.iter().map(|(id, cents)| (AccountId::trusted(*id), state(*cents))).collect()
 }
 
-/// A person with pencil and paper, who makes one payment after another. Account 4 is missing.
-#[derive(Default)]
-struct Model {
-    balances: HashMap<i64, i128>,
-    made: HashMap<(i64, u8), (i64, i64)>,
-    failed: HashMap<(i64, u8), (i64, i64)>,
-}
-
-impl Model {
-    fn take(&mut self, wish: &Wish) -> &'static str {
-        let (id, what) = ((wish.from, wish.key), (wish.to, wish.amount));
-        let Some(from) = self.balances.get(&wish.from).copied() else { return "no payer" };
-        if let Some(before) = self.made.get(&id).or(self.failed.get(&id)) {
-            if *before != what {
-                return "reused";
-            }
-            if self.made.contains_key(&id) {
-                return "replayed";
-            }
-        }
-        let Some(to) = self.balances.get(&wish.to).copied() else { return "no payee" };
-        let (from, to) = (from - i128::from(wish.amount), to + i128::from(wish.amount));
-        if wish.from != 0 && from < 0 {
-            self.failed.insert(id, what);
-            return "insufficient";
-        }
-        if to > i128::from(CENTS_MAX) || from < -i128::from(CENTS_MAX) {
-            return "limit";
-        }
-        self.balances.extend([(wish.from, from), (wish.to, to)]);
-        self.made.insert(id, what);
-        self.failed.remove(&id);
-        "posted"
-    }
-}
-
-fn word(outcome: &Outcome, wish: &Wish) -> &'static str {
-    match outcome {
-        Outcome::Posted(_) => "posted",
-        Outcome::Replayed(_) => "replayed",
-        Outcome::InProgress => "in progress",
-        Outcome::Declined(Declined::AccountNotFound(id)) if id.get() == wish.from => "no payer",
-        Outcome::Declined(Declined::AccountNotFound(_)) => "no payee",
-        Outcome::Declined(Declined::KeyReused) => "reused",
-        Outcome::Declined(Declined::InsufficientFunds) => "insufficient",
-        Outcome::Declined(Declined::BalanceLimit) => "limit",
-    }
-}
-
 proptest! {
-    #[test]
-    fn a_batch_does_what_single_payments_one_after_another_would(
-        wishes in prop::collection::vec(wish(), 0..40),
-        start in prop::array::uniform3(0..200_i64),
-        cut in 0..40_usize,
-    ) {
-        let funds = [(0, -start.iter().sum::<i64>()), (1, start[0]), (2, start[1]), (3, start[2])];
-        let mut model = Model { balances: funds.iter().map(|(id, cents)| (*id, i128::from(*cents))).collect(), ..Model::default() };
-        let mut changed = accounts(&funds);
-        let mut known: HashMap<PaymentId, Known> = HashMap::new();
-        let mut times: HashMap<AccountId, Timestamp> = HashMap::new();
-        // Two batches, the second with an older clock than the first.
-        let (first, second) = wishes.split_at(cut.min(wishes.len()));
-        for (batch, now) in [(first, time(1_000)), (second, time(500))] {
-            let intents: Vec<Intent> = batch.iter().map(intent).collect();
-            let decision = decide(now, &changed, &known, &intents);
-            for (wish, outcome) in batch.iter().zip(&decision.outcomes) {
-                prop_assert_eq!(word(outcome, wish), model.take(wish), "{:?}", wish);
-            }
-            for payment in &decision.payments {
-                for id in [payment.from, payment.to] {
-                    let before = times.insert(id, payment.created_at);
-                    prop_assert!(before.is_none_or(|before| before < payment.created_at));
-                }
-            }
-            // The database's content before the next batch.
-            changed.extend(decision.changed.clone());
-            prop_assert!(decision.claims.is_sorted_by(|a, b| (a.payer, &a.key) < (b.payer, &b.key)));
-            for claim in &decision.claims {
-                let id = PaymentId::derive(claim.payer, &claim.key);
-                let fingerprint = claim.fingerprint;
-                known.insert(id, match claim.response.clone() {
-                    Some(response) => Known::Success { fingerprint, response },
-                    None => Known::Failed { fingerprint },
-                });
-            }
-        }
-        for (id, state) in &changed {
-            prop_assert_eq!(i128::from(state.balance.cents()), model.balances[&id.get()]);
-        }
-        prop_assert_eq!(changed.values().map(|it| i128::from(it.balance.cents())).sum::<i128>(), 0);
-    }
-
     #[test]
     fn an_amount_or_balance_never_wraps(balance in -CENTS_MAX..=CENTS_MAX, amount in 1..=CENTS_MAX) {
         let (before, moved) = (Balance::from_cents(balance), Amount::from_cents(amount).unwrap());
@@ -167,9 +81,10 @@ fn an_amount_is_from_one_cent_to_the_limit() {
 #[test]
 fn the_same_key_twice_in_one_batch_is_one_payment_and_a_replay() {
     let wish = Wish { from: 1, to: 2, amount: 5, key: 1 };
-    let intents = [intent(&wish), intent(&wish)];
-    let decision = decide(time(1), &accounts(&[(1, 10), (2, 0)]), &HashMap::new(), &intents);
-    let [Outcome::Posted(first), Outcome::Replayed(second)] = decision.outcomes.as_slice() else {
+    let both = [pay(&wish), pay(&wish)];
+    let found = found(time(1), &HashMap::new());
+    let decision = decide(&accounts(&[(1, 10), (2, 0)]), &found, &both);
+    let [Outcome::Done(first), Outcome::Replayed(second)] = decision.outcomes.as_slice() else {
         panic!("{:?}", decision.outcomes);
     };
     assert_eq!(first, second);
@@ -179,20 +94,22 @@ fn the_same_key_twice_in_one_batch_is_one_payment_and_a_replay() {
 #[test]
 fn a_failure_that_succeeds_later_in_the_batch_is_written_once_as_a_success() {
     let wishes = [(1, 2, 50, 1), (3, 1, 50, 1), (1, 2, 50, 1)]
-        .map(|(from, to, amount, key)| intent(&Wish { from, to, amount, key }));
-    let decision = decide(time(1), &accounts(&[(1, 0), (2, 0), (3, 60)]), &HashMap::new(), &wishes);
+        .map(|(from, to, amount, key)| pay(&Wish { from, to, amount, key }));
+    let found = found(time(1), &HashMap::new());
+    let decision = decide(&accounts(&[(1, 0), (2, 0), (3, 60)]), &found, &wishes);
     assert!(matches!(decision.outcomes[0], Outcome::Declined(Declined::InsufficientFunds)));
-    assert!(matches!(decision.outcomes[2], Outcome::Posted(_)));
+    assert!(matches!(decision.outcomes[2], Outcome::Done(_)));
     let of_one: Vec<_> = decision.claims.iter().filter(|claim| claim.payer.get() == 1).collect();
     assert_eq!(of_one.len(), 1);
-    assert!(of_one[0].response.is_some());
+    assert!(matches!(of_one[0].end, KeyEnd::Paid { .. }));
 }
 
 #[test]
 fn a_stored_failure_that_fails_again_writes_nothing() {
     let again = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
     let known = HashMap::from([(again.id(), Known::Failed { fingerprint: again.fingerprint() })]);
-    let decision = decide(time(1), &accounts(&[(1, 0), (2, 0)]), &known, [&again]);
+    let decision =
+        decide(&accounts(&[(1, 0), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(again)]);
     assert!(decision.changes_nothing());
 }
 
@@ -200,7 +117,8 @@ fn a_stored_failure_that_fails_again_writes_nothing() {
 fn a_key_in_progress_decides_nothing() {
     let held = intent(&Wish { from: 1, to: 2, amount: 50, key: 1 });
     let known = HashMap::from([(held.id(), Known::InProgress { fingerprint: None })]);
-    let decision = decide(time(1), &accounts(&[(1, 100), (2, 0)]), &known, [&held]);
+    let decision =
+        decide(&accounts(&[(1, 100), (2, 0)]), &found(time(1), &known), [&Instruction::Pay(held)]);
     assert_eq!(decision.outcomes, [Outcome::InProgress]);
     assert!(decision.changes_nothing());
 }

@@ -31,7 +31,7 @@ fn read(request: TestRequest, body: &[u8]) -> Result<Intent, ApiError> {
         .to_http_parts();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let Json(body) = runtime.block_on(Json::<SendPayment>::from_request(&request, &mut payload))?;
-    allowed_intent(Caller::Operator, &request, body)
+    allowed_intent(&Caller::Operator.into(), body, |key| idempotency_key(&request, key))
 }
 
 fn read_body(body: &[u8]) -> Result<Intent, ApiError> {

@@ -6,6 +6,7 @@
 use actix_web::test::TestRequest;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
+use uuid::Uuid;
 
 use super::*;
 use crate::domain::Timestamp;
@@ -27,7 +28,7 @@ proptest! {
     ) {
         let account = AccountId::new(account).unwrap();
         let last_seen_timestamp = Timestamp::from_unix_ms(ms).unwrap().next();
-        let last_seen_id = id.map(|id| PaymentId::from_uuid(Uuid::from_u128(id)));
+        let last_seen_id = id.map(Uuid::from_u128);
         let cursor = Cursor { last_seen_timestamp, last_seen_id };
         let target = next_page(account, cursor, size);
         let request = TestRequest::with_uri(&target).to_http_request();

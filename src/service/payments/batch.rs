@@ -1,18 +1,19 @@
 //! One batch: lock, read, decide, write.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::db::Error;
 use crate::db::posting::{self, Holder, Locking};
-use crate::db::{Error, PgConnection};
-use crate::domain::ledger::{self, Known, Outcome};
-use crate::domain::{AccountId, Intent, PaymentId};
+use crate::domain::ledger::{self, Outcome};
+use crate::domain::{AccountId, Instruction};
+use crate::service::findings;
 use crate::service::retry::Stage;
 use crate::service::session::{End, Session};
 
 /// A batch whose transaction has ended.
 pub(super) struct Posted {
-    /// One for each intent; `None` where an account was locked by somebody else.
+    /// One for each instruction; `None` where an account was locked by somebody else.
     pub outcomes: Vec<Option<Outcome>>,
     /// The accounts that were.
     pub blocked: BTreeMap<AccountId, Holder>,
@@ -41,12 +42,12 @@ pub(super) struct FailedAttempt {
 /// Posts a batch in a transaction of its own. `written` is called when only its end is missing.
 pub(super) async fn post(
     session: &mut Session,
-    intents: &[&Intent],
+    instructions: &[&Instruction],
     manner: Manner,
     written: impl FnOnce(),
 ) -> Result<Posted, FailedAttempt> {
     let mut stage = Stage::Locking;
-    match attempt(session, intents, manner, &mut stage, written).await {
+    match attempt(session, instructions, manner, &mut stage, written).await {
         Ok(posted) => Ok(posted),
         Err(error) => Err(FailedAttempt { error, stage }),
     }
@@ -54,18 +55,21 @@ pub(super) async fn post(
 
 async fn attempt(
     session: &mut Session,
-    intents: &[&Intent],
+    instructions: &[&Instruction],
     manner: Manner,
     stage: &mut Stage,
     written: impl FnOnce(),
 ) -> Result<Posted, Error> {
     let Manner { locking, reads_payments, takes_apart } = manner;
-    let ids: BTreeSet<AccountId> = intents.iter().flat_map(|intent| intent.accounts()).collect();
+    let ids: BTreeSet<AccountId> = instructions.iter().flat_map(|it| it.accounts()).collect();
     let started = Instant::now();
     let ((outcomes, blocked, lock), commit) = session
         .transaction(async |conn| {
             if takes_apart {
                 posting::lock_tables(conn).await?;
+                if instructions.iter().any(|it| it.request().is_some()) {
+                    posting::lock_table_of_requests(conn).await?;
+                }
             }
             let accounts = posting::lock_accounts(conn, &ids, locking).await?;
             let lock = started.elapsed();
@@ -79,22 +83,21 @@ async fn attempt(
                 _ => BTreeMap::new(),
             };
             let is_free =
-                |intent: &Intent| intent.accounts().iter().all(|id| !blocked.contains_key(id));
-            let free: Vec<&Intent> =
-                intents.iter().copied().filter(|intent| is_free(intent)).collect();
+                |it: &Instruction| it.accounts().iter().all(|id| !blocked.contains_key(id));
+            let free: Vec<&Instruction> =
+                instructions.iter().copied().filter(|it| is_free(it)).collect();
 
-            // A statement of its own, begun when the rows are locked: its snapshot shows the keys
-            // that were committed while we waited for them.
-            let (now, mut known) = posting::read_keys(conn, &free).await?;
+            let mut found = findings::read(conn, &free, stage).await?;
             if reads_payments {
-                add_payments(conn, &free, &mut known).await?;
+                let all = free.iter().filter_map(|it| Some(it.intent()?.id()));
+                findings::add_payments(conn, all, &mut found).await?;
             }
-            let mut decision = ledger::decide(now, &accounts, &known, free.iter().copied());
+            let mut decision = ledger::decide(&accounts, &found, free.iter().copied());
             // A payment that would be declined may have been made already, under a key whose row is gone.
-            let doubtful = decision.declined_without_key(&free, &known);
+            let doubtful = decision.declined_without_key(&free, &found.known);
             if !reads_payments && !doubtful.is_empty() {
-                add_payments(conn, &doubtful, &mut known).await?;
-                decision = ledger::decide(now, &accounts, &known, free.iter().copied());
+                findings::add_payments(conn, doubtful, &mut found).await?;
+                decision = ledger::decide(&accounts, &found, free.iter().copied());
             }
             *stage = Stage::Writing;
             if takes_apart {
@@ -110,28 +113,13 @@ async fn attempt(
             // A replay must be as durable as a payment: this session can see a payment that a standby does
             // not have yet, where the session that committed it was cut off while it waited. COMMIT waits
             // for all earlier WAL, and writes some itself because of the row locks.
-            let unchanged = decision.changes_nothing() && !decision.replays_something();
+            let unchanged = decision.changes_nothing() && !decision.promises_something();
             let mut decided = decision.outcomes.into_iter();
             let outcomes =
-                intents.iter().map(|intent| if is_free(intent) { decided.next() } else { None });
+                instructions.iter().map(|it| if is_free(it) { decided.next() } else { None });
             let posted = (outcomes.collect(), blocked, lock);
             Ok(if unchanged { End::RollBack(posted) } else { End::Commit(posted) })
         })
         .await?;
     Ok(Posted { outcomes, blocked, lock, commit })
-}
-
-/// Adds to what is known of the intents the payments that they became. An answer that was stored with a
-/// key stays as it is.
-async fn add_payments(
-    conn: &mut PgConnection,
-    intents: &[&Intent],
-    known: &mut HashMap<PaymentId, Known>,
-) -> Result<(), Error> {
-    for (id, payment) in posting::read_payments(conn, intents).await? {
-        if !matches!(known.get(&id), Some(Known::Success { .. })) {
-            known.insert(id, payment);
-        }
-    }
-    Ok(())
 }

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::ticket::{Answer, PayTicket};
-use crate::domain::{AccountId, Intent};
+use crate::domain::{AccountId, Instruction};
 use crate::service::queue;
 
-type Inbox = queue::Inbox<Intent, Answer>;
+type Inbox = queue::Inbox<Instruction, Answer>;
 
 /// Hands out batches.
 pub(super) struct Intake {

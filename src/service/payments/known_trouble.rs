@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::{AccountId, Intent};
+use crate::domain::{AccountId, Instruction};
 
 /// How long a payer's payments are kept apart after one of them failed alone.
 const SUSPECT_FOR: Duration = Duration::from_secs(10);
@@ -50,8 +50,8 @@ impl Trouble {
     }
 
     /// The blocked account that a payment needs.
-    pub fn blocks(&self, intent: &Intent) -> Option<AccountId> {
-        intent.accounts().into_iter().find(|id| self.blocked.contains(id))
+    pub fn blocks(&self, instruction: &Instruction) -> Option<AccountId> {
+        instruction.accounts().into_iter().find(|id| self.blocked.contains(id))
     }
 
     pub fn suspect(&mut self, payer: AccountId) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::Intent;
+use crate::domain::Instruction;
 use crate::service::queue::Ticket;
 use crate::service::refusal::Refusal;
 
@@ -37,4 +37,4 @@ pub struct Timing {
     pub batch: Arc<str>,
 }
 
-pub(super) type PayTicket = Ticket<Intent, Answer>;
+pub(super) type PayTicket = Ticket<Instruction, Answer>;

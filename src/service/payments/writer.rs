@@ -17,7 +17,7 @@ use crate::config;
 use crate::db::ErrorKind;
 use crate::db::posting::{Holder, Locking};
 use crate::domain::ledger::Outcome;
-use crate::domain::{AccountId, Intent};
+use crate::domain::{AccountId, Instruction};
 use crate::service::queue::halves;
 use crate::service::refusal::{Obstacle, Refusal};
 use crate::service::retry::{Failure, Next, Stage};
@@ -152,7 +152,7 @@ impl Writer {
         let mut concerned = Vec::new();
         let known = self.known.lock();
         for ticket in tickets {
-            if known.suspects(ticket.work.from()) {
+            if known.suspects(ticket.work.principal()) {
                 let aside = Aside::waiting(ticket, Obstacle::Queue);
                 concerned.push(Aside { failures: 1, ..aside });
             } else if known.blocks(&ticket.work).is_some() {
@@ -273,7 +273,8 @@ impl Writer {
             }
             let waited: Vec<Duration> =
                 round.tickets.iter().map(|ticket| ticket.queued_at.elapsed()).collect();
-            let intents: Vec<&Intent> = round.tickets.iter().map(|ticket| &ticket.work).collect();
+            let instructions: Vec<&Instruction> =
+                round.tickets.iter().map(|ticket| &ticket.work).collect();
             // While this batch waits for its commit, the next one with its accounts can begin: it waits
             // for their locks.
             let hand_over = || {
@@ -281,7 +282,7 @@ impl Writer {
                     drop(reserved.take());
                 }
             };
-            match batch::post(&mut self.session, &intents, round.manner(), hand_over).await {
+            match batch::post(&mut self.session, &instructions, round.manner(), hand_over).await {
                 Ok(posted) => {
                     self.known.lock().database_down = false;
                     rounds.extend(self.answer(round, &waited, posted, &mut left));
@@ -326,9 +327,9 @@ impl Writer {
                     left.tickets.push(Aside::waiting(ticket, Obstacle::Key));
                     continue;
                 }
-                Some(Outcome::Posted(body)) => {
+                Some(Outcome::Done(body)) => {
                     if failures > 0 {
-                        self.known.lock().clear(ticket.work.from());
+                        self.known.lock().clear(ticket.work.principal());
                     }
                     Ok(Receipt { body, replayed: false })
                 }
@@ -446,7 +447,7 @@ impl Writer {
     /// Keeps the payer of a payment that failed alone apart for a while.
     fn suspect(&self, round: &Round) {
         let mut known = self.known.lock();
-        round.tickets.iter().for_each(|ticket| known.suspect(ticket.work.from()));
+        round.tickets.iter().for_each(|ticket| known.suspect(ticket.work.principal()));
     }
 }
 

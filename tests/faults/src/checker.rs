@@ -8,6 +8,9 @@ mod histories;
 mod keys;
 mod reads;
 mod receipt;
+mod refunds;
+mod requests;
+mod voids;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,6 +59,24 @@ pub enum Rule {
     /// A draft is paid at most once, whichever window asks for it; and once, unless each of its requests
     /// was refused.
     OncePerDraft,
+    /// Each refund goes from the payee to the payer of a payment that is there and no refund, knows what
+    /// that payment's refunds come to, and they never come to more than it.
+    RefundsAreBounded,
+    /// A refund is refused as too much only where it would have been.
+    RefundsThatFitAreMade,
+    /// A request for money is in the ledger as it was asked for and acknowledged, once for each key.
+    RequestsAreKept,
+    /// A request is paid at most once, by a payment that is as it says.
+    RequestsArePaidOnce,
+    /// A request has one end, the one that was acknowledged; and nobody is told that it has one while it
+    /// is open.
+    RequestsEndOnce,
+    /// A key of which anybody was told that it is voided is so in the ledger, and was never answered with
+    /// 200.
+    VoidedIsNotPaid,
+    /// A key of which anybody was told that it cannot be voided has the payment of which he was told, byte
+    /// for byte.
+    VoidTellsThePayment,
     /// A key's row says what the payments say, and its response is what was acknowledged.
     KeysAgree,
     /// No key is left in progress.
@@ -104,6 +125,9 @@ pub fn check(records: &Records, ledger: &Ledger) -> Vec<Violation> {
     histories.check(ledger, &mut found);
     keys.check(&mut found);
     keys.check_drafts(records, &mut found);
+    refunds::check(records, ledger, &mut found);
+    requests::check(records, ledger, &mut found);
+    voids::check(records, ledger, &mut found);
     check_innocents(records, &mut found);
     reads::check(records, &histories, &mut found);
     for key in &ledger.openings_in_progress {
@@ -120,16 +144,21 @@ const TROUBLE: [&str; 2] = ["internal", "database_unavailable"];
 
 /// Where nothing is wrong but what the database has against some payers, that is no trouble of others.
 fn check_innocents(records: &Records, found: &mut Found) {
-    let Records { attempts, refused_payers, .. } = records;
+    let Records { attempts, errands, refused_payers, .. } = records;
     if refused_payers.is_empty() {
         return;
     }
-    for attempt in attempts.iter().filter(|it| !refused_payers.contains(&it.intent.from)) {
-        if let Outcome::Refused { code, .. } = &attempt.outcome
-            && TROUBLE.contains(&code.as_str())
-        {
-            found.add(Rule::RefusedAlone, || format!("{attempt:?}"));
+    let is_told_of_trouble = |account: i64, outcome: &Outcome| match outcome {
+        Outcome::Refused { code, .. } => {
+            !refused_payers.contains(&account) && TROUBLE.contains(&code.as_str())
         }
+        Outcome::Done { .. } | Outcome::Lost => false,
+    };
+    for attempt in attempts.iter().filter(|it| is_told_of_trouble(it.intent.from, &it.outcome)) {
+        found.add(Rule::RefusedAlone, || format!("{attempt:?}"));
+    }
+    for run in errands.iter().filter(|it| is_told_of_trouble(it.errand.account(), &it.outcome)) {
+        found.add(Rule::RefusedAlone, || format!("{run:?}"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Good clients: they make a key with the intent, keep both, and ask again with pauses until there is
 //! a definite answer.
 
+mod errands;
 mod windows;
 
 use std::net::SocketAddr;
@@ -11,11 +12,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::record::{Attempt, BalanceRead, Intent, Outcome, Scroll};
+use crate::record::{
+    Attempt, BalanceRead, Demand, End, Errand, ErrandRun, Intent, Outcome, Reference, Scroll,
+};
 use crate::recorder::Recorder;
+use errands::{Known, Referable, id_in};
 use windows::Person;
 
 /// The opening balance of everybody's account, in cents.
@@ -30,6 +36,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The pause before an intent is sent again: doubled each time, up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LONGEST: Duration = Duration::from_millis(500);
+
+/// How many of a hundred payments in doubt are cancelled, before they are asked for again.
+const CANCEL_PERCENT: u8 = 15;
+
+/// Payments that clients may give back, and requests that they may answer: few enough that several do at
+/// the same time.
+const PAYMENTS_KNOWN_MAX: usize = 8;
+const REQUESTS_KNOWN_MAX: usize = 4;
 
 /// Old intents that a client may send once more.
 const REMEMBERED_MAX: usize = 64;
@@ -48,6 +62,8 @@ pub struct Manner {
     pub popular_percent: u8,
     /// How many of a hundred payments are for more than anybody has.
     pub overdraw_percent: u8,
+    /// How many of a hundred times something else is done than a single new payment.
+    pub errands_percent: u8,
     /// How often a payment is sent at once.
     pub copies: RangeInclusive<u32>,
     /// How many of a hundred payments are followed by an old one that is sent again.
@@ -69,6 +85,7 @@ impl Manner {
             payer: None,
             popular_percent: 20,
             overdraw_percent: 3,
+            errands_percent: 25,
             copies: 1..=1,
             again_percent: 0,
             vanish_percent: 0,
@@ -89,7 +106,7 @@ impl Manner {
         let overdraws = rng.u8(0..100) < self.overdraw_percent;
         let amount = if overdraws { 1_000_000_000 } else { rng.i64(1..=500) };
         let note = rng.bool().then(|| format!("note {number}"));
-        Intent { from, to, amount, key, note }
+        Intent { from, to, amount, key, note, refers_to: Reference::Nothing }
     }
 }
 
@@ -100,6 +117,8 @@ pub struct World {
     pub doors: Vec<SocketAddr>,
     accounts: i64,
     stopping: AtomicBool,
+    payments: Known,
+    requests: Known,
     /// Makes the keys of this run different from those of others.
     pub run: u64,
 }
@@ -108,7 +127,9 @@ impl World {
     #[must_use]
     pub fn new(doors: Vec<SocketAddr>, accounts: i64, run: u64) -> Self {
         let recorder = Recorder::default();
-        Self { recorder, doors, accounts, stopping: AtomicBool::new(false), run }
+        let (payments, requests) = (Known::new(PAYMENTS_KNOWN_MAX), Known::new(REQUESTS_KNOWN_MAX));
+        let stopping = AtomicBool::new(false);
+        Self { recorder, doors, accounts, stopping, payments, requests, run }
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -124,27 +145,113 @@ impl World {
         intent: &Intent,
         stay: Duration,
     ) -> Outcome {
-        let Intent { from, to, amount, key, note } = intent;
-        let mut body = json!({"from": from, "to": to, "amount": amount, "idempotency_key": key});
-        if let Some(note) = note {
-            body["note"] = json!(note);
-        }
-        let request = http.put(format!("http://{door}/send_payment")).json(&body);
+        let request = http.put(format!("http://{door}/send_payment")).json(&body_of(intent));
         let asked_us = self.recorder.now_us();
-        let outcome = match tokio::time::timeout(stay, answer_to(request)).await {
-            Ok(Ok(outcome)) => outcome,
-            _ => Outcome::Lost,
-        };
-        let ended_us = self.recorder.now_us();
-        let intent = intent.clone();
-        self.recorder.attempt(Attempt {
-            client,
-            intent,
-            asked_us,
-            ended_us,
-            outcome: outcome.clone(),
-        });
+        let outcome = outcome_of(request, stay).await;
+        self.write_down(client, intent, false, asked_us, &outcome);
         outcome
+    }
+
+    /// Sends intents in one bulk, once, and writes them down as if each had been sent alone.
+    async fn ask_bulk(
+        &self,
+        http: &reqwest::Client,
+        door: SocketAddr,
+        client: u32,
+        intents: &[Intent],
+        stay: Duration,
+    ) -> Vec<Outcome> {
+        let payments: Vec<Value> = intents.iter().map(body_of).collect();
+        let request = http.put(format!("http://{door}/send_payments"));
+        let asked_us = self.recorder.now_us();
+        let outcome = outcome_of(request.json(&json!({"payments": payments})), stay).await;
+        let outcomes = each_of(outcome, intents.len());
+        for (intent, outcome) in intents.iter().zip(&outcomes) {
+            self.write_down(client, intent, true, asked_us, outcome);
+        }
+        outcomes
+    }
+
+    /// What became of an intent, just now.
+    fn write_down(
+        &self,
+        client: u32,
+        intent: &Intent,
+        is_in_bulk: bool,
+        asked_us: u64,
+        outcome: &Outcome,
+    ) {
+        let ended_us = self.recorder.now_us();
+        let (intent, outcome) = (intent.clone(), outcome.clone());
+        if let Outcome::Done { body, .. } = &outcome
+            && intent.refers_to == Reference::Nothing
+            && let Some(id) = id_in(body)
+        {
+            let Intent { from, to, amount, .. } = intent;
+            self.payments.add(Referable { id, from, to, amount });
+        }
+        let attempt = Attempt { client, intent, is_in_bulk, asked_us, ended_us, outcome };
+        self.recorder.attempt(attempt);
+    }
+
+    /// Carries out an errand once, and writes it down.
+    async fn carry_out(
+        &self,
+        http: &reqwest::Client,
+        door: SocketAddr,
+        client: u32,
+        errand: &Errand,
+        stay: Duration,
+    ) -> Outcome {
+        let url = |path: &str| format!("http://{door}{path}");
+        let request = match errand {
+            Errand::Void { payer, key } => {
+                http.put(url("/voided_keys")).json(&json!({"from": payer, "idempotency_key": key}))
+            }
+            Errand::Demand(Demand { from, to, amount, key, note }) => http
+                .post(url("/payment_requests"))
+                .header("Idempotency-Key", key)
+                .json(&json!({"from": from, "to": to, "amount": amount, "note": note})),
+            Errand::Close { request, how: End::Declined, .. } => {
+                http.post(url(&format!("/payment_requests/{request}/decline")))
+            }
+            Errand::Close { request, how: End::Cancelled, .. } => {
+                http.post(url(&format!("/payment_requests/{request}/cancel")))
+            }
+        };
+        let asked_us = self.recorder.now_us();
+        let outcome = outcome_of(request, stay).await;
+        let ended_us = self.recorder.now_us();
+        let errand = errand.clone();
+        let run = ErrandRun { client, errand, asked_us, ended_us, outcome: outcome.clone() };
+        self.recorder.errand(run);
+        outcome
+    }
+}
+
+/// The body that asks for a payment.
+fn body_of(intent: &Intent) -> Value {
+    let Intent { from, to, amount, key, note, refers_to } = intent;
+    let mut body = json!({"from": from, "to": to, "amount": amount});
+    if !key.is_empty() {
+        body["idempotency_key"] = json!(key);
+    }
+    if let Some(note) = note {
+        body["note"] = json!(note);
+    }
+    match refers_to {
+        Reference::Nothing => {}
+        Reference::Payment(id) => body["refund_of"] = json!(id),
+        Reference::Request(id) => body["payment_request_id"] = json!(id),
+    }
+    body
+}
+
+/// How a request ends for a client that waits for so long.
+async fn outcome_of(request: reqwest::RequestBuilder, stay: Duration) -> Outcome {
+    match tokio::time::timeout(stay, answer_to(request)).await {
+        Ok(Ok(outcome)) => outcome,
+        _ => Outcome::Lost,
     }
 }
 
@@ -153,17 +260,70 @@ async fn answer_to(request: reqwest::RequestBuilder) -> reqwest::Result<Outcome>
     let status = response.status().as_u16();
     let replayed = response.headers().get("idempotency-replayed").is_some_and(|it| it == "true");
     let body = response.text().await?;
-    if status == 200 {
-        return Ok(Outcome::Paid { body, replayed });
+    if matches!(status, 200 | 201) {
+        return Ok(Outcome::Done { body, replayed });
     }
-    let problem: Value = serde_json::from_str(&body).unwrap_or_default();
+    Ok(refusal(status, &serde_json::from_str(&body).unwrap_or_default()))
+}
+
+fn refusal(status: u16, problem: &Value) -> Outcome {
     let code = problem["code"].as_str().unwrap_or_default().to_owned();
-    Ok(Outcome::Refused { status, code, retryable: problem["retryable"] == true })
+    Outcome::Refused { status, code, retryable: problem["retryable"] == true }
+}
+
+/// The answer to one payment of a bulk.
+#[derive(Deserialize)]
+struct Element<'a> {
+    status: u16,
+    #[serde(borrow)]
+    payment: Option<&'a RawValue>,
+    problem: Option<Value>,
+}
+
+/// The outcomes of the payments in a bulk. An answer that is not one for each is taken for the payment of
+/// each: the checker says that it is none.
+fn each_of(outcome: Outcome, count: usize) -> Vec<Outcome> {
+    let Outcome::Done { body, .. } = &outcome else { return vec![outcome; count] };
+    let elements: Vec<Element> = serde_json::from_str(body).unwrap_or_default();
+    if elements.len() != count {
+        return vec![outcome.clone(); count];
+    }
+    let of = |element: Element| match (element.status, element.payment, element.problem) {
+        (200, Some(payment), None) => {
+            Outcome::Done { body: payment.get().to_owned(), replayed: false }
+        }
+        (status, None, Some(problem)) => refusal(status, &problem),
+        _ => outcome.clone(),
+    };
+    elements.into_iter().map(of).collect()
+}
+
+/// The pauses of a client, and for how long it goes on.
+struct Patience {
+    began: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { began: Instant::now(), pause: PAUSE_FIRST }
+    }
+
+    /// Waits until it is time to ask again. `false`: the client gives up.
+    async fn wait(&mut self, world: &World, rng: &mut Rng) -> bool {
+        if self.began.elapsed() > PATIENCE {
+            world.recorder.give_up();
+            return false;
+        }
+        tokio::time::sleep(self.pause.mul_f64(0.5 + rng.f64())).await;
+        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+        true
+    }
 }
 
 fn is_definite(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Paid { .. } => true,
+        Outcome::Done { .. } => true,
         Outcome::Refused { retryable, .. } => !retryable,
         Outcome::Lost => false,
     }
@@ -276,10 +436,11 @@ struct Payer {
 impl Payer {
     async fn run(mut self) {
         while !self.world.is_stopping() {
-            let intent = self.new_intent();
-            self.send_copies(&intent).await;
-            if self.pursue(&intent).await {
-                self.remember(intent);
+            if self.rng.u8(0..100) < self.manner.errands_percent {
+                self.run_errand().await;
+            } else {
+                let intent = self.new_intent();
+                self.pay(intent).await;
             }
             if self.rng.u8(0..100) < self.manner.again_percent && !self.remembered.is_empty() {
                 let place = self.rng.usize(0..self.remembered.len());
@@ -291,9 +452,21 @@ impl Payer {
         }
     }
 
-    fn new_intent(&mut self) -> Intent {
+    /// Sends an intent until there is a definite answer, and keeps it.
+    async fn pay(&mut self, intent: Intent) {
+        self.send_copies(&intent).await;
+        if self.pursue(&intent).await {
+            self.remember(intent);
+        }
+    }
+
+    fn new_key(&mut self) -> String {
         self.made += 1;
-        let key = format!("{:x}-{}-{}", self.world.run, self.client, self.made);
+        format!("{:x}-{}-{}", self.world.run, self.client, self.made)
+    }
+
+    fn new_intent(&mut self) -> Intent {
+        let key = self.new_key();
         self.manner.intent(&mut self.rng, key, self.made)
     }
 
@@ -337,22 +510,23 @@ impl Payer {
         }
     }
 
-    /// Asks until there is a definite answer. `false` where the client gave up.
+    /// Asks until there is a definite answer, and cancels now and then before it asks again. `false` where
+    /// the client gave up.
     async fn pursue(&mut self, intent: &Intent) -> bool {
-        let began = Instant::now();
-        let mut pause = PAUSE_FIRST;
+        let mut patience = Patience::new();
         loop {
             let (door, stay) = (self.door(), self.stay());
             let outcome = self.world.ask(&self.http, door, self.client, intent, stay).await;
             if is_definite(&outcome) {
                 return true;
             }
-            if began.elapsed() > PATIENCE {
-                self.world.recorder.give_up();
+            if !intent.key.is_empty() && self.rng.u8(0..100) < CANCEL_PERCENT {
+                let cancel = Errand::Void { payer: intent.from, key: intent.key.clone() };
+                self.pursue_errand(&cancel).await;
+            }
+            if !patience.wait(&self.world, &mut self.rng).await {
                 return false;
             }
-            tokio::time::sleep(pause.mul_f64(0.5 + self.rng.f64())).await;
-            pause = (pause * 2).min(PAUSE_LONGEST);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What a run of one fault amounted to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use crate::record::{Outcome, Records};
+use crate::record::{Errand, Outcome, Records, Reference};
 
 /// Of one fault.
 #[derive(Debug, Default)]
@@ -15,7 +16,15 @@ pub struct Figures {
     pub times: u64,
     /// Intents that were acknowledged.
     pub paid: u64,
-    /// Requests.
+    /// Of these, refunds.
+    pub refunds: u64,
+    /// And of these, requests for money.
+    pub requests_paid: u64,
+    /// Keys that were voided before they paid.
+    pub voided: u64,
+    /// Payments that were acknowledged in bulks.
+    pub in_bulks: u64,
+    /// Requests to pay.
     pub asked: u64,
     /// Requests for an intent that had been asked for before.
     pub repeated: u64,
@@ -58,31 +67,47 @@ impl Figures {
 
     pub fn count(&mut self, records: &Records) {
         // Whether each intent was acknowledged.
-        let mut intents: HashMap<(i64, &str), bool> = HashMap::new();
+        let mut intents: HashMap<(i64, Cow<str>), bool> = HashMap::new();
         for attempt in &records.attempts {
-            let place = (attempt.intent.from, attempt.intent.key.as_str());
+            let intent = &attempt.intent;
+            let place = (intent.from, intent.payment_key());
             self.asked += 1;
-            let is_paid = match intents.get(&place) {
-                Some(is_paid) => {
-                    self.repeated += 1;
-                    *is_paid
-                }
-                None => false,
-            };
+            self.repeated += u64::from(intents.contains_key(&place));
+            let is_paid = intents.entry(place).or_default();
             match &attempt.outcome {
-                Outcome::Paid { replayed, .. } => {
+                Outcome::Done { replayed, .. } => {
                     self.replayed += u64::from(*replayed);
-                    intents.insert(place, true);
-                    continue;
+                    self.in_bulks += u64::from(attempt.is_in_bulk);
+                    if !std::mem::replace(is_paid, true) {
+                        self.paid += 1;
+                        self.refunds +=
+                            u64::from(matches!(intent.refers_to, Reference::Payment(_)));
+                        self.requests_paid +=
+                            u64::from(matches!(intent.refers_to, Reference::Request(_)));
+                    }
                 }
                 Outcome::Refused { code, .. } => {
                     *self.refused.entry(code.clone()).or_default() += 1;
                 }
                 Outcome::Lost => self.lost += 1,
             }
-            intents.insert(place, is_paid);
         }
-        self.paid += intents.values().filter(|is_paid| **is_paid).count() as u64;
+        let mut voided = HashSet::new();
+        for run in &records.errands {
+            match (&run.errand, &run.outcome) {
+                (Errand::Void { payer, key }, Outcome::Done { body, .. }) => {
+                    if body == r#"{"voided":true}"# {
+                        voided.insert((payer, key));
+                    }
+                }
+                (_, Outcome::Done { .. }) => {}
+                (_, Outcome::Refused { code, .. }) => {
+                    *self.refused.entry(code.clone()).or_default() += 1;
+                }
+                (_, Outcome::Lost) => self.lost += 1,
+            }
+        }
+        self.voided += voided.len() as u64;
         self.reads += records.balances.len() as u64;
         self.reads += records.scrolls.iter().map(|scroll| scroll.pages.len() as u64).sum::<u64>();
     }
@@ -103,11 +128,15 @@ impl Figures {
         let refused: Vec<String> =
             self.refused.iter().map(|(code, count)| format!("{code} {count}")).collect();
         format!(
-            "{}: {} times, {} paid, {} asked, {} repeated, {} replayed, {} lost, {} reads, refused: \
+            "{}: {} times, {} paid ({} refunds, {} requests, {} in bulks), {} keys voided, {} asked, {} repeated, {} replayed, {} lost, {} reads, refused: \
              [{}], slowest recovery {:.2} s, {} COMMITs unanswered, {} violations, {:.0} s, SEED={}",
             self.fault,
             self.times,
             self.paid,
+            self.refunds,
+            self.requests_paid,
+            self.in_bulks,
+            self.voided,
             self.asked,
             self.repeated,
             self.replayed,

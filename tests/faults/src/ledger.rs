@@ -9,6 +9,7 @@ pub struct Ledger {
     pub accounts: Vec<Account>,
     /// All of them, the bank's included.
     pub payments: Vec<Payment>,
+    pub requests: Vec<Request>,
     /// The rows of `idempotency_keys`.
     pub keys: Vec<Key>,
     /// Keys of openings that were claimed without an account.
@@ -41,6 +42,26 @@ pub struct Payment {
     pub to_balance_after: i64,
     pub key: String,
     pub note: Option<String>,
+    /// The payment that it gives back.
+    pub refund_of: Option<String>,
+    /// The cents of that payment that are given back with it.
+    pub refunded_after: Option<i64>,
+    pub payment_request_id: Option<String>,
+}
+
+/// A row of `payment_requests`.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Request {
+    pub id: String,
+    pub from_id: i64,
+    pub to_id: i64,
+    /// Cents.
+    pub amount: i64,
+    pub note: Option<String>,
+    pub status: String,
+    /// Unix time in microseconds.
+    pub created_us: i64,
+    pub payment_id: Option<String>,
 }
 
 /// A row of `idempotency_keys`.
@@ -51,6 +72,8 @@ pub struct Key {
     pub status: String,
     /// The stored body, byte for byte.
     pub response: Option<String>,
+    /// Its payment, where that has a key of its own.
+    pub payment_id: Option<String>,
 }
 
 /// The longest that a transaction of a service at rest is between two statements.
@@ -76,12 +99,21 @@ impl Ledger {
         let payments = sqlx::query_as(
             "SELECT id::text, from_id, to_id, amount,
                     (extract(epoch FROM created_at) * 1000000)::bigint AS created_us,
-                    from_balance_after, to_balance_after, idempotency_key AS key, note
+                    from_balance_after, to_balance_after, idempotency_key AS key, note,
+                    refund_of::text, refunded_after, payment_request_id::text
              FROM payments",
         );
         let payments = payments.fetch_all(&mut *snapshot).await.context("payments")?;
+        let requests = sqlx::query_as(
+            "SELECT id::text, from_id, to_id, amount, note, status,
+                    (extract(epoch FROM created_at) * 1000000)::bigint AS created_us,
+                    payment_id::text
+             FROM payment_requests",
+        );
+        let requests = requests.fetch_all(&mut *snapshot).await.context("payment_requests")?;
         let keys = sqlx::query_as(
-            "SELECT user_id AS payer, key, status, response::text FROM idempotency_keys",
+            "SELECT user_id AS payer, key, status, response::text, payment_id::text
+             FROM idempotency_keys",
         );
         let keys = keys.fetch_all(&mut *snapshot).await.context("idempotency_keys")?;
         let openings_in_progress = sqlx::query_scalar(
@@ -93,7 +125,7 @@ impl Ledger {
             .await
             .context("account_idempotency_keys")?;
         snapshot.rollback().await?;
-        Ok(Self { accounts, payments, keys, openings_in_progress, idle_in_transaction })
+        Ok(Self { accounts, payments, requests, keys, openings_in_progress, idle_in_transaction })
     }
 }
 

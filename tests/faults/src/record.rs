@@ -1,6 +1,7 @@
 //! What a run leaves behind for the checker. Times are microseconds of one monotonic clock since the
 //! run began.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// A payment that a client wants: it stays the same through all retries.
@@ -10,27 +11,116 @@ pub struct Intent {
     pub to: i64,
     /// Cents.
     pub amount: i64,
+    /// Empty where none is sent, as may be where it pays a request.
     pub key: String,
     pub note: Option<String>,
+    pub refers_to: Reference,
+}
+
+/// What a payment refers to, by its id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Reference {
+    #[default]
+    Nothing,
+    /// The payment that it gives back, in full or in part.
+    Payment(String),
+    /// The request for money that it pays.
+    Request(String),
+}
+
+impl Intent {
+    /// The key under which the ledger has its payment: for a request there is one, whatever keys are sent.
+    #[must_use]
+    pub fn payment_key(&self) -> Cow<'_, str> {
+        match &self.refers_to {
+            Reference::Request(id) => Cow::Owned(format!("payment request {id}")),
+            Reference::Nothing | Reference::Payment(_) => Cow::Borrowed(&self.key),
+        }
+    }
+}
+
+/// A request for money that a client wants to make: `from` is asked to pay `to`. It stays the same through
+/// all retries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    pub from: i64,
+    pub to: i64,
+    /// Cents.
+    pub amount: i64,
+    pub key: String,
+    pub note: Option<String>,
+}
+
+/// How a request ends without a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Declined,
+    Cancelled,
+}
+
+impl End {
+    /// As answers and the ledger have it.
+    #[must_use]
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Something that is done around a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Errand {
+    /// `PUT /voided_keys`.
+    Void { payer: i64, key: String },
+    /// `POST /payment_requests`.
+    Demand(Demand),
+    /// `POST /payment_requests/{id}/decline` or `/cancel`, for the account that may.
+    Close { account: i64, request: String, how: End },
+}
+
+impl Errand {
+    /// The account for whose sake it is done.
+    #[must_use]
+    pub fn account(&self) -> i64 {
+        match self {
+            Self::Void { payer, .. } => *payer,
+            Self::Demand(demand) => demand.to,
+            Self::Close { account, .. } => *account,
+        }
+    }
 }
 
 /// How one call ended for its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// 200: the body, byte for byte, and whether it was marked as replayed.
-    Paid { body: String, replayed: bool },
+    /// 200 or 201: the body, byte for byte, and whether it was marked as replayed.
+    Done { body: String, replayed: bool },
     /// A complete answer with another status.
     Refused { status: u16, code: String, retryable: bool },
     /// No complete answer: cut, refused connection, timed out.
     Lost,
 }
 
-/// One `PUT /send_payment`. What was under way when the run ended is [`Outcome::Lost`], and may have
-/// `u64::MAX` as its end.
+/// One `PUT /send_payment`, or one element of a `PUT /send_payments`. What was under way when the run ended
+/// is [`Outcome::Lost`], and may have `u64::MAX` as its end.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub client: u32,
     pub intent: Intent,
+    /// Its answer came with that of the last in the bulk, and has no mark.
+    pub is_in_bulk: bool,
+    pub asked_us: u64,
+    pub ended_us: u64,
+    pub outcome: Outcome,
+}
+
+/// One call that is no payment.
+#[derive(Debug, Clone)]
+pub struct ErrandRun {
+    pub client: u32,
+    pub errand: Errand,
     pub asked_us: u64,
     pub ended_us: u64,
     pub outcome: Outcome,
@@ -71,6 +161,7 @@ pub struct Draft {
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     pub attempts: Vec<Attempt>,
+    pub errands: Vec<ErrandRun>,
     pub balances: Vec<BalanceRead>,
     pub scrolls: Vec<Scroll>,
     pub drafts: Vec<Draft>,

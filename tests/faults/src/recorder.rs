@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::record::{Attempt, BalanceRead, Draft, Outcome, Records, Scroll};
+use crate::record::{Attempt, BalanceRead, Draft, ErrandRun, Outcome, Records, Scroll};
 
 /// A recovery that takes longer fails the run.
 const RECOVERY_MAX: Duration = Duration::from_mins(1);
@@ -39,10 +39,14 @@ impl Recorder {
     }
 
     pub fn attempt(&self, attempt: Attempt) {
-        if matches!(attempt.outcome, Outcome::Paid { .. }) {
+        if matches!(attempt.outcome, Outcome::Done { .. }) {
             self.paid_asked_us.fetch_max(attempt.asked_us, Ordering::Relaxed);
         }
         self.lock().attempts.push(attempt);
+    }
+
+    pub fn errand(&self, run: ErrandRun) {
+        self.lock().errands.push(run);
     }
 
     pub fn balance(&self, read: BalanceRead) {

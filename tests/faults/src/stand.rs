@@ -32,8 +32,11 @@ const TOLD_MAX: usize = 20;
 const LOGGED_MAX: usize = 40;
 
 /// Codes that good clients may be told. Others would be their mistake, or the service's.
-const EXPECTED: [&str; 5] = [
+const EXPECTED: [&str; 8] = [
     "insufficient_funds",
+    "refund_exceeds_payment",
+    "request_not_open",
+    "idempotency_key_voided",
     "account_busy",
     "database_unavailable",
     "overloaded",
@@ -80,12 +83,14 @@ pub struct Stand {
 /// The other codes that clients were told; but for those whom the database refuses, who are to be told
 /// that something is wrong.
 fn unexpected(records: &Records) -> impl Iterator<Item = &str> {
-    let others =
-        records.attempts.iter().filter(|it| !records.refused_payers.contains(&it.intent.from));
+    let attempts = records.attempts.iter().map(|it| (it.intent.from, &it.outcome));
+    let errands = records.errands.iter().map(|it| (it.errand.account(), &it.outcome));
+    let all = attempts.chain(errands);
+    let others = all.filter(|(account, _)| !records.refused_payers.contains(account));
     let codes: BTreeSet<&str> = others
-        .filter_map(|attempt| match &attempt.outcome {
+        .filter_map(|(_, outcome)| match outcome {
             Outcome::Refused { code, .. } => Some(code.as_str()),
-            Outcome::Paid { .. } | Outcome::Lost => None,
+            Outcome::Done { .. } | Outcome::Lost => None,
         })
         .collect();
     codes.into_iter().filter(|code| !EXPECTED.contains(code))

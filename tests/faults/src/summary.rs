@@ -12,6 +12,8 @@ const BEGIN: &str = "<!-- make chaos: begin -->";
 const END: &str = "<!-- make chaos: end -->";
 
 const PAID_MIN: u64 = 100_000;
+/// Refunds, paid requests, payments in bulks and voided keys, of each.
+const ERRANDS_MIN: u64 = 1_000;
 const COMMITS_UNANSWERED_MIN: u64 = 50;
 const TIMES_MIN: u64 = 10;
 /// Making a standby takes its time.
@@ -20,6 +22,10 @@ const PRIMARIES_LOST_MIN: u64 = 3;
 /// Of all faults.
 pub struct Totals {
     paid: u64,
+    refunds: u64,
+    requests_paid: u64,
+    in_bulks: u64,
+    voided: u64,
     asked: u64,
     reads: u64,
     commits_unanswered: u64,
@@ -33,6 +39,10 @@ impl Totals {
         let claims = all.iter().flat_map(|figures| &figures.claims);
         Self {
             paid: all.iter().map(|figures| figures.paid).sum(),
+            refunds: all.iter().map(|figures| figures.refunds).sum(),
+            requests_paid: all.iter().map(|figures| figures.requests_paid).sum(),
+            in_bulks: all.iter().map(|figures| figures.in_bulks).sum(),
+            voided: all.iter().map(|figures| figures.voided).sum(),
             asked: all.iter().map(|figures| figures.asked).sum(),
             reads: all.iter().map(|figures| figures.reads).sum(),
             commits_unanswered: all.iter().map(|figures| figures.commits_unanswered).sum(),
@@ -48,16 +58,23 @@ impl Totals {
             let needs_standby = figures.fault.starts_with("the primary is lost");
             figures.times >= if needs_standby { PRIMARIES_LOST_MIN } else { TIMES_MIN }
         };
+        let errands = [self.refunds, self.requests_paid, self.in_bulks, self.voided];
         self.paid >= PAID_MIN
+            && errands.iter().all(|count| *count >= ERRANDS_MIN)
             && self.commits_unanswered >= COMMITS_UNANSWERED_MIN
             && all.iter().all(often)
     }
 
     pub fn line(&self) -> String {
         format!(
-            "{} payments acknowledged, {} requests to pay, {} pages and balances read, {} COMMITs whose \
+            "{} payments acknowledged ({} refunds, {} of requests for money, {} in bulks), {} keys voided, \
+             {} requests to pay, {} pages and balances read, {} COMMITs whose \
              answer was cut, {} violations, {} claims missed, in {:.1} minutes",
             thousands(self.paid),
+            thousands(self.refunds),
+            thousands(self.requests_paid),
+            thousands(self.in_bulks),
+            thousands(self.voided),
             thousands(self.asked),
             thousands(self.reads),
             self.commits_unanswered,

@@ -25,7 +25,10 @@ fn assert_nothing_lost_and_nothing_twice(figures: &Figures) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_killed_loses_nothing() {
-    assert_nothing_lost_and_nothing_twice(&faults::service_killed(&plan()).await.unwrap());
+    let figures = faults::service_killed(&plan()).await.unwrap();
+    assert_nothing_lost_and_nothing_twice(&figures);
+    let around = [figures.refunds, figures.requests_paid, figures.in_bulks, figures.voided];
+    assert!(around.iter().all(|count| *count > 0), "nothing was done around: {}", figures.line());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

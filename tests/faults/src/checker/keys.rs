@@ -1,14 +1,17 @@
 //! What became of each payer's keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::receipt::lie_about;
 use super::{Found, Rule};
 use crate::ledger::{Key, Ledger, Payment};
-use crate::record::{Attempt, Intent, Outcome, Records};
+use crate::record::{Attempt, Intent, Outcome, Records, Reference};
 
-/// All keys, by payer and key: in an order of their own, so that a run is always described alike.
-pub(super) struct Keys<'a>(BTreeMap<(i64, &'a str), Story<'a>>);
+/// All keys of payments, by payer and key: in an order of their own, so that a run is always described
+/// alike. All that was asked for to pay one request is the story of one key, its payment's, whatever keys
+/// were sent.
+pub(super) struct Keys<'a>(BTreeMap<(i64, Cow<'a, str>), Story<'a>>);
 
 /// Everything that is known of one key.
 #[derive(Default)]
@@ -31,15 +34,21 @@ impl<'a> Keys<'a> {
     pub fn of(records: &'a Records, ledger: &'a Ledger) -> Self {
         let mut stories: BTreeMap<_, Story> = BTreeMap::new();
         for attempt in &records.attempts {
-            let name = (attempt.intent.from, attempt.intent.key.as_str());
+            let name = (attempt.intent.from, attempt.intent.payment_key());
             stories.entry(name).or_default().attempts.push(attempt);
         }
         for payment in &ledger.payments {
-            let name = (payment.from_id, payment.key.as_str());
+            let name = (payment.from_id, Cow::Borrowed(payment.key.as_str()));
             stories.entry(name).or_default().payments.push(payment);
         }
+        let by_id: HashMap<&str, &Payment> =
+            ledger.payments.iter().map(|payment| (payment.id.as_str(), payment)).collect();
         for row in &ledger.keys {
-            stories.entry((row.payer, row.key.as_str())).or_default().rows.push(row);
+            let paid = row.payment_id.as_deref().filter(|_| row.status == "success");
+            let payment = paid.and_then(|id| by_id.get(id).copied());
+            let key = payment.map_or(&row.key, |payment| &payment.key);
+            let name = (row.payer, Cow::Borrowed(key.as_str()));
+            stories.entry(name).or_default().rows.push(row);
         }
         Self(stories)
     }
@@ -61,8 +70,8 @@ impl<'a> Keys<'a> {
     /// Checks the outcome of each draft, under all the keys that its windows used.
     pub fn check_drafts(&self, records: &Records, found: &mut Found) {
         for draft in &records.drafts {
-            let names: BTreeSet<(i64, &str)> =
-                draft.intents.iter().map(|intent| (intent.from, intent.key.as_str())).collect();
+            let names: BTreeSet<(i64, Cow<str>)> =
+                draft.intents.iter().map(|intent| (intent.from, intent.payment_key())).collect();
             let stories: Vec<&Story> = names.iter().filter_map(|name| self.0.get(name)).collect();
             let payments: Vec<&Payment> =
                 stories.iter().flat_map(|story| story.payments.iter().copied()).collect();
@@ -86,7 +95,7 @@ struct Paid<'a> {
 impl<'a> Story<'a> {
     fn paid(&self) -> impl Iterator<Item = Paid<'a>> {
         self.attempts.iter().filter_map(|attempt| match &attempt.outcome {
-            Outcome::Paid { body, replayed } => Some(Paid { attempt, body, replayed: *replayed }),
+            Outcome::Done { body, replayed } => Some(Paid { attempt, body, replayed: *replayed }),
             Outcome::Refused { .. } | Outcome::Lost => None,
         })
     }
@@ -144,7 +153,8 @@ impl<'a> Story<'a> {
                 format!("{}: {} and {}", name(), first.body, other.body)
             });
         }
-        let fresh: Vec<Paid> = self.paid().filter(|paid| !paid.replayed).collect();
+        let is_fresh = |paid: &Paid| !paid.replayed && !paid.attempt.is_in_bulk;
+        let fresh: Vec<Paid> = self.paid().filter(is_fresh).collect();
         let known_us = self.paid().map(|paid| paid.attempt.ended_us).min();
         if fresh.len() > 1 {
             found.add(Rule::FreshOnce, || format!("{}: {} times", name(), fresh.len()));
@@ -163,11 +173,8 @@ impl<'a> Story<'a> {
             });
         }
         let Some(paid) = self.paid().min_by_key(|paid| paid.attempt.ended_us) else { return };
-        let later = self
-            .attempts
-            .iter()
-            .filter(|it| it.asked_us > paid.attempt.ended_us && it.intent == paid.attempt.intent);
-        for attempt in later.filter(|it| denies_payment(&it.outcome)) {
+        let later = self.attempts.iter().filter(|it| it.asked_us > paid.attempt.ended_us);
+        for attempt in later.filter(|it| denies(it, &paid.attempt.intent)) {
             found.add(Rule::PaidIsRemembered, || format!("{}: {:?}", name(), attempt.outcome));
         }
     }
@@ -187,7 +194,8 @@ impl<'a> Story<'a> {
                     lie_about(payment, response).map(|lie| format!("stored: {lie}: {response}"))
                 }
                 ("failed", Some(payment), _) => Some(format!("a failure with {payment:?}")),
-                ("failed", None, _) => None,
+                ("voided", Some(payment), _) => Some(format!("voided with {payment:?}")),
+                ("failed" | "voided", None, _) => None,
                 (other, ..) => Some(format!("the status {other:?}")),
             };
             if let Some(wrong) = wrong {
@@ -197,32 +205,51 @@ impl<'a> Story<'a> {
     }
 }
 
-/// An empty note says as much as none.
+/// An empty note says as much as none; the payment of a request has the request's then.
 fn is_for(intent: &Intent, payment: &Payment) -> bool {
     let note = intent.note.as_deref().filter(|note| !note.is_empty());
-    (intent.from, intent.to, intent.amount, intent.key.as_str(), note)
-        == (
-            payment.from_id,
-            payment.to_id,
-            payment.amount,
-            payment.key.as_str(),
-            payment.note.as_deref(),
-        )
+    let (refund_of, request) = match &intent.refers_to {
+        Reference::Nothing => (None, None),
+        Reference::Payment(id) => (Some(id.as_str()), None),
+        Reference::Request(id) => (None, Some(id.as_str())),
+    };
+    let has_note = note == payment.note.as_deref() || (note.is_none() && request.is_some());
+    has_note
+        && (intent.from, intent.to, intent.amount, refund_of, request)
+            == (
+                payment.from_id,
+                payment.to_id,
+                payment.amount,
+                payment.refund_of.as_deref(),
+                payment.payment_request_id.as_deref(),
+            )
+        && intent.payment_key() == payment.key
 }
 
 /// Whether a copy is known to have made no payment, and to make none later. `database_unavailable`
 /// says that this is not known, and so does `internal` where it asks for another try.
-fn is_refused(outcome: &Outcome) -> bool {
+pub(super) fn is_refused(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Refused { code, retryable, .. } => {
             code != "database_unavailable" && !(code == "internal" && *retryable)
         }
-        Outcome::Paid { .. } | Outcome::Lost => false,
+        Outcome::Done { .. } | Outcome::Lost => false,
     }
 }
 
-/// Whether an answer says that there is no such payment, rather than to ask again: the account does
-/// not exist, insufficient funds, a fault of the service and the like.
-fn denies_payment(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused { retryable: false, .. })
+/// Codes that are about the key itself.
+const ABOUT_THE_KEY: [&str; 2] = ["idempotency_key_voided", "idempotency_key_reused"];
+
+/// Whether an answer says that there is no such payment as was acknowledged for an intent, rather than to
+/// ask again: the account does not exist, insufficient funds, a fault of the service and the like. Of a
+/// request that is paid everybody is told so, but under a key that is voided, or was for something else.
+fn denies(attempt: &Attempt, paid: &Intent) -> bool {
+    let Outcome::Refused { retryable: false, code, .. } = &attempt.outcome else { return false };
+    let pays_a_request = matches!(paid.refers_to, Reference::Request(_));
+    let is_under_another_key = pays_a_request && attempt.intent.key != paid.key;
+    if is_under_another_key && ABOUT_THE_KEY.contains(&code.as_str()) {
+        return false;
+    }
+    let key = if pays_a_request { &paid.key } else { &attempt.intent.key };
+    Intent { key: key.clone(), ..attempt.intent.clone() } == *paid
 }

@@ -20,14 +20,16 @@ pub(super) struct Receipt<'a> {
     #[serde(borrow)]
     created_at: Cow<'a, str>,
     balance_after: Option<i64>,
+    #[serde(borrow, default)]
+    refund_of: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    payment_request_id: Option<Cow<'a, str>>,
 }
 
 impl Receipt<'_> {
-    /// Its time as a Unix time in microseconds; `None`: it is none, or not whole.
+    /// Its time: see [`unix_us`].
     pub fn created_us(&self) -> Option<i64> {
-        let ns = OffsetDateTime::parse(&self.created_at, &Rfc3339).ok()?.unix_timestamp_nanos();
-        let is_whole = ns.rem_euclid(1_000) == 0;
-        i64::try_from(ns.div_euclid(1_000)).ok().filter(|_| is_whole)
+        unix_us(&self.created_at)
     }
 
     /// The names of the members that are not as in the ledger, where `balance_after` is to be the
@@ -41,9 +43,21 @@ impl Receipt<'_> {
             ("note", self.note == payment.note),
             ("created_at", self.created_us() == Some(payment.created_us)),
             ("balance_after", self.balance_after == Some(balance_after)),
+            ("refund_of", self.refund_of == payment.refund_of.as_deref().map(Cow::from)),
+            (
+                "payment_request_id",
+                self.payment_request_id == payment.payment_request_id.as_deref().map(Cow::from),
+            ),
         ];
         members.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
     }
+}
+
+/// A time as a Unix time in microseconds; `None`: it is none, or not whole.
+pub(super) fn unix_us(time: &str) -> Option<i64> {
+    let ns = OffsetDateTime::parse(time, &Rfc3339).ok()?.unix_timestamp_nanos();
+    let is_whole = ns.rem_euclid(1_000) == 0;
+    i64::try_from(ns.div_euclid(1_000)).ok().filter(|_| is_whole)
 }
 
 /// Why a body is not the payer's receipt of a payment; `None`: it is.

@@ -17,9 +17,12 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::{Rule, check};
-use crate::ledger::{Account, Key, Ledger, Payment};
-use crate::record::{Attempt, BalanceRead, Draft, Intent, Outcome, Records, Scroll};
-use simulation::{Size, shown};
+use crate::ledger::{Account, Key, Ledger, Payment, Request};
+use crate::record::{
+    Attempt, BalanceRead, Draft, End, Errand, ErrandRun, Intent, Outcome, Records, Reference,
+    Scroll,
+};
+use simulation::{Size, shown, shown_request};
 
 /// Enough for everything to happen: retries, refusals, long histories, readers on the way.
 const SIZE: Size = Size { accounts: 6, intents: 600, reads: 600, scrolls: 60 };
@@ -39,8 +42,12 @@ fn assert_finds(rule: Rule, plant: impl FnOnce(&mut Records, &mut Ledger)) {
 }
 
 fn body(attempt: &Attempt) -> Option<&str> {
-    match &attempt.outcome {
-        Outcome::Paid { body, .. } => Some(body),
+    body_of(&attempt.outcome)
+}
+
+fn body_of(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Done { body, .. } => Some(body),
         Outcome::Refused { .. } | Outcome::Lost => None,
     }
 }
@@ -49,20 +56,33 @@ fn body(attempt: &Attempt) -> Option<&str> {
 fn copies<'a>(records: &'a mut Records, payment: &Payment) -> Vec<&'a mut Attempt> {
     let all = records.attempts.iter_mut();
     let mut copies: Vec<_> = all
-        .filter(|it| it.intent.from == payment.from_id && it.intent.key == payment.key)
+        .filter(|it| it.intent.from == payment.from_id && it.intent.payment_key() == payment.key)
         .collect();
     copies.sort_by_key(|it| it.asked_us);
     copies
 }
 
-/// A client's payment that `suits` by its answers: how many 200 it got of how many copies.
+/// A client's payment that `suits` by its answers: how many 200 it got of how many copies. It refers to
+/// nothing, nobody cancelled it, and its key's row is there.
 fn payment(
     records: &mut Records,
     ledger: &Ledger,
     suits: impl Fn(usize, usize) -> bool,
 ) -> Payment {
+    let is_cancelled = |records: &Records, payment: &Payment| {
+        records.errands.iter().any(|run| {
+            matches!(&run.errand, Errand::Void { payer, key }
+                if (*payer, key) == (payment.from_id, &payment.key))
+        })
+    };
+    let has_row =
+        |it: &Payment| ledger.keys.iter().any(|row| (row.payer, &row.key) == (it.from_id, &it.key));
     let mut clients = ledger.payments.iter().filter(|it| it.from_id != 0);
     let found = clients.find(|it| {
+        let is_plain = it.refund_of.is_none() && it.payment_request_id.is_none();
+        if !is_plain || is_cancelled(records, it) || !has_row(it) {
+            return false;
+        }
         let copies = copies(records, it);
         let is_reused = copies.iter().any(|copy| copy.intent.to != it.to_id);
         !is_reused && suits(copies.iter().filter(|copy| body(copy).is_some()).count(), copies.len())
@@ -125,19 +145,41 @@ fn the_simulated_run_has_everything_that_a_rule_is_about() {
         "insufficient_funds",
         "idempotency_key_reused",
         "account_not_found",
+        "refund_exceeds_payment",
+        "request_not_open",
+        "idempotency_key_voided",
     ];
     for wanted in refusals {
         let has =
             |it: &Attempt| matches!(&it.outcome, Outcome::Refused { code, .. } if code == wanted);
         assert!(records.attempts.iter().any(has), "{wanted}");
     }
-    let replayed = |it: &&Attempt| matches!(it.outcome, Outcome::Paid { replayed: true, .. });
+    let replayed = |it: &&Attempt| matches!(it.outcome, Outcome::Done { replayed: true, .. });
     assert!(records.attempts.iter().filter(replayed).count() > 100);
     assert!(records.attempts.iter().any(|it| it.outcome == Outcome::Lost));
     assert!(records.scrolls.iter().any(|it| it.complete && it.pages.len() >= 3));
     assert!(records.scrolls.iter().any(|it| !it.complete));
     assert!(ledger.payments.len() > 200);
     assert!(ledger.keys.iter().any(|it| it.status == "failed"));
+    let attempts = || records.attempts.iter();
+    assert!(attempts().any(|it| it.is_in_bulk && body(it).is_some()));
+    assert!(ledger.payments.iter().filter(|it| it.refund_of.is_some()).count() > 10);
+    for status in ["open", "paid", "declined", "cancelled"] {
+        assert!(ledger.requests.iter().any(|it| it.status == status), "{status}");
+    }
+    // Several clicked the same request, with keys and without.
+    let clicks = |id: &str| {
+        let of_it =
+            attempts().filter(|it| it.intent.refers_to == Reference::Request(id.to_owned()));
+        let paid = of_it.filter(|it| body(it).is_some());
+        paid.map(|it| it.intent.key.as_str()).collect::<BTreeSet<_>>()
+    };
+    assert!(ledger.requests.iter().any(|it| clicks(&it.id).len() > 1));
+    assert!(ledger.requests.iter().any(|it| clicks(&it.id).contains("")));
+    for told in [r#"{"voided":true}"#, r#"{"voided":false,"#] {
+        let has = |run: &ErrandRun| body_of(&run.outcome).is_some_and(|it| it.starts_with(told));
+        assert!(records.errands.iter().any(has), "{told}");
+    }
 }
 
 #[test]
@@ -269,7 +311,7 @@ fn an_answer_that_is_no_payment_is_found() {
     assert_finds(Rule::AcknowledgedIsTrue, |records, ledger| {
         let payment = acknowledged(records, ledger);
         for copy in copies(records, &payment) {
-            copy.outcome = Outcome::Paid { body: "{}".to_owned(), replayed: true };
+            copy.outcome = Outcome::Done { body: "{}".to_owned(), replayed: true };
         }
     });
 }
@@ -290,7 +332,7 @@ fn two_answers_that_differ_in_one_byte_are_found() {
         let mut copies = copies(records, &payment);
         let last = copies.iter_mut().rfind(|copy| body(copy).is_some()).unwrap();
         let body = format!("{} ", body(last).unwrap());
-        last.outcome = Outcome::Paid { body, replayed: true };
+        last.outcome = Outcome::Done { body, replayed: true };
     });
     assert!(rules.contains(&Rule::AnswersAgree));
 }
@@ -302,7 +344,7 @@ fn two_answers_that_both_say_paid_now_are_found() {
         for copy in copies(records, &payment) {
             // All at once, so that none comes after another.
             copy.asked_us = 1;
-            if let Outcome::Paid { replayed, .. } = &mut copy.outcome {
+            if let Outcome::Done { replayed, .. } = &mut copy.outcome {
                 *replayed = false;
             }
         }
@@ -317,14 +359,14 @@ fn an_answer_that_says_paid_now_after_another_is_found() {
         let mut copies = copies(records, &payment);
         let mut later = None;
         for copy in &mut copies {
-            if let Outcome::Paid { replayed, .. } = &mut copy.outcome {
+            if let Outcome::Done { replayed, .. } = &mut copy.outcome {
                 *replayed = true;
                 later = Some(copy.clone());
             }
         }
         let mut later = later.unwrap();
         (later.asked_us, later.ended_us) = (AFTERWARDS_US, AFTERWARDS_US + 1);
-        later.outcome = Outcome::Paid { body: body(&later).unwrap().to_owned(), replayed: false };
+        later.outcome = Outcome::Done { body: body(&later).unwrap().to_owned(), replayed: false };
         records.attempts.push(later);
     });
     assert_eq!(rules, BTreeSet::from([Rule::FreshOnce]));
@@ -380,18 +422,29 @@ fn an_innocent_who_is_told_of_the_trouble_of_another_is_found() {
         (refused(503, "overloaded"), false),
         (refused(422, "insufficient_funds"), false),
     ] {
-        for (refused_payer, is_innocent) in [(1, true), (2, false)] {
+        for (refused_payer, is_innocent, is_errand) in
+            [(1, true, false), (2, false, false), (1, true, true), (2, false, true)]
+        {
             let rules = violated(|records, _| {
-                let attempts = records.attempts.iter_mut();
+                let attempts = records.attempts.iter_mut().map(|it| &mut it.outcome);
+                let errands = records.errands.iter_mut().map(|it| &mut it.outcome);
                 // The simulated run has some of its own.
                 attempts
-                    .filter(|it| matches!(&it.outcome, Outcome::Refused { .. }))
-                    .for_each(|attempt| attempt.outcome = refused(503, "overloaded"));
+                    .chain(errands)
+                    .filter(|outcome| matches!(outcome, Outcome::Refused { .. }))
+                    .for_each(|outcome| *outcome = refused(503, "overloaded"));
                 records.refused_payers.insert(refused_payer);
+                let (key, refers_to) = ("of another".to_owned(), Reference::Nothing);
                 let intent =
-                    Intent { from: 2, to: 1, amount: 1, key: "of another".to_owned(), note: None };
+                    Intent { from: 2, to: 1, amount: 1, key: key.clone(), note: None, refers_to };
                 let attempt = records.attempts[0].clone();
-                records.attempts.push(Attempt { intent, outcome: outcome.clone(), ..attempt });
+                if is_errand {
+                    let run = records.errands[0].clone();
+                    let errand = Errand::Void { payer: 2, key };
+                    records.errands.push(ErrandRun { errand, outcome: outcome.clone(), ..run });
+                } else {
+                    records.attempts.push(Attempt { intent, outcome: outcome.clone(), ..attempt });
+                }
             });
             let is_found = rules.contains(&Rule::RefusedAlone);
             assert_eq!(is_found, is_wrong && is_innocent, "{outcome:?}");
@@ -409,6 +462,7 @@ fn draft_of(payments: &[&Payment]) -> Draft {
         amount: payment.amount,
         key: payment.key.clone(),
         note: payment.note.clone(),
+        refers_to: Reference::Nothing,
     };
     Draft { intents: payments.iter().map(intent).collect() }
 }
@@ -446,13 +500,429 @@ fn a_draft_that_was_never_paid_is_found_unless_it_was_refused_each_time() {
     }
 }
 
+/// The first refund that is there.
+fn refund(ledger: &mut Ledger) -> &mut Payment {
+    ledger.payments.iter_mut().find(|it| it.refund_of.is_some()).unwrap()
+}
+
+#[test]
+fn a_refund_that_exceeds_its_payment_or_is_none_of_it_is_found() {
+    let plants: [fn(&mut Payment); 7] = [
+        |refund| refund.amount += 1_000,
+        |refund| refund.refund_of = Some("nothing".to_owned()),
+        |refund| refund.refund_of = None,
+        |refund| refund.refunded_after = None,
+        |refund| refund.refunded_after = refund.refunded_after.map(|cents| cents + 1),
+        |refund| std::mem::swap(&mut refund.from_id, &mut refund.to_id),
+        |refund| refund.created_us = 1,
+    ];
+    for plant in plants {
+        assert_finds(Rule::RefundsAreBounded, |_, ledger| plant(refund(ledger)));
+    }
+    assert_finds(Rule::RefundsAreBounded, |_, ledger| {
+        let of = refund(ledger).refund_of.clone();
+        let paid = ledger.payments.iter_mut().find(|it| Some(&it.id) == of.as_ref()).unwrap();
+        (paid.refund_of, paid.refunded_after) = (Some("another".to_owned()), Some(paid.amount));
+    });
+}
+
+#[test]
+fn refunds_that_only_together_exceed_their_payment_are_found() {
+    assert_finds(Rule::RefundsAreBounded, |_, ledger| {
+        let mut second = refund(ledger).clone();
+        let of = second.refund_of.clone();
+        let paid = ledger.payments.iter().find(|it| Some(&it.id) == of.as_ref()).unwrap();
+        second.id = "another".to_owned();
+        second.created_us += 1_000_000_000_000;
+        (second.amount, second.refunded_after) = (paid.amount, Some(paid.amount));
+        ledger.payments.push(second);
+    });
+}
+
+#[test]
+fn a_refund_that_is_refused_although_it_fits_is_found() {
+    for (more, expected) in
+        [(0, BTreeSet::from([Rule::RefundsThatFitAreMade])), (1, BTreeSet::new())]
+    {
+        let rules = violated(|records, ledger| {
+            let paid = payment(records, ledger, |paid, _| paid > 0);
+            let refunds =
+                ledger.payments.iter().filter(|it| it.refund_of.as_ref() == Some(&paid.id));
+            let left = paid.amount - refunds.map(|it| it.amount).sum::<i64>();
+            let intent = Intent {
+                from: paid.to_id,
+                to: paid.from_id,
+                amount: left + more,
+                key: "of a refund".to_owned(),
+                note: None,
+                refers_to: Reference::Payment(paid.id),
+            };
+            let outcome = refused(422, "refund_exceeds_payment");
+            let attempt = records.attempts[0].clone();
+            records.attempts.push(Attempt { intent, outcome, ..attempt });
+        });
+        assert_eq!(rules, expected);
+    }
+}
+
+/// A request that was acknowledged and has this status.
+fn request(records: &Records, ledger: &Ledger, status: &str) -> Request {
+    let is_acknowledged = |request: &&Request| {
+        let body = shown_request(request, "open", None);
+        records.errands.iter().any(|run| body_of(&run.outcome) == Some(&body))
+    };
+    let mut all = ledger.requests.iter();
+    all.rfind(|it| it.status == status && is_acknowledged(it)).unwrap().clone()
+}
+
+fn request_row<'a>(ledger: &'a mut Ledger, request: &Request) -> &'a mut Request {
+    ledger.requests.iter_mut().find(|it| it.id == request.id).unwrap()
+}
+
+/// The answers to what asked for a request.
+fn answers<'a>(records: &'a mut Records, request: &Request) -> Vec<&'a mut ErrandRun> {
+    let body = shown_request(request, "open", None);
+    let errands = records.errands.iter_mut();
+    errands.filter(|run| body_of(&run.outcome) == Some(&body)).collect()
+}
+
+#[test]
+fn a_request_that_is_not_as_it_was_acknowledged_is_found() {
+    let plants: [fn(&mut Request); 6] = [
+        |request| request.id = "another".to_owned(),
+        |request| request.to_id = 99,
+        |request| request.from_id = 99,
+        |request| request.amount += 1,
+        |request| request.note = Some("another".to_owned()),
+        |request| request.created_us += 1,
+    ];
+    for plant in plants {
+        assert_finds(Rule::RequestsAreKept, |records, ledger| {
+            let request = request(records, ledger, "open");
+            plant(request_row(ledger, &request));
+        });
+    }
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "open");
+        ledger.requests.retain(|it| it.id != request.id);
+    });
+    assert!(rules.contains(&Rule::RequestsAreKept));
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "open");
+        let body = format!("{} ", shown_request(&request, "open", None));
+        let run = answers(records, &request)[0].clone();
+        let outcome = Outcome::Done { body, replayed: true };
+        records.errands.push(ErrandRun { outcome, ..run });
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::RequestsAreKept]));
+}
+
+#[test]
+fn a_request_that_was_made_twice_or_that_nobody_asked_for_is_found() {
+    for note in [None, Some("of nobody".to_owned())] {
+        let rules = violated(|records, ledger| {
+            let request = request(records, ledger, "open");
+            let note = note.clone().or_else(|| request.note.clone());
+            let id = "another".to_owned();
+            ledger.requests.push(Request { id, note, ..request });
+        });
+        assert_eq!(rules, BTreeSet::from([Rule::RequestsAreKept]));
+    }
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "open");
+        let run = answers(records, &request)[0].clone();
+        let fresh = Outcome::Done { body: shown_request(&request, "open", None), replayed: false };
+        records
+            .errands
+            .extend([(); 2].map(|()| ErrandRun { outcome: fresh.clone(), ..run.clone() }));
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::RequestsAreKept]));
+}
+
+#[test]
+fn a_request_that_is_paid_twice_or_otherwise_is_found() {
+    type Plant = fn(&mut Ledger, &Request);
+    let plants: [Plant; 7] = [
+        |ledger, request| {
+            let all = &ledger.payments;
+            let paid = all.iter().find(|it| Some(&it.id) == request.payment_id.as_ref()).unwrap();
+            let (id, key) = ("another".to_owned(), "another".to_owned());
+            let created_us = paid.created_us + 1;
+            let second = Payment { id, created_us, key, ..paid.clone() };
+            ledger.payments.push(second);
+        },
+        |ledger, request| ledger.payments.retain(|it| Some(&it.id) != request.payment_id.as_ref()),
+        |ledger, request| request_row(ledger, request).payment_id = Some("another".to_owned()),
+        |ledger, request| request_row(ledger, request).status = "open".to_owned(),
+        |ledger, request| request_row(ledger, request).amount += 1,
+        |ledger, request| request_row(ledger, request).to_id = 99,
+        |ledger, request| ledger.requests.retain(|it| it.id != request.id),
+    ];
+    for plant in plants {
+        assert_finds(Rule::RequestsArePaidOnce, |records, ledger| {
+            let request = request(records, ledger, "paid");
+            plant(ledger, &request);
+        });
+    }
+}
+
+/// The answers to what ended a request.
+fn ends<'a>(records: &'a mut Records, request: &Request) -> Vec<&'a mut ErrandRun> {
+    let errands = records.errands.iter_mut();
+    let is_end = |run: &&mut ErrandRun| matches!(&run.errand, Errand::Close { request: id, .. } if *id == request.id);
+    errands.filter(is_end).collect()
+}
+
+/// A call that ends a request.
+fn end(records: &Records, request: &Request, how: End, outcome: Outcome) -> ErrandRun {
+    let run = records.errands[0].clone();
+    let errand = Errand::Close { account: request.from_id, request: request.id.clone(), how };
+    ErrandRun { errand, outcome, ..run }
+}
+
+#[test]
+fn a_request_that_was_declined_and_paid_is_found() {
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "paid");
+        let body = shown_request(&request, "declined", None);
+        let declined = Outcome::Done { body, replayed: false };
+        records.errands.push(end(records, &request, End::Declined, declined));
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
+}
+
+#[test]
+fn a_request_that_ended_twice_or_otherwise_or_by_itself_is_found() {
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "declined");
+        let body = shown_request(&request, "declined", None);
+        let declined = Outcome::Done { body, replayed: false };
+        for _ in 0..2 {
+            records.errands.push(end(records, &request, End::Declined, declined.clone()));
+        }
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "open");
+        let body = shown_request(&request, "cancelled", None);
+        let cancelled = Outcome::Done { body, replayed: false };
+        records.errands.push(end(records, &request, End::Cancelled, cancelled));
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "declined");
+        ends(records, &request)
+            .into_iter()
+            .for_each(|run| run.outcome = refused(503, "overloaded"));
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
+}
+
+#[test]
+fn an_open_or_paid_request_of_which_somebody_was_told_that_it_has_ended_is_found() {
+    let told = || refused(409, "request_not_open");
+    for (status, is_payer, is_wrong) in [
+        ("open", false, true),
+        ("open", true, true),
+        ("paid", false, false),
+        ("paid", true, true),
+        ("declined", true, false),
+    ] {
+        let rules = violated(|records, ledger| {
+            let request = request(records, ledger, status);
+            if is_payer {
+                let mut attempt = records.attempts[0].clone();
+                attempt.intent = payment_of(&request, "of another");
+                attempt.outcome = told();
+                records.attempts.push(attempt);
+            } else {
+                records.errands.push(end(records, &request, End::Cancelled, told()));
+            }
+        });
+        let expected = is_wrong.then_some(Rule::RequestsEndOnce);
+        assert!(expected.is_none_or(|rule| rules.contains(&rule)), "{status}: {rules:?}");
+        assert!(is_wrong || rules.is_empty(), "{status}: {rules:?}");
+    }
+}
+
+fn payment_of(request: &Request, key: &str) -> Intent {
+    Intent {
+        from: request.from_id,
+        to: request.to_id,
+        amount: request.amount,
+        key: key.to_owned(),
+        note: None,
+        refers_to: Reference::Request(request.id.clone()),
+    }
+}
+
+#[test]
+fn a_paid_request_that_is_denied_under_whatever_key_is_found_unless_the_key_is_voided() {
+    for (code, key, is_wrong) in [
+        ("request_not_open", "of another", true),
+        ("insufficient_funds", "of another", true),
+        ("insufficient_funds", "", true),
+        ("idempotency_key_voided", "of another", false),
+    ] {
+        let rules = violated(|records, ledger| {
+            let request = request(records, ledger, "paid");
+            let mut paid = records.attempts[0].clone();
+            paid.intent = payment_of(&request, "of one");
+            let all = &ledger.payments;
+            let payment =
+                all.iter().find(|it| Some(&it.id) == request.payment_id.as_ref()).unwrap();
+            let (body, replayed) = (shown(payment, payment.from_id), true);
+            (paid.outcome, paid.ended_us) = (Outcome::Done { body, replayed }, AFTERWARDS_US);
+            let mut later = paid.clone();
+            later.intent.key = key.to_owned();
+            (later.asked_us, later.ended_us) = (AFTERWARDS_US + 1, AFTERWARDS_US + 2);
+            later.outcome = refused(422, code);
+            records.attempts.extend([paid, later]);
+        });
+        assert_eq!(rules.contains(&Rule::PaidIsRemembered), is_wrong, "{code}: {rules:?}");
+    }
+}
+
+#[test]
+fn two_keys_that_paid_one_request_and_were_told_of_two_payments_are_found() {
+    let rules = violated(|records, ledger| {
+        let request = request(records, ledger, "paid");
+        let all = &ledger.payments;
+        let payment = all.iter().find(|it| Some(&it.id) == request.payment_id.as_ref()).unwrap();
+        let body = shown(&Payment { id: "another".to_owned(), ..payment.clone() }, payment.from_id);
+        let intent = payment_of(&request, "of another");
+        let outcome = Outcome::Done { body, replayed: true };
+        let attempt = records.attempts[0].clone();
+        records.attempts.push(Attempt { intent, outcome, ..attempt });
+    });
+    assert!(rules.contains(&Rule::AnswersAgree), "{rules:?}");
+}
+
+#[test]
+fn an_element_of_a_bulk_is_an_answer_like_any_other_but_has_no_mark() {
+    for (space, expected) in [("", BTreeSet::new()), (" ", BTreeSet::from([Rule::AnswersAgree]))] {
+        let rules = violated(|records, ledger| {
+            let payment = payment(records, ledger, |paid, _| paid > 0);
+            let mut copies = copies(records, &payment);
+            let mut later = copies.iter_mut().find(|copy| body(copy).is_some()).unwrap().clone();
+            (later.asked_us, later.ended_us) = (AFTERWARDS_US, AFTERWARDS_US + 1);
+            later.is_in_bulk = true;
+            let body = format!("{}{space}", body(&later).unwrap());
+            later.outcome = Outcome::Done { body, replayed: false };
+            records.attempts.push(later);
+        });
+        assert_eq!(rules, expected);
+    }
+}
+
+/// A call that voids the key of a payment.
+fn void(records: &Records, payment: &Payment, body: String) -> ErrandRun {
+    let run = records.errands[0].clone();
+    let errand = Errand::Void { payer: payment.from_id, key: payment.key.clone() };
+    ErrandRun { errand, outcome: Outcome::Done { body, replayed: false }, ..run }
+}
+
+const VOIDED: &str = r#"{"voided":true}"#;
+
+#[test]
+fn a_key_that_was_voided_and_has_a_payment_or_an_answer_is_found() {
+    let rules = violated(|records, ledger| {
+        let payment = payment(records, ledger, |paid, _| paid == 0);
+        records.errands.push(void(records, &payment, VOIDED.to_owned()));
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::VoidedIsNotPaid]));
+    assert_finds(Rule::VoidedIsNotPaid, |records, ledger| {
+        let key = ledger.keys.iter().find(|it| it.status == "voided").unwrap();
+        let mut attempt = records.attempts[0].clone();
+        (attempt.intent.from, attempt.intent.key) = (key.payer, key.key.clone());
+        attempt.outcome = Outcome::Done { body: "{}".to_owned(), replayed: false };
+        records.attempts.push(attempt);
+    });
+}
+
+#[test]
+fn a_voided_key_that_is_forgotten_or_that_nobody_wanted_to_be_is_found() {
+    fn told(records: &Records) -> (i64, String) {
+        let mut told = records.errands.iter().filter(|it| body_of(&it.outcome) == Some(VOIDED));
+        told.find_map(|run| match &run.errand {
+            Errand::Void { payer, key } => Some((*payer, key.clone())),
+            _ => None,
+        })
+        .unwrap()
+    }
+    for status in ["failed", "success", ""] {
+        assert_finds(Rule::VoidedIsNotPaid, |records, ledger| {
+            let (payer, key) = told(records);
+            ledger.keys.retain_mut(|row| {
+                let is_it = (row.payer, &row.key) == (payer, &key);
+                if is_it {
+                    status.clone_into(&mut row.status);
+                }
+                !(is_it && status.is_empty())
+            });
+        });
+    }
+    assert_finds(Rule::VoidedIsNotPaid, |records, ledger| {
+        let (payer, key) = told(records);
+        let mut rows = ledger.keys.iter_mut();
+        let row = rows.find(|it| (it.payer, &it.key) == (payer, &key)).unwrap();
+        row.payment_id = Some("another".to_owned());
+    });
+    assert_finds(Rule::VoidedIsNotPaid, |records, _| {
+        let name = told(records);
+        records.errands.retain(|run| {
+            !matches!(&run.errand, Errand::Void { payer, key } if (*payer, key.clone()) == name)
+        });
+    });
+    // Of a key that is not voided, a payer was told so.
+    assert_finds(Rule::VoidedIsNotPaid, |records, _| {
+        let mut attempt = records.attempts[0].clone();
+        attempt.intent.key = "of another".to_owned();
+        attempt.outcome = refused(422, "idempotency_key_voided");
+        records.attempts.push(attempt);
+    });
+}
+
+#[test]
+fn a_key_that_was_not_voided_for_a_payment_that_is_not_there_or_another_is_found() {
+    let not_voided = |payment: &str| format!(r#"{{"voided":false,"payment":{payment}}}"#);
+    for is_acknowledged in [true, false] {
+        for (change, is_sound) in [(0, true), (1, false)] {
+            let rules = violated(|records, ledger| {
+                let suits = |paid, _| (paid > 0) == is_acknowledged;
+                let payment = payment(records, ledger, suits);
+                let amount = payment.amount + change;
+                let body = shown(&Payment { amount, ..payment.clone() }, payment.from_id);
+                records.errands.push(void(records, &payment, not_voided(&body)));
+            });
+            let expected = if is_sound { vec![] } else { vec![Rule::VoidTellsThePayment] };
+            assert_eq!(rules, BTreeSet::from_iter(expected));
+        }
+    }
+    for body in [not_voided("{}"), not_voided("null"), "{}".to_owned()] {
+        let rules = violated(|records, ledger| {
+            let payment = payment(records, ledger, |paid, _| paid > 0);
+            records.errands.push(void(records, &payment, body.clone()));
+        });
+        assert_eq!(rules, BTreeSet::from([Rule::VoidTellsThePayment]));
+    }
+    let rules = violated(|records, ledger| {
+        let payment = payment(records, ledger, |paid, _| paid > 0);
+        let body = not_voided(&shown(&payment, payment.from_id));
+        let key = "of another".to_owned();
+        records.errands.push(void(records, &Payment { key, ..payment }, body));
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::VoidTellsThePayment]));
+}
+
 #[test]
 fn a_key_whose_row_says_otherwise_is_found() {
-    let plants: [fn(&mut Key, &mut Payment); 5] = [
+    let plants: [fn(&mut Key, &mut Payment); 6] = [
         |key, _| key.response = Some(format!("{} ", key.response.as_deref().unwrap())),
         |key, _| key.response = None,
         |key, _| key.status = "failed".to_owned(),
         |key, _| key.status = "done".to_owned(),
+        |key, _| key.status = "voided".to_owned(),
         |_, payment| payment.key = "another".to_owned(),
     ];
     for plant in plants {
@@ -560,9 +1030,12 @@ fn three_payments() -> (Records, Ledger) {
         };
         let (from_balance_after, to_balance_after) =
             if from_id == 0 { (-balance, balance) } else { (balance, -balance) };
-        let intent = Intent { from: from_id, to: to_id, amount, key: key.clone(), note: None };
-        let (asked_us, ended_us) = (number, u64::MAX);
-        let attempt = Attempt { client: 0, intent, asked_us, ended_us, outcome: Outcome::Lost };
+        let refers_to = Reference::Nothing;
+        let intent =
+            Intent { from: from_id, to: to_id, amount, key: key.clone(), note: None, refers_to };
+        let (asked_us, ended_us, outcome) = (number, u64::MAX, Outcome::Lost);
+        let is_in_bulk = false;
+        let attempt = Attempt { client: 0, intent, is_in_bulk, asked_us, ended_us, outcome };
         records.attempts.push(attempt);
         ledger.payments.push(Payment {
             id: format!("payment-{number}"),
@@ -574,6 +1047,9 @@ fn three_payments() -> (Records, Ledger) {
             to_balance_after,
             key,
             note: None,
+            refund_of: None,
+            refunded_after: None,
+            payment_request_id: None,
         });
     }
     ledger.accounts = [(0, -balance), (1, balance)]
@@ -617,7 +1093,7 @@ fn what_was_acknowledged_out_of_order_was_paid_in_order() {
     let (mut records, ledger) = three_payments();
     for (number, ended_us) in [(2, 20), (1, 30)] {
         let body = shown(&ledger.payments[number], 1);
-        records.attempts[number].outcome = Outcome::Paid { body, replayed: false };
+        records.attempts[number].outcome = Outcome::Done { body, replayed: false };
         records.attempts[number].ended_us = ended_us;
     }
     for (asked_us, balance, is_sound) in

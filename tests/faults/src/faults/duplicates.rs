@@ -10,8 +10,9 @@ use crate::figures::Figures;
 const AGE: &str = "UPDATE idempotency_keys SET created_at = created_at - interval '60 days'
     WHERE (user_id, key) IN (SELECT user_id, key FROM idempotency_keys FOR UPDATE SKIP LOCKED)";
 
-const SOME_ARE_REMOVED: &str = "SELECT (SELECT count(*) FROM payments WHERE from_id <> 0)
-    > (SELECT count(*) FROM idempotency_keys WHERE status = 'success')";
+const SOME_ARE_REMOVED: &str = "SELECT EXISTS (SELECT FROM payments
+    WHERE from_id <> 0 AND payment_request_id IS NULL AND NOT EXISTS (SELECT FROM idempotency_keys
+        WHERE user_id = from_id AND key = idempotency_key))";
 
 /// Every request is sent 2 to 20 times, at once and later, to different processes, while these remove old
 /// keys.

@@ -54,8 +54,8 @@ pub async fn neighbour(plan: &Plan) -> Result<Figures> {
         let (mut others, mut waited) = (Vec::new(), Vec::new());
         for attempt in within {
             let needs_it = [attempt.intent.from, attempt.intent.to].contains(&LOCKED);
-            let is_paid = matches!(attempt.outcome, Outcome::Paid { .. });
-            if !needs_it && is_paid {
+            let is_paid = matches!(attempt.outcome, Outcome::Done { .. });
+            if !needs_it && is_paid && !attempt.is_in_bulk {
                 others.push(Duration::from_micros(attempt.ended_us - attempt.asked_us));
             } else if needs_it && is_paid {
                 waited.push(attempt.intent.key.clone());

@@ -11,7 +11,7 @@ use super::{ACCOUNTS, Plan, claim_recovery, layout, note_recovery, wait_for_paym
 use crate::client::{ANSWER_MAX, Manner, World};
 use crate::figures::{Figures, percentile};
 use crate::proxy::Fault;
-use crate::record::{Intent, Outcome};
+use crate::record::{Intent, Outcome, Reference};
 use crate::service::memory_kib_max;
 use crate::stand::Stand;
 
@@ -70,12 +70,13 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
         let ended_us = stand.world.recorder.now_us();
         stand.world.recorder.look(|attempts| {
             for attempt in attempts.iter().rev().take_while(|it| it.ended_us >= began_us) {
-                if attempt.asked_us < began_us || attempt.asked_us > ended_us {
+                let is_within = (began_us..=ended_us).contains(&attempt.asked_us);
+                if !is_within || attempt.is_in_bulk {
                     continue;
                 }
                 let took = Duration::from_micros(attempt.ended_us - attempt.asked_us);
                 match &attempt.outcome {
-                    Outcome::Paid { .. } => accepted.push(took),
+                    Outcome::Done { .. } => accepted.push(took),
                     Outcome::Refused { retryable: true, .. } => refusals.push(took),
                     _ => {}
                 }
@@ -110,7 +111,7 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
 async fn rate(stand: &Stand, over: Duration) -> f64 {
     let paid = || {
         stand.world.recorder.look(|attempts| {
-            attempts.iter().filter(|it| matches!(it.outcome, Outcome::Paid { .. })).count()
+            attempts.iter().filter(|it| matches!(it.outcome, Outcome::Done { .. })).count()
         })
     };
     let (before, started) = (paid(), Instant::now());
@@ -142,6 +143,7 @@ async fn ask_once(world: &World, http: &reqwest::Client, round: u32, number: u32
     let from = rng.i64(1..=ACCOUNTS);
     let to = (from + rng.i64(0..ACCOUNTS - 1)) % ACCOUNTS + 1;
     let key = format!("{:x}-flood-{round}-{number}", world.run);
-    let intent = Intent { from, to, amount: rng.i64(1..=500), key, note: None };
+    let (amount, refers_to) = (rng.i64(1..=500), Reference::Nothing);
+    let intent = Intent { from, to, amount, key, note: None, refers_to };
     world.ask(http, world.doors[0], FLOOD + round, &intent, ANSWER_MAX).await;
 }

@@ -70,7 +70,8 @@ pub async fn refused_payer(plan: &Plan) -> Result<Figures> {
         let (refused, others): (Vec<_>, Vec<_>) =
             within.partition(|attempt| attempt.intent.from == REFUSED);
         let was_refused = refused.iter().any(|it| matches!(it.outcome, Outcome::Refused { .. }));
-        let paid = others.iter().filter(|it| matches!(it.outcome, Outcome::Paid { .. }));
+        let paid =
+            others.iter().filter(|it| matches!(it.outcome, Outcome::Done { .. }) && !it.is_in_bulk);
         let times: Vec<Duration> =
             paid.map(|it| Duration::from_micros(it.ended_us - it.asked_us)).collect();
         (was_refused, times)
@@ -93,7 +94,7 @@ async fn wait_until_forgiven(stand: &Stand, since_us: u64) -> Result<()> {
             attempts.iter().rev().any(|it| {
                 it.asked_us >= since_us
                     && it.intent.from == REFUSED
-                    && matches!(it.outcome, Outcome::Paid { .. })
+                    && matches!(it.outcome, Outcome::Done { .. })
             })
         })
     };
