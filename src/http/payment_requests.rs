@@ -120,6 +120,7 @@ problems!(ListProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
 #[utoipa::path(
     get,
     path = "/payment_requests",
+    operation_id = "list_payment_requests",
     tag = "requests for money",
     params(ListQuery),
     security(("bearer" = [])),
@@ -172,6 +173,7 @@ problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_REQUEST_NOT_FOUND]
 #[utoipa::path(
     get,
     path = "/payment_requests/{id}",
+    operation_id = "get_payment_request",
     tag = "requests for money",
     params(("id" = String, Path, format = "uuid", description = "The request's id.",
             example = "6a96d6ca-4af8-8618-813b-9ee5b3aefb25")),

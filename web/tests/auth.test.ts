@@ -333,7 +333,7 @@ test('the lab says that it needs an operator, and how to get a token of one', as
   await isNone.waitFor();
   await signIn(page, await service.token('--operator'));
   await needs.waitFor({ state: 'detached' });
-  for (const name of ['idempotency', 'atomicity', 'locks', 'pagination']) {
+  for (const name of ['idempotency', 'atomicity', 'locks', 'pagination', 'cancel', 'request']) {
     await page.locator(`[data-experiment=${name}] button`).click();
     await page.locator(`[data-experiment=${name}][data-state=done]`).waitFor();
   }

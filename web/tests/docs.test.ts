@@ -16,7 +16,7 @@ test('the API document can be read and tried, with nothing from another host', a
   });
   await page.goto(`${service.origin}/docs`);
   const list = page.locator('#operations-accounts-list');
-  await list.getByText('Accounts by id, without balances').click();
+  await list.getByText('Accounts without balances').click();
   await list.getByRole('button', { name: 'Try it out' }).click();
   await list.getByRole('button', { name: 'Execute' }).click();
   await list.locator('.live-responses-table').getByText('Ada').waitFor();

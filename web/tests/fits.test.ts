@@ -63,7 +63,9 @@ async function assertSendIsFree(page: Page, what: string) {
   assert.deepEqual(over, [], `${what}: something is over Send`);
 }
 
-for (const width of WIDTHS) {
+for (const [turn, width] of WIDTHS.entries()) {
+  // Another sum each time: the same again would be asked about.
+  const cents = turn + 1;
   test(`names of 100 characters, long notes and nine trillion dollars fit into ${width} px, and nothing covers Send`, async () => {
     const page = await newPage(browser, { viewport: { width, height: 700 } });
     await page.goto(service.origin);
@@ -81,17 +83,21 @@ for (const width of WIDTHS) {
         .filter({ has: page.getByRole('radio') })
         .first()
         .click();
-      await page.getByLabel('Amount in dollars').fill('0.01');
+      await page.getByLabel('Amount in dollars').fill(`0.0${cents}`);
       await page.getByLabel('What for?').fill(NOTES[turn % NOTES.length] ?? '');
       await page.locator('[data-payment] summary').first().click();
       await assertFits(page, what);
       await assertSendIsFree(page, what);
       // Nobody can have more; the other one says so.
-      await service.sql('UPDATE accounts SET balance = balance - 1 WHERE id = $1', payee ?? 0);
+      await service.sql(
+        'UPDATE accounts SET balance = balance - $2 WHERE id = $1',
+        payee ?? 0,
+        cents,
+      );
       await sendButton(page).click();
-      await progress(page).getByText('You sent $0.01 to').waitFor();
+      await progress(page).getByText(`You sent $0.0${cents} to`).waitFor();
       await page.locator('[data-payment]').nth(2).waitFor();
-      await service.sql('UPDATE accounts SET balance = balance + 1 WHERE id = $1', id);
+      await service.sql('UPDATE accounts SET balance = balance + $2 WHERE id = $1', id, cents);
       await assertFits(page, `${what}, paid`);
       await assertSendIsFree(page, `${what}, paid`);
     }

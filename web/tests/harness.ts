@@ -17,7 +17,7 @@ import { promisify } from 'node:util';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import postgres from 'postgres';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import type { Payment } from '../src/api/client';
+import type { Payment, PaymentRequest } from '../src/api/client';
 
 /** How long a condition is awaited before a test fails. */
 export const PATIENCE_MS = 30_000;
@@ -34,6 +34,9 @@ export interface Service {
   balance(account: number): Promise<number>;
   /** Pays with a key of its own, and fails where that is refused. */
   pay(from: number, to: number, amount: number, note?: string): Promise<Payment>;
+  /** `to` asks `from` for money. */
+  ask(from: number, to: number, amount: number, note?: string): Promise<PaymentRequest>;
+  request(id: string): Promise<PaymentRequest>;
   /** All payments of an account that it did not get from the bank, newest first. */
   payments(account: number): Promise<Payment[]>;
   /**
@@ -143,6 +146,9 @@ export async function startService({
       const idempotency_key = crypto.randomUUID();
       return (await call('PUT', '/send_payment', { from, to, amount, idempotency_key, note })).body;
     },
+    ask: async (from, to, amount, note) =>
+      (await call('POST', '/payment_requests', { from, to, amount, note })).body,
+    request: async (id) => (await call('GET', `/payment_requests/${id}`)).body,
     payments: async (account) => {
       const all: Payment[] = [];
       let next: string | undefined = `/payment_history/${account}`;
@@ -198,7 +204,9 @@ export type Fate =
   /** It is refused before anybody has looked for its key, with this status and code. */
   | { status: number; code: string }
   /** The service answers, and the answer is on its way until `letGo`. */
-  | 'answer held';
+  | 'answer held'
+  /** It is on its way to the service until `letGo`, even where nobody waits for an answer any more. */
+  | 'request held';
 
 /** Where a page asks for something that comes only when the test wants it. */
 export const SLEEP_PATH = '/sleep';
@@ -207,12 +215,16 @@ export interface Wire {
   origin: string;
   /** Decides about the next requests to pay. */
   fate: Fate;
-  /** Lets the answers arrive that are held. */
+  /** Decides about the next requests to void a key. */
+  voidFate: Fate;
+  /** Lets everything arrive that is held. */
   letGo(): void;
   /** The next request for `SLEEP_PATH`: `sleeps` resolves when it is there, `wake` answers it. */
   sleeper(): { sleeps: Promise<void>; wake(): Promise<void> };
   /** The keys of the requests to pay that were seen, in order. */
   keys: string[];
+  /** Those of the requests to void one. */
+  voids: string[];
   /** The accounts that these were to be paid from, by the token that each came with. */
   senders: { payer: number; token: string | undefined }[];
   /** Tokens that are taken for expired. */
@@ -231,12 +243,13 @@ export async function startWire(service: Service): Promise<Wire> {
     request.on('data', (part: Buffer) => parts.push(part));
     request.on('end', () => {
       const body = Buffer.concat(parts);
-      const isPayment = request.method === 'PUT';
-      const fate = isPayment ? wire.fate : 'passes';
+      const isPayment = request.url === '/send_payment';
+      const isVoid = request.url === '/voided_keys';
+      const fate = isPayment ? wire.fate : isVoid ? wire.voidFate : 'passes';
       const token = request.headers.authorization?.replace('Bearer ', '');
-      if (isPayment) {
+      if (isPayment || isVoid) {
         const { from, idempotency_key } = JSON.parse(body.toString());
-        wire.keys.push(idempotency_key);
+        (isPayment ? wire.keys : wire.voids).push(idempotency_key);
         wire.senders.push({ payer: from, token });
       }
       if (fate === 'request lost') return void request.socket.destroy();
@@ -266,7 +279,8 @@ export async function startWire(service: Service): Promise<Wire> {
         },
       );
       onward.on('error', () => request.socket.destroy());
-      onward.end(body);
+      if (fate === 'request held') held.push(() => onward.end(body));
+      else onward.end(body);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -275,6 +289,7 @@ export async function startWire(service: Service): Promise<Wire> {
   const wire: Wire = {
     origin: `http://127.0.0.1:${address.port}`,
     fate: 'passes',
+    voidFate: 'passes',
     sleeper: () => {
       const asleep = new Promise<http.ServerResponse>((resolve) => {
         fallsAsleep = resolve;
@@ -286,6 +301,7 @@ export async function startWire(service: Service): Promise<Wire> {
     },
     letGo: () => held.splice(0).forEach((pass) => pass()),
     keys: [],
+    voids: [],
     senders: [],
     expired: new Set(),
     close: async () => {
@@ -354,9 +370,16 @@ export async function signIn(page: Page, token: string) {
   await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
-/** Presses on somebody's face, once it stands still: the page may still be loading what is above it. */
+/**
+ * Presses on somebody's face, once it stands still: the page may still be loading what is above it. Who is not
+ * among the faces is looked for.
+ */
 export async function choosePayee(page: Page, name: string) {
   const radio = page.getByRole('radio', { name, exact: true });
+  const search = page.getByLabel('Find somebody by name or number');
+  await page.getByLabel('Loading the people').waitFor({ state: 'detached' });
+  await radio.or(search).first().waitFor({ state: 'attached' });
+  if ((await radio.count()) === 0 && (await search.inputValue()) === '') await search.fill(name);
   await page.locator('label').filter({ has: radio }).click();
   await page
     .getByRole('radio', { name, exact: true, checked: true })

@@ -1,4 +1,4 @@
-/** The four experiments of the lab. */
+/** The six experiments of the lab. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -76,6 +76,19 @@ test('pagination: pages read while payments arrive repeat and miss nothing', asy
   const findings = await run('pagination');
   assert.match(findings['Payments seen'] ?? '', /40 of 40/);
   assert.match(findings['Seen twice'] ?? '', /✓ 0\b/);
+});
+
+test('cancel against pay: one of the two wins each time, and both are told which', async () => {
+  const findings = await run('cancel');
+  assert.match(findings['Rounds with exactly one winner'] ?? '', /20 of 20/);
+  assert.match(findings['Both were told the same'] ?? '', /20 of 20/);
+});
+
+test('one request, five clicks: it is paid once, and the others are replays', async () => {
+  const findings = await run('request');
+  assert.match(findings['Payments made'] ?? '', /✓ 1\b/);
+  assert.match(findings['Replays among the clicks'] ?? '', /4 of 5/);
+  assert.match(findings['Taken from the payer'] ?? '', /\$7\.00/);
 });
 
 test('an experiment can be run again', async () => {

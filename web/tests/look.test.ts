@@ -99,10 +99,84 @@ const VIEWS: [name: string, show: (page: Page) => Promise<void>][] = [
     },
   ],
   [
+    'a payment that was cancelled, and one that is to be cancelled',
+    async (page) => {
+      await page.route('**/send_payment', (route) => route.abort());
+      await page.route('**/voided_keys', (route) => route.abort());
+      await page.goto(`${service.origin}/?as=5`);
+      await choosePayee(page, 'Ben');
+      await page.getByLabel('Amount in dollars').fill('5');
+      await page.locator('button[type=submit]').click();
+      await progress(page).getByRole('button', { name: 'Cancel the payment' }).click();
+      await progress(page).getByText('could be cancelled').waitFor();
+      await assertAccessible(page);
+      await page.unroute('**/voided_keys');
+      await progress(page).getByText('Cancelled: $5.00 to Ben').waitFor();
+    },
+  ],
+  [
+    'a payment like one of a moment ago',
+    async (page) => {
+      const id = await service.open('Twice', 10_000);
+      await service.pay(id, 2, 500);
+      await page.goto(`${service.origin}/?as=${id}`);
+      await choosePayee(page, 'Ben');
+      await page.getByLabel('Amount in dollars').fill('5');
+      await page.locator('button[type=submit]').click();
+      await progress(page).getByRole('button', { name: 'Send again' }).waitFor();
+    },
+  ],
+  [
+    'a sum that one wanted to be asked about',
+    async (page) => {
+      await page.goto(`${service.origin}/?as=6`);
+      await page.getByText('Ask me before large sums').click();
+      await page.getByLabel('Ask me before sums above').fill('10');
+      await choosePayee(page, 'Ben');
+      await page.getByLabel('Amount in dollars').fill('11');
+      await page.locator('button[type=submit]').click();
+      await page.getByRole('alertdialog').waitFor();
+    },
+  ],
+  [
+    'requests for money',
+    async (page) => {
+      const id = await service.open('Asked', 10_000);
+      await service.ask(
+        id,
+        2,
+        1_234,
+        'a note of some length, to be cut off where there is no room',
+      );
+      await service.ask(2, id, 99_999_999);
+      await page.goto(`${service.origin}/requests/?as=${id}`);
+      await page.locator('[data-request]').nth(1).waitFor();
+      await page.getByTestId('asked-of-me').waitFor();
+      await page.getByRole('button', { name: 'Ask', exact: true }).click();
+      await page.getByText('Choose whom to ask.').waitFor();
+    },
+  ],
+  [
+    'a receipt that something can be given back of',
+    async (page) => {
+      const { id } = await service.pay(1, 2, 1_234, 'for the receipt');
+      await page.goto(`${service.origin}/payment/?id=${id}&as=2`);
+      await page.locator('[data-receipt]').waitFor();
+      await page.getByRole('heading', { name: 'Give it back' }).waitFor();
+    },
+  ],
+  [
+    'a receipt of nothing',
+    async (page) => {
+      await page.goto(`${service.origin}/payment/?id=none&as=2`);
+      await page.getByRole('heading', { name: 'No such payment' }).waitFor();
+    },
+  ],
+  [
     'the lab after its experiments',
     async (page) => {
       await page.goto(`${service.origin}/lab/`);
-      for (const name of ['idempotency', 'locks', 'pagination', 'atomicity']) {
+      for (const name of ['idempotency', 'locks', 'pagination', 'cancel', 'request', 'atomicity']) {
         await page.locator(`[data-experiment=${name}] button`).first().click();
         await page
           .locator(`[data-experiment=${name}]:is([data-state=done], [data-state=failed])`)
@@ -171,7 +245,7 @@ for (const [name, show] of VIEWS) {
   });
 }
 
-for (const path of ['/', '/lab/']) {
+for (const path of ['/', '/lab/', '/requests/', '/payment/']) {
   test(`the first load of ${path} needs under ${SCRIPT_KB_MAX} kB of script, and nothing from another host`, async (context) => {
     const page = await newPage(browser);
     const scripts: Promise<Buffer>[] = [];

@@ -2,19 +2,28 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Payment, Problem } from '../src/api/client';
-import type { Answer } from '../src/api/send';
+import type { Intent, Payment, Problem } from '../src/api/client';
+import type { Answer, VoidAnswer } from '../src/api/send';
 import * as machine from '../src/intent/machine';
 import {
+  bodyOf,
+  cancelJudged,
+  drop,
   forget,
   freshSlip,
+  insist,
+  isCancelled,
+  isShown,
   judge,
+  judgeVoid,
   leftOpen,
   mayBePaid,
   noteChars,
   NOTE_CHARS_MAX,
   outcomeOf,
+  outcomeOfPay,
   pauseMs,
+  pay,
   SET_ASIDE_MAX,
   stop,
   submit,
@@ -306,6 +315,202 @@ test('what is typed again as it was, while it is in doubt, is the same payment',
   assert.equal(keyOf(sent(again)), 'a');
 });
 
+/** Cancelled by somebody; a new draft has the key `c`. */
+const cancelled = (slip: Slip, key = 'a') => machine.cancel(slip, key, 'c');
+const VOIDED: Verdict = {
+  kind: 'declined',
+  code: 'idempotency_key_voided',
+  detail: '',
+  settles: true,
+};
+
+test('what is in doubt is cancelled only by an answer about its key, however long that takes', () => {
+  let slip = cancelled(inDoubt);
+  assert.equal(slip.attempt?.state, 'cancelling');
+  for (let tries = 0; tries < 2 * TRIES_MAX; tries += 1) {
+    slip = cancelJudged(tried(slip), 'a', NO_ANSWER, 'c');
+    assert.equal(slip.attempt?.state, 'cancelling');
+    assert.ok(mayBePaid(slip.attempt));
+  }
+  // Nothing else is sent meanwhile, and nothing is typed.
+  assert.equal(sent(slip), slip);
+  assert.equal(edit(slip, { amount: '50' }), slip);
+  const done = cancelJudged(slip, 'a', VOIDED, 'c');
+  const { attempt } = done;
+  assert.ok(attempt && isCancelled(attempt) && !mayBePaid(attempt));
+  assert.deepEqual(done.draft, { ...typed.draft, key: 'c' });
+  assert.equal(keyOf(sent(done)), 'c');
+});
+
+test('to ask whether it can be cancelled is no try to pay', () => {
+  const slip = tried(cancelled(inDoubt));
+  assert.deepEqual([slip.attempt?.tries, slip.attempt?.inDoubt], [1, 1]);
+  const refused = cancelJudged(
+    slip,
+    'a',
+    { kind: 'declined', code: 'forbidden', detail: '', settles: false },
+    'c',
+  );
+  assert.equal(refused.attempt?.state, 'stopped');
+  assert.ok(mayBePaid(refused.attempt ?? assert.fail()));
+  assert.equal(keyOf(sent(refused)), 'a');
+});
+
+test('what was paid before it could be cancelled has a receipt that says so', () => {
+  for (const end of [cancelJudged, machine.judged]) {
+    const slip = end(tried(cancelled(inDoubt)), 'a', paid(inDoubt), 'c');
+    assert.equal(slip.attempt, null);
+    assert.ok(slip.receipt?.isTooLate);
+    assert.equal(slip.draft.amount, '');
+  }
+});
+
+test('a try to pay that ends while it is being cancelled settles it only by a definite answer', () => {
+  const slip = cancelled(inDoubt);
+  for (const verdict of [NO_ANSWER, TOO_MANY]) {
+    assert.equal(judged(slip, 'a', verdict).attempt?.state, 'cancelling');
+  }
+  assert.equal(judged(slip, 'a', TOO_LITTLE).attempt?.state, 'stopped');
+  const { attempt } = judged(slip, 'a', VOIDED);
+  assert.ok(attempt && isCancelled(attempt));
+});
+
+test('a key that never pays is in doubt no more, whatever is answered later', () => {
+  const slip = cancelJudged(cancelled(inDoubt), 'a', VOIDED, 'c');
+  assert.equal(judged(slip, 'a', NO_ANSWER), slip);
+  assert.equal(cancelled(slip), slip);
+});
+
+test('what nobody can have paid is cancelled at once', () => {
+  const slip = cancelled(judged(tried(sent(typed)), 'a', TOO_MANY));
+  assert.equal(slip.attempt?.state, 'stopped');
+  assert.ok(isCancelled(slip.attempt ?? assert.fail()));
+  assert.equal(slip.draft.key, 'c');
+});
+
+test('what is aside is cancelled while the draft stays, and its end is seen until one types', () => {
+  const aside = edit(stop(inDoubt, 'a'), { amount: '6' }, 'b');
+  const slip = cancelled(aside);
+  assert.equal(slip.attempt?.state, 'cancelling');
+  assert.deepEqual(slip.draft, aside.draft);
+  const done = cancelJudged(slip, 'a', VOIDED, 'c');
+  assert.deepEqual([isShown(done, ME), leftOpen(done)], [true, []]);
+  assert.deepEqual(done.draft, aside.draft);
+  assert.equal(edit(done, { note: 'x' }).attempt, null);
+});
+
+test('one payment is cancelled at a time', () => {
+  const aside = edit(stop(inDoubt, 'a'), { amount: '6' }, 'b');
+  const next = sent(aside);
+  assert.equal(cancelled(next, 'a'), next);
+});
+
+test('of an answer about a key only that it is void, or the very payment, is definite', () => {
+  const { request } = inDoubt.attempt ?? assert.fail();
+  const made = paid(inDoubt);
+  assert.ok(made.kind === 'paid');
+  const about = (status: number, more: Partial<VoidAnswer>) => {
+    const none = { voided: false, payment: null, text: '', problem: null, retryAfterMs: null };
+    return judgeVoid({ status, ...none, ...more }, request);
+  };
+  const refusal = (status: number, code: string, retryable: boolean) =>
+    about(status, { problem: problem(status, code, retryable).problem });
+  assert.deepEqual(about(200, { voided: true }), VOIDED);
+  assert.equal(about(200, { payment: made.payment }).kind, 'paid');
+  assert.equal(about(200, { payment: { ...made.payment, amount: 1 } }).kind, 'unknown');
+  assert.equal(about(200, {}).kind, 'unknown', 'a page of the hotel');
+  assert.equal(judgeVoid(null, request).kind, 'unknown');
+  for (const [status, code, retryable] of [
+    [503, 'overloaded', true],
+    [429, 'rate_limited', true],
+    [401, 'unauthenticated', false],
+    [500, 'internal', false],
+  ] as const) {
+    assert.equal(refusal(status, code, retryable).kind, 'unknown', code);
+  }
+  for (const [status, code] of [
+    [403, 'forbidden'],
+    [404, 'not_found'],
+  ] as const) {
+    const verdict = refusal(status, code, false);
+    assert.ok(verdict.kind === 'declined' && !verdict.settles, code);
+  }
+});
+
+/** A request of $5 that is paid, under a key of this press. */
+const forRequest = (key: string): Intent => ({
+  from: ME,
+  to: 2,
+  amount: 500,
+  note: 'lunch',
+  created_at: NOW.toISOString(),
+  idempotency_key: key,
+  payment_request_id: 'r',
+});
+
+test('a request is paid beside what is typed, and is never the same as a draft', () => {
+  const slip = tried(pay(typed, forRequest('r1')));
+  assert.deepEqual(slip.draft, typed.draft);
+  assert.equal(keyOf(slip), 'r1');
+  assert.equal(keyOf(pay(slip, forRequest('r2'))), 'r1');
+  const lost = stop(judged(slip, 'r1', NO_ANSWER), 'r1');
+  // The same as it was typed is another payment, and the request keeps its key.
+  assert.equal(edit(edit(lost, { amount: '6' }), { amount: '5' }).draft.key, 'a');
+  assert.deepEqual(
+    leftOpen(lost).map((it) => it.request.idempotency_key),
+    ['r1'],
+  );
+  assert.equal(isShown(lost, ME), false);
+  assert.equal(keyOf(pay(lost, forRequest('r3'))), 'r1');
+});
+
+test('whoever presses on after a request was paid, pays nothing', () => {
+  const slip = tried(pay(typed, forRequest('r1')));
+  const verdict = paid(slip);
+  assert.ok(verdict.kind === 'paid');
+  const payment = { ...verdict.payment, payment_request_id: 'r' };
+  const done = judged(slip, 'r1', { ...verdict, payment });
+  assert.equal(pay(done, forRequest('r2')), done);
+  assert.equal(outcomeOfPay(done, forRequest('r2')), 'paid before');
+  assert.deepEqual(done.draft, typed.draft);
+});
+
+test('a payment of something else than the request is no answer to it', () => {
+  const { request } = pay(typed, forRequest('r1')).attempt ?? assert.fail();
+  const verdict = paid(pay(typed, forRequest('r1')));
+  assert.ok(verdict.kind === 'paid');
+  const { payment } = verdict;
+  const kind = (payment: Payment) => judge(answer(200, { payment }), request).kind;
+  assert.equal(kind(payment), 'unknown');
+  assert.equal(kind({ ...payment, payment_request_id: 'r' }), 'paid');
+});
+
+test('a payment that is like another one is sent again with its key, once the person is sure', () => {
+  const similar = { id: 'other', created_at: '2026-11-22T11:59:40.000000Z' };
+  const like = problem(409, 'similar_payment', false).problem ?? assert.fail();
+  const { request } = sent(typed).attempt ?? assert.fail();
+  const verdict = judge(answer(409, { problem: { ...like, ...similar } }), request);
+  const slip = judged(tried(sent(typed)), 'a', verdict);
+  assert.deepEqual(slip.attempt?.verdict, {
+    kind: 'declined',
+    code: 'similar_payment',
+    detail: '',
+    settles: true,
+    similar,
+  });
+  const body = (slip: Slip) => bodyOf(slip.attempt ?? assert.fail());
+  assert.equal(body(sent(typed)).unless_similar_within_seconds, 60);
+  // Send alone is not yet to be sure.
+  assert.equal(body(sent(slip)).unless_similar_within_seconds, 60);
+  const again = insist(slip, 'a');
+  assert.deepEqual([again.attempt?.state, keyOf(again)], ['asking', 'a']);
+  assert.ok(!('unless_similar_within_seconds' in body(again)));
+  const dropped = drop(slip, 'a', 'c');
+  assert.equal(dropped.attempt, null);
+  assert.deepEqual(dropped.draft, { key: 'c', to: 2, amount: '', note: '' });
+  assert.equal(drop(inDoubt, 'a', 'c'), inDoubt);
+});
+
 test('only so many payments can be in doubt at a time', () => {
   let slip = stop(inDoubt, 'a');
   for (let turn = 1; turn <= SET_ASIDE_MAX; turn += 1) {
@@ -326,7 +531,22 @@ test('a note is counted as the service counts it', () => {
 
 test('what is stored is read as it was', () => {
   const next = sent(edit(stop(inDoubt, 'a'), { amount: '6' }, 'b'));
-  for (const slip of [freshSlip('a'), typed, inDoubt, next, judged(next, 'b', paid(next))]) {
+  const sure = insist(judged(tried(sent(typed)), 'a', TOO_LITTLE), 'a');
+  const requested = pay(typed, forRequest('r1'));
+  const { payment_request_id: _, ...plain } = forRequest('f1');
+  const refund = pay(typed, { ...plain, refund_of: 'p' });
+  for (const slip of [
+    freshSlip('a'),
+    typed,
+    inDoubt,
+    next,
+    judged(next, 'b', paid(next)),
+    cancelled(inDoubt),
+    cancelJudged(cancelled(inDoubt), 'a', paid(inDoubt), 'c'),
+    sure,
+    requested,
+    refund,
+  ]) {
     assert.deepEqual(slipFrom(JSON.parse(JSON.stringify(slip)), ME, 'new'), slip);
   }
 });

@@ -89,7 +89,7 @@ test('of two people with one name each is shown with the number, wherever one ch
 test('a name or note that turns the direction of text does not turn what is beside it', async () => {
   const id = await named('\u202Eevil\u2069\u202E name');
   const arab = await named('محمد 12');
-  await service.pay(id, arab, 100, '\u202Enote\u2069\u202E 34');
+  await service.pay(id, arab, 200, '\u202Enote\u2069\u202E 34');
   const page = await newPage(browser);
   await page.goto(`${service.origin}/?as=${arab}`);
   const row = page.locator('[data-payment]').first();

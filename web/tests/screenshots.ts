@@ -19,7 +19,7 @@ import {
 
 const INTO = path.resolve(import.meta.dirname, '../../docs/screenshots');
 
-const EXPERIMENTS = ['idempotency', 'atomicity', 'locks', 'pagination'];
+const EXPERIMENTS = ['idempotency', 'atomicity', 'locks', 'pagination', 'cancel', 'request'];
 
 await mkdir(INTO, { recursive: true });
 const browser = await startBrowser();

@@ -245,8 +245,9 @@ test('what was paid and typed again is not sent by a window that slept since', a
   await eventually('both show the same', async () => (await note(second)) === 'lunch');
   const sent = (await service.payments(id)).filter((payment) => payment.from_id === id);
   assert.equal(sent.length, 1);
-  // Seen and pressed, it is another payment.
+  // Seen and pressed, it is another payment, which the person is sure of.
   await sendButton(second).click();
+  await progress(second).getByRole('button', { name: 'Send again' }).click();
   await eventually('it is paid', async () => (await service.balance(id)) === 9_000);
 });
 

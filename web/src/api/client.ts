@@ -5,13 +5,14 @@ import { authorization, refused } from '../session/session';
 import type { components, paths } from './schema';
 
 export type Payment = components['schemas']['Payment'];
+export type PaymentRequest = components['schemas']['PaymentRequest'];
 export type Account = components['schemas']['Account'];
 export type NamedAccount = components['schemas']['NamedAccount'];
 export type Problem = components['schemas']['Problem'];
 export type Crash = components['schemas']['Crash'];
 
-/** A payment as it is asked for. Unlike in the document, the page always has a key. */
-export interface PaymentRequest {
+/** A payment as a person wants it. Unlike in the document, the page always has a key. */
+export interface Intent {
   from: number;
   to: number;
   /** Cents. */
@@ -20,6 +21,10 @@ export interface PaymentRequest {
   /** The time of the first click, RFC 3339. */
   created_at: string;
   idempotency_key: string;
+  /** The payment that this one gives back. */
+  refund_of?: string;
+  /** The request for money that this one pays. */
+  payment_request_id?: string;
 }
 
 /** The service's origin: the page's own, unless it is configured or the page is being developed. */

@@ -10,7 +10,8 @@ const WORDS: Record<string, string> = {
   unauthenticated: 'Your token is not valid any more. Sign in again; asking again is safe.',
   not_found: 'The service does not offer this.',
   account_not_found: 'That account does not exist. Nothing was paid; please choose somebody else.',
-  payment_not_found: 'That payment does not exist.',
+  payment_not_found: 'That payment does not exist, or is not yours.',
+  payment_request_not_found: 'That request does not exist, or is not yours. Nothing was paid.',
   method_not_allowed: 'The service does not offer this.',
   request_timeout: 'Your connection was too slow.',
   body_too_large: 'The note is too long. Nothing was paid; please shorten it.',
@@ -23,6 +24,16 @@ const WORDS: Record<string, string> = {
   balance_limit: 'The other account cannot hold that much. Nothing was paid.',
   idempotency_key_reused:
     'This payment clashed with an earlier one, so it was not made. Please send it again.',
+  idempotency_key_voided: 'This payment was cancelled, so it will never be paid.',
+  similar_payment: 'The same was paid a moment ago, so nothing was paid now.',
+  request_mismatch:
+    'The request asks for something else. Nothing was paid; please reload the page.',
+  request_not_open:
+    'The request was paid, declined or cancelled meanwhile, or its time is over. Nothing was paid.',
+  refund_exceeds_payment: 'That is more than is left of the payment. Nothing was given back.',
+  not_refundable: 'That payment cannot be given back. Nothing was paid.',
+  account_frozen: 'One of the two accounts is frozen at the moment. Nothing was paid.',
+  account_closed: 'One of the two accounts is closed. Nothing was paid.',
   rate_limited: 'That was a lot of requests in a short time.',
   internal: 'Something broke inside the service. Asking again is safe.',
   overloaded: 'The service is very busy.',
@@ -59,6 +70,7 @@ export function wordsInDoubt(code: string): string {
 const READ_WORDS: Record<string, string> = {
   unauthenticated: 'Your token is not valid any more. Sign in again.',
   account_not_found: 'That account does not exist.',
+  payment_request_not_found: 'That request does not exist, or is not yours.',
   rate_limited: 'That was a lot of requests in a short time. Wait a little before the next one.',
 };
 

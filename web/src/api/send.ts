@@ -1,13 +1,6 @@
-/** One try at `PUT /send_payment`. */
+/** One try at `PUT /send_payment`, or at `PUT /voided_keys`, which settles its key. */
 
-import {
-  api,
-  problemOf,
-  retryAfterMs,
-  type Payment,
-  type PaymentRequest,
-  type Problem,
-} from './client';
+import { api, problemOf, retryAfterMs, type Intent, type Payment, type Problem } from './client';
 
 /** Where a payment's time went, in ms, and which commit it shared. */
 export interface Timing {
@@ -30,42 +23,99 @@ export interface Answer {
   timing: Timing | null;
 }
 
+/** An answer about a key: it is voided, or `payment` had been made under it. */
+export interface VoidAnswer {
+  status: number;
+  voided: boolean;
+  payment: Payment | null;
+  /** Its bytes, as text. */
+  text: string;
+  problem: Problem | null;
+  retryAfterMs: number | null;
+}
+
 /** Longer than the service ever takes: then the wire is dead, not slow. */
 const TRY_TIMEOUT_MS = 15_000;
 
-/** Sends a payment once. `null`: there was no answer, so nothing is known. */
-export async function sendOnce(body: PaymentRequest): Promise<Answer | null> {
+interface Came {
+  text: string;
+  problem: Problem | null;
+  response: Response;
+}
+
+type Call = (
+  signal: AbortSignal,
+) => Promise<{ data?: unknown; error?: unknown; response: Response }>;
+
+/** Asks once. `null`: there was no answer, so nothing is known. */
+async function once(call: Call, signal?: AbortSignal): Promise<Came | null> {
+  const limit = AbortSignal.timeout(TRY_TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(TRY_TIMEOUT_MS);
-    const { data, error, response } = await api.PUT('/send_payment', {
-      body,
-      signal,
-      parseAs: 'text',
-    });
-    const text = typeof data === 'string' ? data : '';
+    const given = await call(signal ? AbortSignal.any([signal, limit]) : limit);
+    const { data, error, response } = given;
     return {
-      status: response.status,
-      text,
-      payment: response.ok ? paymentOf(text) : null,
+      text: typeof data === 'string' ? data : '',
       problem: response.ok ? null : problemOf(error),
-      replayed: response.headers.get('idempotency-replayed') === 'true',
-      retryAfterMs: retryAfterMs(response),
-      timing: timingOf(response.headers.get('server-timing')),
+      response,
     };
   } catch {
     return null;
   }
 }
 
-function paymentOf(text: string): Payment | null {
+/** Sends a payment once. Nobody waits for the answer any longer once `signal` says so. */
+export async function sendOnce(
+  body: Intent & { unless_similar_within_seconds?: number },
+  signal?: AbortSignal,
+): Promise<Answer | null> {
+  const call: Call = (signal) => api.PUT('/send_payment', { body, signal, parseAs: 'text' });
+  const came = await once(call, signal);
+  if (!came) return null;
+  const { text, problem, response } = came;
+  return {
+    status: response.status,
+    text,
+    payment: response.ok ? paymentIn(parsed(text)) : null,
+    problem,
+    replayed: response.headers.get('idempotency-replayed') === 'true',
+    retryAfterMs: retryAfterMs(response),
+    timing: timingOf(response.headers.get('server-timing')),
+  };
+}
+
+/** Asks once to void the key of a payment. */
+export async function voidOnce({ from, idempotency_key }: Intent): Promise<VoidAnswer | null> {
+  const body = { from, idempotency_key };
+  const call: Call = (signal) => api.PUT('/voided_keys', { body, signal, parseAs: 'text' });
+  const came = await once(call);
+  if (!came) return null;
+  const { text, problem, response } = came;
+  const { voided, payment } = fieldsOf(response.ok ? parsed(text) : null);
+  return {
+    status: response.status,
+    voided: voided === true,
+    payment: voided === false ? paymentIn(payment) : null,
+    text,
+    problem,
+    retryAfterMs: retryAfterMs(response),
+  };
+}
+
+function parsed(text: string): unknown {
   try {
-    const body = JSON.parse(text) as Partial<Payment> | null;
-    return typeof body?.id === 'string' && typeof body.amount === 'number'
-      ? (body as Payment)
-      : null;
+    return JSON.parse(text);
   } catch {
     return null;
   }
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+function paymentIn(value: unknown): Payment | null {
+  const { id, amount } = fieldsOf(value);
+  return typeof id === 'string' && typeof amount === 'number' ? (value as Payment) : null;
 }
 
 /** Reads `queue;dur=1.2, lock;dur=0.1, commit;dur=0.5, batch;desc="name"` (W3C Server Timing). */

@@ -11,6 +11,7 @@ import { useMe } from '../people/me';
 import { useSession } from '../session/session';
 import { SignIn } from '../session/SignIn';
 import { Trouble } from './Trouble';
+import { Waiting } from './Waiting';
 
 /** Send and scroll. */
 export function Home() {
@@ -50,15 +51,6 @@ function Account({ me }: { me: number }) {
         <SendForm me={me} />
       </div>
       <History me={me} />
-    </div>
-  );
-}
-
-function Waiting() {
-  return (
-    <div className="grid grid-cols-1 gap-6 lg:grid-cols-[25rem_minmax(0,1fr)]" aria-hidden="true">
-      <div className="skeleton h-44 rounded-3xl" />
-      <div className="skeleton h-96 rounded-3xl" />
     </div>
   );
 }

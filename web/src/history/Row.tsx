@@ -1,9 +1,12 @@
+import Link from 'next/link';
 import type { ReactNode } from 'react';
 import type { Payment } from '../api/client';
 import { formatCents } from '../money';
 import { Avatar } from '../people/Avatar';
 import { legible, type Called } from '../people/names';
 import { NumberOf } from '../people/PersonName';
+import { receiptPath } from '../receipt/path';
+import { isRefundableBy } from '../receipt/refunds';
 import { exactTime, timeAgo } from '../time';
 
 interface Props {
@@ -21,6 +24,7 @@ export function Row({ me, payment, called, nowMs, isNews }: Props) {
   const other = isSent ? payment.to_id : payment.from_id;
   const { name, number } = called(other);
   const note = legible(payment.note ?? '');
+  const kind = payment.refund_of ? 'refund' : payment.payment_request_id ? 'request' : null;
   return (
     <li className={isNews ? 'arrive' : undefined} data-payment={payment.id}>
       <details className="group rounded-2xl open:bg-paper hover:bg-paper">
@@ -48,6 +52,7 @@ export function Row({ me, payment, called, nowMs, isNews }: Props) {
                 <time dateTime={payment.created_at} title={exactTime(payment.created_at)}>
                   {timeAgo(payment.created_at, nowMs)}
                 </time>
+                {kind && ` · ${kind}`}
                 {note && (
                   <>
                     {' '}
@@ -81,7 +86,35 @@ export function Row({ me, payment, called, nowMs, isNews }: Props) {
           <Detail title="Account">
             <bdi>{name}</bdi>, number {other}
           </Detail>
+          {payment.refund_of && (
+            <Detail title="Gives back">
+              <Link href={receiptPath(payment.refund_of)} prefetch={false} className="underline">
+                an earlier payment
+              </Link>
+            </Detail>
+          )}
+          {payment.payment_request_id && <Detail title="Pays">a request for money</Detail>}
+          {payment.by && (
+            <Detail title="Asked for by">
+              <bdi>{legible(payment.by)}</bdi>
+            </Detail>
+          )}
           <Detail title="Payment">{payment.id}</Detail>
+          <dt className="sr-only">More</dt>
+          <dd className="col-span-2 mt-2 flex flex-wrap gap-x-4 gap-y-1 font-medium">
+            <Link href={receiptPath(payment.id)} prefetch={false} className="text-accent underline">
+              Receipt
+            </Link>
+            {isRefundableBy(payment, me) && (
+              <Link
+                href={receiptPath(payment.id)}
+                prefetch={false}
+                className="text-accent underline"
+              >
+                Give it back
+              </Link>
+            )}
+          </dd>
         </dl>
       </details>
     </li>

@@ -6,6 +6,8 @@ import {
 } from '@tanstack/react-query';
 import { answered, api, ApiFailure, readSignal, type Payment } from '../api/client';
 import { getToKnow } from '../people/people';
+import { paymentKey } from '../receipt/usePayment';
+import { requestsKey } from '../requests/useRequests';
 import { readNews, readPage, withNews, type Cursor, type Page } from './pages';
 
 /** How often the page looks for money that arrived, while it is visible. */
@@ -100,5 +102,8 @@ export function useLookNow(account: number) {
   return () => {
     void client.invalidateQueries({ queryKey: ['account', account] });
     void client.invalidateQueries({ queryKey: ['news', account] });
+    // What was paid may be a request, or give something back.
+    void client.invalidateQueries({ queryKey: requestsKey(account) });
+    void client.invalidateQueries({ queryKey: paymentKey });
   };
 }

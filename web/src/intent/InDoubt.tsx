@@ -2,14 +2,15 @@
 
 import { formatCents } from '../money';
 import { useNames } from '../people/people';
-import { leftOpen, takeUp, type Slip } from './machine';
+import { newKey } from './key';
+import { cancel, isUnderWay, leftOpen, takeUp, type Slip } from './machine';
 import { changeSlip } from './store';
 
 /** The payments that may have been made, besides the one that Send is for. Each stays until an answer. */
 export function InDoubt({ me, slip }: { me: number; slip: Slip }) {
   const open = leftOpen(slip);
   const name = useNames(open.map(({ request }) => request.to));
-  const isAsking = slip.attempt?.state === 'asking';
+  const isAsking = isUnderWay(slip.attempt);
   return (
     <>
       {slip.isUnread && (
@@ -18,25 +19,40 @@ export function InDoubt({ me, slip }: { me: number; slip: Slip }) {
           at the history before you send one again.
         </p>
       )}
-      {open.map(({ request: { idempotency_key, amount, to } }) => (
-        <div key={idempotency_key} className="mt-4 rounded-2xl bg-warn-soft p-4 text-warn">
+      {open.map(({ request: { idempotency_key: key, amount, to } }) => (
+        <div key={key} className="mt-4 rounded-2xl bg-warn-soft p-4 text-warn">
           <p className="break-words">
             The earlier payment of {formatCents(amount)} may have gone through. What you send now is
-            another one; look at the history first.
+            another one; finish or cancel the first one to know.
           </p>
-          <button
-            type="button"
-            className="button button-quiet mt-3 max-w-full"
-            aria-disabled={isAsking}
-            // With its own key it is paid once at the most.
-            onClick={() => {
-              if (!isAsking) changeSlip(me, (now) => takeUp(now, idempotency_key)).catch(() => {});
-            }}
-          >
-            <span className="truncate">
-              Finish {formatCents(amount)} to {name(to)}
-            </span>
-          </button>
+          <div className="mt-3 flex flex-wrap gap-2">
+            <button
+              type="button"
+              className="button button-quiet max-w-full"
+              aria-disabled={isAsking}
+              // With its own key it is paid once at the most.
+              onClick={() => {
+                if (!isAsking) changeSlip(me, (now) => takeUp(now, key)).catch(() => {});
+              }}
+            >
+              <span className="truncate">
+                Finish {formatCents(amount)} to {name(to)}
+              </span>
+            </button>
+            <button
+              type="button"
+              className="button button-quiet max-w-full"
+              aria-disabled={isAsking}
+              onClick={() => {
+                const next = newKey();
+                if (!isAsking) changeSlip(me, (now) => cancel(now, key, next)).catch(() => {});
+              }}
+            >
+              <span className="truncate">
+                Cancel {formatCents(amount)} to {name(to)}
+              </span>
+            </button>
+          </div>
         </div>
       ))}
     </>

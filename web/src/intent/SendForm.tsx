@@ -1,16 +1,19 @@
 'use client';
 
 import { useEffect, useId, useRef, useState, type FormEvent, type SyntheticEvent } from 'react';
-import { useLookNow } from '../history/useHistory';
+import { AmountField } from '../form/AmountField';
+import { NoteField, whyNoNote } from '../form/NoteField';
 import { formatCents, parseDollars } from '../money';
-import { useCalled, usePeople } from '../people/people';
+import { useCalled } from '../people/people';
 import { NumberOf } from '../people/PersonName';
+import { PersonPicker } from '../people/PersonPicker';
+import { useConfirm } from './Confirm';
 import { InDoubt } from './InDoubt';
 import { newKey } from './key';
+import { LimitSetting } from './LimitSetting';
 import {
   edit,
-  NOTE_CHARS_MAX,
-  noteChars,
+  isUnderWay,
   outcomeOf,
   submit,
   wishOf,
@@ -18,7 +21,6 @@ import {
   type Outcome,
   type Slip,
 } from './machine';
-import { PayeePicker } from './PayeePicker';
 import { Progress } from './Progress';
 import { askNow } from './sender';
 import { changeSlip, hadNotSeen } from './store';
@@ -43,30 +45,11 @@ const WHY_NOT_SENT: Partial<Record<Outcome, string>> = {
 
 function complaintsOf(draft: Draft): Complaints {
   const parsed = parseDollars(draft.amount);
-  const tooLong = noteChars(draft) - NOTE_CHARS_MAX;
   return {
     to: draft.to === null ? 'Choose who gets it.' : undefined,
     amount: parsed.ok ? undefined : parsed.why,
-    note:
-      tooLong > 0
-        ? `The note is ${tooLong} ${tooLong === 1 ? 'character' : 'characters'} too long.`
-        : refusedIn(draft.note),
+    note: whyNoNote(draft.note),
   };
-}
-
-/** Tabs, line ends and the like come with what is pasted, and the service takes none of them. */
-const CONTROLS = /\p{Cc}+/gu;
-
-/** Why the service would refuse the note. */
-function refusedIn(note: string): string | undefined {
-  const found = note.trim().match(CONTROLS)?.[0];
-  if (!found) return undefined;
-  const kind = found.includes('\t')
-    ? 'a tab'
-    : /[\n\r]/.test(found)
-      ? 'a new line'
-      : 'a control character';
-  return `There is ${kind} in the note, and a note is one line of plain text.`;
 }
 
 export function SendForm({ me }: { me: number }) {
@@ -88,27 +71,16 @@ export function SendForm({ me }: { me: number }) {
 }
 
 function Form({ me, slip }: { me: number; slip: Slip }) {
-  const { draft, attempt, receipt } = slip;
+  const { draft, attempt } = slip;
   const [complaints, setComplaints] = useState<Complaints>({});
-  const people = usePeople();
   const amount = useRef<HTMLInputElement>(null);
   const form = useRef<HTMLFormElement>(null);
   const button = useRef<HTMLButtonElement>(null);
-  const id = useId();
-  const isAsking = attempt?.state === 'asking';
+  const isAsking = isUnderWay(attempt);
   const hasAttempt = attempt !== null;
   const wish = wishOf(me, draft);
   const called = useCalled(draft.to === null ? [] : [draft.to]);
-
-  const lookNow = useLookNow(me);
-  const look = useRef(lookNow);
-  useEffect(() => {
-    look.current = lookNow;
-  });
-  const paid = receipt?.payment.id;
-  useEffect(() => {
-    if (paid) look.current();
-  }, [paid]);
+  const { confirm, dialog } = useConfirm(me);
 
   const type = (change: Partial<Omit<Draft, 'key'>>) => {
     setComplaints({});
@@ -124,7 +96,7 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
     pressedAtMs.current = event.timeStamp;
   };
   const isPressed = useRef(false);
-  const send = async (event: FormEvent) => {
+  const send = (event: FormEvent) => {
     event.preventDefault();
     if (isAsking || isPressed.current) return;
     const atMs = pressedAtMs.current;
@@ -133,7 +105,7 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
       setComplaints({ form: WHY_NOT_SENT['changed meanwhile'] });
       return;
     }
-    if (!wish || refusedIn(draft.note)) {
+    if (!wish || whyNoNote(draft.note)) {
       // The later clicks of a double click find an empty form, which is no mistake.
       const isEmpty = draft.amount === '' && draft.note === '' && draft.to !== null;
       if (isEmpty) amount.current?.focus();
@@ -141,6 +113,11 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
       return;
     }
     setComplaints({});
+    confirm(wish, () => void go(draft));
+  };
+
+  const go = async (draft: Draft) => {
+    if (isPressed.current) return;
     isPressed.current = true;
     try {
       // The stored draft counts, and is sent only where it is the one that was seen.
@@ -172,16 +149,13 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
     form.current?.querySelector<HTMLElement>(`[data-field="${first}"]`)?.focus();
   };
 
-  // Said at once: nobody sees a tab.
-  const noteWhy = complaints.note ?? refusedIn(draft.note);
-
   return (
     <>
       <form
         ref={form}
         onKeyDownCapture={noteTime}
         onPointerDownCapture={noteTime}
-        onSubmit={(event) => void send(event)}
+        onSubmit={send}
         noValidate
         className="mt-3"
       >
@@ -191,72 +165,26 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
           className="grid min-w-0 grid-cols-1 gap-4 aria-disabled:opacity-70"
         >
           <legend className="sr-only">Payment</legend>
-          <PayeePicker
+          <PersonPicker
+            title="To"
             me={me}
-            people={people}
             chosen={draft.to}
             complaint={complaints.to}
             choose={(to) => type({ to })}
           />
-          <div>
-            <label htmlFor={`${id}-amount`} className="font-medium">
-              Amount in dollars
-            </label>
-            <div className="relative mt-1">
-              <span
-                aria-hidden="true"
-                className="absolute top-1/2 left-4 -translate-y-1/2 text-2xl font-semibold text-muted"
-              >
-                $
-              </span>
-              <input
-                ref={amount}
-                id={`${id}-amount`}
-                data-field="amount"
-                className="field pl-10 text-3xl font-semibold tabular-nums"
-                inputMode="decimal"
-                autoComplete="off"
-                maxLength={30}
-                readOnly={isAsking}
-                placeholder="0.00"
-                value={draft.amount}
-                onChange={(event) => type({ amount: event.target.value })}
-                aria-invalid={complaints.amount ? true : undefined}
-                aria-describedby={complaints.amount ? `${id}-amount-why` : undefined}
-              />
-            </div>
-            <Complaint id={`${id}-amount-why`} text={complaints.amount} />
-          </div>
-          <div>
-            <label htmlFor={`${id}-note`} className="font-medium">
-              What for? <span className="font-normal text-muted">(optional)</span>
-            </label>
-            <input
-              id={`${id}-note`}
-              data-field="note"
-              className="field mt-1"
-              autoComplete="off"
-              readOnly={isAsking}
-              value={draft.note}
-              onChange={(event) => type({ note: event.target.value })}
-              aria-invalid={noteWhy ? true : undefined}
-              aria-describedby={`${id}-note-count${noteWhy ? ` ${id}-note-why` : ''}`}
-            />
-            <NoteCount id={`${id}-note-count`} chars={noteChars(draft)} />
-            <Complaint id={`${id}-note-why`} text={noteWhy} />
-            {refusedIn(draft.note) && (
-              <button
-                type="button"
-                className="button button-quiet mt-2"
-                onClick={() => {
-                  type({ note: draft.note.replace(CONTROLS, ' ') });
-                  form.current?.querySelector<HTMLElement>('[data-field="note"]')?.focus();
-                }}
-              >
-                Put a space there
-              </button>
-            )}
-          </div>
+          <AmountField
+            input={amount}
+            value={draft.amount}
+            isFixed={isAsking}
+            complaint={complaints.amount}
+            change={(amount) => type({ amount })}
+          />
+          <NoteField
+            value={draft.note}
+            isFixed={isAsking}
+            complaint={complaints.note}
+            change={(note) => type({ note })}
+          />
         </fieldset>
         <InDoubt me={me} slip={slip} />
         {/* Never disabled: a press while the payment is under way changes nothing. */}
@@ -267,7 +195,11 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
           className="button button-main mt-5 w-full text-lg aria-disabled:opacity-70"
         >
           {isAsking ? (
-            'Sending…'
+            attempt?.state === 'cancelling' ? (
+              'Cancelling…'
+            ) : (
+              'Sending…'
+            )
           ) : wish ? (
             <>
               <span className="line-clamp-3 min-w-0">
@@ -286,6 +218,8 @@ function Form({ me, slip }: { me: number; slip: Slip }) {
         )}
       </form>
       <Progress me={me} slip={slip} />
+      <LimitSetting me={me} />
+      {dialog}
     </>
   );
 }
@@ -296,26 +230,4 @@ function whyNotSent(after: Slip, seen: Draft): string | undefined {
   if (outcome === 'paid before' && after.receipt?.isOld)
     return 'This payment was made before, from another window. This press sent nothing.';
   return WHY_NOT_SENT[outcome];
-}
-
-/** How much of the note's room is taken, as the service counts it. */
-function NoteCount({ id, chars }: { id: string; chars: number }) {
-  const isOver = chars > NOTE_CHARS_MAX;
-  return (
-    <p
-      id={id}
-      data-testid="note-count"
-      className={`mt-1 text-right text-sm tabular-nums ${isOver ? 'font-medium text-bad' : 'text-muted'}`}
-    >
-      {chars} of {NOTE_CHARS_MAX} characters
-    </p>
-  );
-}
-
-function Complaint({ id, text }: { id: string; text: string | undefined }) {
-  return text ? (
-    <p id={id} role="alert" className="mt-1 font-medium text-bad">
-      {text}
-    </p>
-  ) : null;
 }

@@ -2,7 +2,7 @@
 
 import { Trouble } from '../app/Trouble';
 import { formatCents } from '../money';
-import { mayBePaid, type Slip } from './machine';
+import { isUnderWay, mayBePaid, type Slip } from './machine';
 import { loadSlip, type StoreTrouble } from './store';
 
 const WHY: Record<StoreTrouble, string> = {
@@ -25,7 +25,7 @@ export function StoreTroubleBox({
   slip: Slip | null;
 }) {
   const attempt = slip?.attempt;
-  const isOpen = attempt && (attempt.state === 'asking' || mayBePaid(attempt));
+  const isOpen = attempt && (isUnderWay(attempt) || mayBePaid(attempt));
   const open = isOpen
     ? ` Whether ${formatCents(attempt.request.amount)} went through is not known yet; it is asked for again when this is over.`
     : '';

@@ -10,7 +10,7 @@
  */
 
 import { newKey } from './key';
-import { forget, freshSlip, looksAlike, type Slip } from './machine';
+import { forget, freshSlip, isUnderWay, looksAlike, type Slip } from './machine';
 import { adopt, slipFrom, slipOfVersion02 } from './stored';
 
 /** Why nothing can be stored, so nothing can be sent. */
@@ -37,8 +37,11 @@ interface Known {
 }
 
 const DATABASE = 'payonce';
-/** Of what is stored: a version of the page that stores something else has a higher one. */
-const VERSION = 1;
+/**
+ * Of what is stored: a version of the page that stores something else has a higher one. (A page of version 1
+ * would send what pays a request for money without its request.)
+ */
+const VERSION = 2;
 const SLIPS = 'slips';
 /** The names of slips of version 0.2 in local storage begin so. */
 const PREFIX_OF_VERSION_02 = 'payonce.slip.';
@@ -65,9 +68,7 @@ export function readTrouble(): StoreTrouble | null {
 
 /** Those who have a payment under way. */
 export function payersAsking(): number[] {
-  return [...slips]
-    .filter(([, { stored }]) => stored?.attempt?.state === 'asking')
-    .map(([id]) => id);
+  return [...slips].filter(([, { stored }]) => isUnderWay(stored?.attempt)).map(([id]) => id);
 }
 
 /** Calls back when a slip changes, in this window or in another, or can no longer be stored. */
@@ -247,7 +248,11 @@ function opened(): Promise<IDBDatabase> {
       return reject(new StoreFailure(error instanceof DOMException ? troubleOf(error) : 'blocked'));
     }
     const timer = setTimeout(() => reject(new StoreFailure('busy')), WAIT_MS_MAX);
-    request.onupgradeneeded = () => request.result.createObjectStore(SLIPS);
+    request.onupgradeneeded = () => {
+      const { result } = request;
+      // What version 1 has stored is read as it is.
+      if (!result.objectStoreNames.contains(SLIPS)) result.createObjectStore(SLIPS);
+    };
     request.onerror = () => {
       clearTimeout(timer);
       reject(new StoreFailure(troubleOf(request.error)));

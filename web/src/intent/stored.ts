@@ -4,16 +4,18 @@
  * is kept, the key of a payment in doubt above all.
  */
 
-import type { Payment, PaymentRequest } from '../api/client';
+import type { Intent, Payment } from '../api/client';
 import {
   asksFor,
   freshSlip,
   isSettling,
+  isUnderWay,
   mayBePaid,
   wishOf,
   type Attempt,
   type Draft,
   type Receipt,
+  type Similar,
   type Slip,
 } from './machine';
 
@@ -82,6 +84,8 @@ function draftFrom(value: unknown, isKeyed: boolean): Draft | null {
   return is && (to === null || isCount(to)) ? { key, to, amount, note } : null;
 }
 
+const STATES: Attempt['state'][] = ['asking', 'cancelling', 'stopped'];
+
 function attemptFrom(value: unknown, payer: number): Attempt | null {
   const fields = fieldsOf(value);
   const request = requestFrom(fields?.request, payer);
@@ -92,10 +96,11 @@ function attemptFrom(value: unknown, payer: number): Attempt | null {
   const inDoubt = isCount(fields.inDoubt) ? fields.inDoubt : Math.max(1, tries);
   const attempt: Attempt = {
     request,
-    state: fields.state === 'asking' ? 'asking' : 'stopped',
+    state: STATES.find((state) => state === fields.state) ?? 'stopped',
     tries,
     inDoubt,
     verdict,
+    ...(fields.isSure === true && { isSure: true }),
   };
   // No version may call a payment declined of which a try has no answer.
   const isDoubtful = mayBePaid(attempt) && verdict !== null && verdict.kind !== 'unknown';
@@ -103,8 +108,9 @@ function attemptFrom(value: unknown, payer: number): Attempt | null {
   return { ...attempt, verdict: { kind: 'unknown', code: verdict.code, retryAfterMs: null } };
 }
 
-function requestFrom(value: unknown, payer: number): PaymentRequest | null {
-  const { from, to, amount, note, created_at, idempotency_key } = fieldsOf(value) ?? {};
+function requestFrom(value: unknown, payer: number): Intent | null {
+  const { from, to, amount, note, created_at, idempotency_key, refund_of, payment_request_id } =
+    fieldsOf(value) ?? {};
   const is =
     from === payer &&
     isCount(to) &&
@@ -112,24 +118,41 @@ function requestFrom(value: unknown, payer: number): PaymentRequest | null {
     (note === null || isText(note)) &&
     isText(created_at) &&
     isText(idempotency_key) &&
-    idempotency_key !== '';
-  return is ? { from: payer, to, amount, note, created_at, idempotency_key } : null;
+    idempotency_key !== '' &&
+    (refund_of === undefined || isText(refund_of)) &&
+    (payment_request_id === undefined || isText(payment_request_id));
+  if (!is) return null;
+  return {
+    from: payer,
+    to,
+    amount,
+    note,
+    created_at,
+    idempotency_key,
+    ...(refund_of !== undefined && { refund_of }),
+    ...(payment_request_id !== undefined && { payment_request_id }),
+  };
 }
 
 function verdictFrom(value: unknown): Attempt['verdict'] {
-  const { kind, code, detail, retryAfterMs } = fieldsOf(value) ?? {};
+  const { kind, code, detail, retryAfterMs, similar } = fieldsOf(value) ?? {};
   const wait = isCount(retryAfterMs) ? retryAfterMs : null;
   const words = isText(detail) ? detail : '';
   if (kind === 'declined' && isText(code))
-    return { kind, code, detail: words, settles: isSettling(code) };
+    return { kind, code, detail: words, settles: isSettling(code), ...similarFrom(similar) };
   if (kind === 'not_yet' && isText(code)) return { kind, code, detail: words, retryAfterMs: wait };
   if (kind === 'unknown') return { kind, code: isText(code) ? code : null, retryAfterMs: wait };
   return null;
 }
 
+function similarFrom(value: unknown): { similar?: Similar } {
+  const { id, created_at } = fieldsOf(value) ?? {};
+  return isText(id) && isText(created_at) ? { similar: { id, created_at } } : {};
+}
+
 /** No more than what is shown of it is looked at. */
 function receiptFrom(value: unknown): Receipt | null {
-  const { key, payment, replayed, tries, isOld } = fieldsOf(value) ?? {};
+  const { key, payment, replayed, tries, isTooLate, isOld } = fieldsOf(value) ?? {};
   const { id, to_id, amount } = fieldsOf(payment) ?? {};
   const is = isText(key) && isText(id) && isCount(to_id) && isCount(amount) && isCount(tries);
   return is
@@ -138,6 +161,7 @@ function receiptFrom(value: unknown): Receipt | null {
         payment: payment as Payment,
         replayed: replayed === true,
         tries,
+        isTooLate: isTooLate === true,
         isOld: isOld === true,
       }
     : null;
@@ -151,7 +175,7 @@ export function adopt(slip: Slip, other: Slip): Slip {
   // Its draft goes where nobody has typed anything yet, unless it was paid meanwhile.
   if (isUntouched && slip.receipt?.key !== other.draft.key)
     return { ...slip, draft: other.draft, attempt, isUnread };
-  const isOpen = attempt !== null && (attempt.state === 'asking' || mayBePaid(attempt));
+  const isOpen = attempt !== null && (isUnderWay(attempt) || mayBePaid(attempt));
   if (!isOpen) return { ...slip, isUnread };
   if (!slip.attempt) return { ...slip, attempt, isUnread };
   const inDoubt = Math.max(1, attempt.inDoubt);

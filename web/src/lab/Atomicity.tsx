@@ -1,6 +1,6 @@
 import { answered, api, ApiFailure, readSignal, type Crash } from '../api/client';
 import { formatCents } from '../money';
-import { labAccounts } from './accounts';
+import { balanceOf, labAccounts } from './accounts';
 import { Experiment, Finding, Findings } from './Experiment';
 import { pay, request } from './pay';
 import { Surprise, useExperiment } from './useExperiment';
@@ -21,7 +21,7 @@ async function experiment(tell: (seen: Seen) => void) {
   const crash = await crashed(intent);
   tell({ crash, retried: null });
   await pay(intent);
-  const [payer, payee] = await Promise.all([balance(from), balance(to)]);
+  const [payer, payee] = await Promise.all([balanceOf(from), balanceOf(to)]);
   tell({ crash, retried: { from: payer, to: payee } });
 }
 
@@ -37,15 +37,6 @@ async function crashed(body: ReturnType<typeof request>): Promise<Crash> {
     throw error;
   });
   return data;
-}
-
-async function balance(id: number): Promise<number> {
-  const call = api.GET('/accounts/{id}', {
-    params: { path: { id } },
-    signal: readSignal(),
-    cache: 'no-store',
-  });
-  return (await answered(call)).data.balance;
 }
 
 export function Atomicity() {

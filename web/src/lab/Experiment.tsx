@@ -1,6 +1,6 @@
 import { useId, type ReactNode } from 'react';
 import { Trouble } from '../app/Trouble';
-import { useMayRun } from './operator';
+import { useIsOperator } from '../session/session';
 import type { Run } from './useExperiment';
 
 interface Props {
@@ -20,7 +20,7 @@ interface Props {
 export function Experiment({ number, name, title, children, code, run, action, picture }: Props) {
   const id = useId();
   const isRunning = run.state === 'running';
-  const mayRun = useMayRun();
+  const mayRun = useIsOperator();
   return (
     <section
       id={name}

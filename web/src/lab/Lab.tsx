@@ -1,21 +1,24 @@
 'use client';
 
 import { usePeople } from '../people/people';
+import { useIsOperator } from '../session/session';
 import { Atomicity } from './Atomicity';
+import { CancelAgainstPay } from './CancelAgainstPay';
 import { Idempotency } from './Idempotency';
 import { Locks } from './Locks';
+import { OneRequest } from './OneRequest';
 import { Pagination } from './Pagination';
-import { NeedsOperator, useMayRun } from './operator';
+import { NeedsOperator } from './operator';
 
 export function Lab() {
-  const mayRun = useMayRun();
+  const mayRun = useIsOperator();
   // Something has to be asked of the service before it can ask who one is.
   usePeople();
   return (
     <>
       <div className="max-w-2xl py-4 sm:py-8">
         <h1 className="text-3xl font-bold tracking-tight text-balance sm:text-4xl">
-          Four promises, four experiments
+          Six promises, six experiments
         </h1>
         <p className="mt-3 text-lg text-muted">
           Each runs against the real service and its real database, with accounts of its own. What
@@ -28,6 +31,8 @@ export function Lab() {
         <Atomicity />
         <Locks />
         <Pagination />
+        <CancelAgainstPay />
+        <OneRequest />
       </div>
     </>
   );

@@ -30,3 +30,13 @@ export async function labAccounts(first: number, count: number): Promise<number[
   for (let index = first; index < first + count; index += 1) ids.push(await labAccount(index));
   return ids;
 }
+
+/** What an account has, in cents. */
+export async function balanceOf(id: number): Promise<number> {
+  const call = api.GET('/accounts/{id}', {
+    params: { path: { id } },
+    signal: readSignal(),
+    cache: 'no-store',
+  });
+  return (await answered(call)).data.balance;
+}

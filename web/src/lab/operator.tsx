@@ -2,12 +2,6 @@ import { useSession } from '../session/session';
 import { TokenCommand } from '../session/TokenCommand';
 import { TokenForm } from '../session/TokenForm';
 
-/** Whether experiments can open their accounts: where the service asks who one is, operators can. */
-export function useMayRun(): boolean {
-  const session = useSession();
-  return session.state === 'open' || (session.state === 'in' && session.token.isOperator);
-}
-
 /** Says what is missing, and takes it. */
 export function NeedsOperator() {
   const session = useSession();

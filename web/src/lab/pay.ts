@@ -1,6 +1,6 @@
 /** Payments of the laboratory. */
 
-import type { PaymentRequest } from '../api/client';
+import type { Intent } from '../api/client';
 import { sendOnce, type Answer } from '../api/send';
 import { plainWords } from '../api/problems';
 import { newKey } from '../intent/key';
@@ -9,7 +9,7 @@ import { Surprise } from './useExperiment';
 /** A browser opens so many connections to one server; more requests would wait in the browser. */
 export const CONNECTIONS = 6;
 
-export function request(from: number, to: number, amount: number, note: string): PaymentRequest {
+export function request(from: number, to: number, amount: number, note: string): Intent {
   return {
     from,
     to,
@@ -24,7 +24,7 @@ export function request(from: number, to: number, amount: number, note: string):
 export type PaidAnswer = Answer & { payment: NonNullable<Answer['payment']> };
 
 /** Sends, and expects it to be paid. */
-export async function pay(body: PaymentRequest): Promise<PaidAnswer> {
+export async function pay(body: Intent): Promise<PaidAnswer> {
   const answer = await sendOnce(body);
   if (!answer) throw new Surprise('A request got no answer. Is the service running?');
   const { payment, problem } = answer;

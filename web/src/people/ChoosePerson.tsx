@@ -8,7 +8,7 @@ import { signOut } from '../session/signOut';
 import { useCalled, usePeople } from './people';
 import { NumberOf } from './PersonName';
 import { PeopleTrouble } from './PeopleTrouble';
-import { matching, useFound } from './search';
+import { useSearch } from './search';
 
 /** Nobody is signed in here: one says who one is. */
 export function ChoosePerson() {
@@ -16,8 +16,8 @@ export function ChoosePerson() {
   const called = useCalled();
   const isOperator = useSession().state === 'in';
   const [search, setSearch] = useState('');
-  const found = useFound(people.data ?? [], search);
-  const shown = matching(people.data ?? [], search).concat(found);
+  const { found, isSearching } = useSearch(people.data ?? [], search);
+  const shown = search.trim() ? found : (people.data ?? []);
   return (
     <div className="card mx-auto mt-4 max-w-2xl p-6 sm:mt-10 sm:p-10">
       <h1 className="text-3xl font-bold tracking-tight text-balance">Who are you?</h1>
@@ -54,9 +54,9 @@ export function ChoosePerson() {
           />
         </label>
       )}
-      {people.isSuccess && shown.length === 0 && (
+      {people.isSuccess && shown.length === 0 && !isSearching && (
         <p className="mt-6">
-          {search
+          {search.trim()
             ? 'Nobody is called that.'
             : 'There are no accounts yet. Open some with POST /accounts.'}
         </p>

@@ -1,9 +1,12 @@
 import { whyReadFailed } from '../api/problems';
 import { Trouble } from '../app/Trouble';
-import type { usePeople } from './people';
+
+interface Props {
+  people: { isError: boolean; error: unknown; refetch: () => unknown };
+}
 
 /** Where the people should be, and could not be read. */
-export function PeopleTrouble({ people }: { people: ReturnType<typeof usePeople> }) {
+export function PeopleTrouble({ people }: Props) {
   return people.isError ? (
     <Trouble
       title="The people cannot be shown"

@@ -47,6 +47,13 @@ function addressOf(id: number | null): URL {
   return url;
 }
 
+/** Who is looking, for what is on every page: it changes nothing of the address. */
+export function useWhoIsHere(): number | null {
+  const owner = useSyncExternalStore(subscribeToMe, ofToken, () => null);
+  const chosen = useSyncExternalStore(subscribeToMe, inAddress, () => null);
+  return owner ?? chosen;
+}
+
 /** `undefined` while the page is not in a browser yet, `null` where nobody was chosen. */
 export function useMe(): number | null | undefined {
   const owner = useSyncExternalStore(subscribeToMe, ofToken, () => null);

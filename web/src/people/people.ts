@@ -3,10 +3,14 @@
 import { skipToken, useQuery, useQueryClient, type QueryClient } from '@tanstack/react-query';
 import { answered, api, ApiFailure, readSignal, type NamedAccount } from '../api/client';
 import { isLabAccount } from '../lab/accounts';
+import { useIsOperator } from '../session/session';
 import { BANK, inWords, Known, type Called } from './names';
 
 /** The service's limit for one list. */
 const LIST_SIZE = 100;
+
+/** The service's limit for a name. */
+const NAME_CHARS_MAX = 100;
 
 /** Accounts do not change their names while one looks. */
 const NAMES_STAY_MS = 60_000;
@@ -35,30 +39,50 @@ export function getToKnow(client: QueryClient, accounts: { id: number; name?: st
   client.setQueryData<Known>(KNOWN, (before = NOBODY) => before.with(accounts));
 }
 
-/** The first hundred people. */
+/** The first hundred people, for operators; the list is not read for others, who may not. */
 export function usePeople() {
   const client = useQueryClient();
+  const enabled = useIsOperator();
   return useQuery({
+    enabled,
     queryKey: ['people'],
     queryFn: async ({ signal }) => {
       const query = { limit: LIST_SIZE };
       const { data } = await answered(
         api.GET('/accounts', { params: { query }, signal: readSignal(signal) }),
       );
-      const people = data.filter(({ id }) => id !== BANK && !isLabAccount(id));
-      getToKnow(client, people);
-      return people;
+      return peopleIn(client, data);
     },
     staleTime: NAMES_STAY_MS,
     refetchInterval: ({ state: { error } }) => askAgainMs(error),
   });
 }
 
+/** The first ten whose names begin with a text, whatever its case; nobody where there is none. */
+export function useNamed(text: string) {
+  const client = useQueryClient();
+  return useQuery({
+    queryKey: ['named', text.toLowerCase()],
+    queryFn: async ({ signal }) => {
+      const query = { name: text };
+      const call = api.GET('/accounts', { params: { query }, signal: readSignal(signal) });
+      return peopleIn(client, (await answered(call)).data);
+    },
+    enabled: text !== '' && [...text].length <= NAME_CHARS_MAX,
+    staleTime: NAMES_STAY_MS,
+  });
+}
+
+/** Those of the accounts that are somebody's. Remembers their names. */
+function peopleIn(client: QueryClient, accounts: NamedAccount[]): NamedAccount[] {
+  const people = accounts.filter(({ id }) => id !== BANK && !isLabAccount(id));
+  getToKnow(client, people);
+  return people;
+}
+
 /** The names of accounts, by their ids; asks for the names of these where it has to. */
 export function useCalled(ids: number[] = []): (id: number) => Called {
   const client = useQueryClient();
-  // Asked for at the same time, most of them are among these.
-  usePeople();
   const known = useKnown();
   const missing = [...new Set(ids)].filter((id) => !known.has(id)).sort((a, b) => a - b);
   useQuery({

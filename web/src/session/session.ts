@@ -47,6 +47,12 @@ export function useSession(): Session {
   return useSyncExternalStore(subscribeToSession, readSession, () => OPEN);
 }
 
+/** Whether this window may do what operators may: where authorization is off, everybody may. */
+export function useIsOperator(): boolean {
+  const now = useSession();
+  return now.state === 'open' || (now.state === 'in' && now.token.isOperator);
+}
+
 /** The header of this window's requests, where it is signed in. */
 export function authorization(): string | null {
   const now = readSession();

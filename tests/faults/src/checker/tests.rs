@@ -571,8 +571,8 @@ fn request(records: &Records, ledger: &Ledger, status: &str) -> Request {
         let body = shown_request(request, "open", None);
         records.errands.iter().any(|run| body_of(&run.outcome) == Some(&body))
     };
-    let all = ledger.requests.iter().filter(|it| it.status == status);
-    all.filter(is_acknowledged).last().unwrap().clone()
+    let mut all = ledger.requests.iter();
+    all.rfind(|it| it.status == status && is_acknowledged(it)).unwrap().clone()
 }
 
 fn request_row<'a>(ledger: &'a mut Ledger, request: &Request) -> &'a mut Request {
@@ -648,7 +648,7 @@ fn a_request_that_is_paid_twice_or_otherwise_is_found() {
             let paid = all.iter().find(|it| Some(&it.id) == request.payment_id.as_ref()).unwrap();
             let (id, key) = ("another".to_owned(), "another".to_owned());
             let created_us = paid.created_us + 1;
-            let second = Payment { id, key, created_us, ..paid.clone() };
+            let second = Payment { id, created_us, key, ..paid.clone() };
             ledger.payments.push(second);
         },
         |ledger, request| ledger.payments.retain(|it| Some(&it.id) != request.payment_id.as_ref()),

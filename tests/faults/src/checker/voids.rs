@@ -88,7 +88,8 @@ impl Story<'_> {
         let names_a_payment = voided.is_some_and(|row| row.payment_id.is_some());
         let paid = self.attempts.iter().find(|it| matches!(it.outcome, Outcome::Done { .. }));
         let has_payment = self.payment.is_some() || names_a_payment;
-        if (is_said && !is_voided) || ((is_said || is_voided) && has_payment) {
+        let is_forgotten = is_said && !is_voided;
+        if is_forgotten || (is_voided && has_payment) {
             found.add(Rule::VoidedIsNotPaid, || {
                 format!("{}: {:?}, {:?}", name(), self.row, self.payment)
             });

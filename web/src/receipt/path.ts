@@ -1,0 +1,4 @@
+/** The address of a payment's own page. */
+export function receiptPath(id: string): string {
+  return `/payment/?id=${id}`;
+}
