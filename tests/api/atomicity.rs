@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Answer, App, eventually, payment};
+use crate::harness::{Answer, App, eventually, payment, request_for_money};
 
 #[tokio::test]
 async fn a_payment_moves_the_same_amount_from_one_account_to_the_other() {
@@ -90,6 +90,10 @@ async fn app_with_slow_commits() -> App {
              CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON payments
                  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly();
              CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON accounts
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly();
+             CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON payment_requests
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly();
+             CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT ON idempotency_keys
                  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly()",
         )
         .await;
@@ -128,6 +132,44 @@ async fn an_account_is_opened_once_although_its_commit_was_in_doubt() {
     app.database.until("SELECT EXISTS (SELECT FROM accounts WHERE name = 'Once')").await;
     app.post("/accounts", &json!({"name": "Next"})).await;
     assert_eq!(app.database.count("SELECT count(*) FROM accounts WHERE name = 'Once'").await, 1);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn money_is_asked_for_once_although_the_commit_was_in_doubt_and_there_was_no_key() {
+    let app = app_with_slow_commits().await;
+    let mut holder = app.database.session().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(4711)").execute(&mut holder).await.unwrap();
+    let body = request_for_money(1, 2, 10);
+    let asking = app.post("/payment_requests", &body);
+    let freeing = async {
+        app.database.until(STOPPED).await;
+        // Long enough for the service to give the connection up, and to try again.
+        eventually("tried again", async || app.log().contains("tried again")).await;
+        sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
+    };
+    let (_, ()) = tokio::join!(asking, freeing);
+    app.database.until("SELECT EXISTS (SELECT FROM payment_requests)").await;
+    eventually("the accounts are free", async || {
+        app.post("/payment_requests", &request_for_money(2, 1, 10)).await.status == 201
+    })
+    .await;
+    let of_the_first = "SELECT count(*) FROM payment_requests WHERE from_id = 1";
+    assert_eq!(app.database.count(of_the_first).await, 1);
+    app.database.assert_sound();
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_a_key_is_voided_while_the_commit_is_in_doubt() {
+    let app = app_with_slow_commits().await;
+    let mut holder = app.database.session().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(4711)").execute(&mut holder).await.unwrap();
+    let answer = app.void(1, "k").await;
+    answer.assert_problem(503, "database_unavailable");
+    assert!(answer.text.contains("may not be known"), "{}", answer.text);
+    sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
+    eventually("a retry finds out", async || app.void(1, "k").await.status == 200).await;
+    app.pay(1, 2, 400, "k").await.assert_problem(422, "idempotency_key_voided");
     app.database.assert_sound();
 }
 

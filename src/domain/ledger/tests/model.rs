@@ -35,24 +35,27 @@ enum Wish {
 }
 
 fn plain() -> impl Strategy<Value = Plain> {
-    let amount = prop_oneof![8 => 1..60_i64, 1 => Just(CENTS_MAX), 1 => Just(CENTS_MAX - 50)];
-    (0..5_i64, 0..5_i64, amount)
+    let few = prop::sample::select(vec![1_i64, 2, 20, 60]);
+    let amount = prop_oneof![16 => few, 1 => Just(CENTS_MAX), 1 => Just(CENTS_MAX - 50)];
+    // Account 4, which is missing, is seldom meant.
+    let account = prop_oneof![16 => 0..4_i64, 1 => Just(4_i64)];
+    (account.clone(), account, amount)
         .prop_filter("nobody pays himself", |(from, to, _)| from != to)
         .prop_map(|(from, to, amount)| Plain { from, to, amount })
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
-    let key = 0..5_u8;
-    let named = (0..4_i64, 0..5_u8);
+    let key = 0..4_u8;
+    let named = (0..4_i64, 0..4_u8);
     // One of five is said wrongly.
     let said = prop_oneof![4 => Just(None), 1 => plain().prop_map(Some)];
     let status = prop_oneof![
         3 => Just(AccountStatus::Open), 1 => Just(AccountStatus::Frozen), 1 => Just(AccountStatus::Closed)
     ];
     prop_oneof![
-        6 => (plain(), key.clone(), prop::bool::weighted(0.2))
+        6 => (plain(), key.clone(), prop::bool::weighted(0.5))
             .prop_map(|(plain, key, unless_similar)| Wish::Pay { plain, key, unless_similar }),
-        4 => (named.clone(), key.clone(), 1..60_i64, said.clone())
+        4 => (named.clone(), key.clone(), prop::sample::select(vec![1_i64, 2, 15, 20]), said.clone())
             .prop_map(|(of, key, amount, said)| Wish::Refund { of, key, amount, said }),
         3 => (plain(), key.clone(), prop::option::of(prop::sample::select(vec![400_i64, 700, 2_000])))
             .prop_map(|(plain, key, expires_at)| Wish::Ask { plain, key, expires_at }),
@@ -63,7 +66,7 @@ fn wish() -> impl Strategy<Value = Wish> {
             Wish::Close { request, how }
         }),
         1 => (0..5_i64, key).prop_map(|(from, key)| Wish::Void { from, key }),
-        1 => (0..5_i64, status).prop_map(|(account, status)| Wish::SetStatus { account, status }),
+        1 => (1..5_i64, status).prop_map(|(account, status)| Wish::SetStatus { account, status }),
     ]
 }
 
@@ -499,9 +502,9 @@ impl Tables {
 proptest! {
     #[test]
     fn a_batch_does_what_one_thing_after_another_would(
-        wishes in prop::collection::vec(wish(), 0..80),
+        wishes in prop::collection::vec(wish(), 0..120),
         start in prop::array::uniform3(0..200_i64),
-        cuts in prop::array::uniform2(0..80_usize),
+        cuts in prop::array::uniform2(0..60_usize),
     ) {
         let funds = [(0, -start.iter().sum::<i64>()), (1, start[0]), (2, start[1]), (3, start[2])];
         let balances = funds.iter().map(|(id, cents)| (*id, i128::from(*cents))).collect();
