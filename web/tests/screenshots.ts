@@ -65,6 +65,7 @@ try {
     await service.ask(6, 1, 900, 'The puncture');
     await page.goto(`${wire.origin}/requests/?as=1`);
     await page.locator('[data-request]').nth(2).waitFor();
+    await page.getByRole('radio', { name: 'Ben' }).waitFor({ state: 'attached' });
   });
   await picture('retry-phone', { ...phone, colorScheme: 'dark' }, async (page) => {
     await home(page);
