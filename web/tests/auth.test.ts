@@ -285,6 +285,54 @@ test('what was typed is forgotten when one signs out', async () => {
   await assertPaidOnce(me.id, 500);
 });
 
+test('what was typed to ask somebody for money is forgotten when one signs out, too', async () => {
+  const me = await somebody('Zora');
+  const page = await signedOut();
+  await signIn(page, me.token);
+  await page.getByRole('link', { name: 'Requests' }).click();
+  await page.getByLabel('What for?').fill('a secret');
+  await page.reload();
+  assert.equal(await page.getByLabel('What for?').inputValue(), 'a secret');
+  await page.getByRole('link', { name: 'Send' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  assert.ok(!(await page.evaluate(() => JSON.stringify(sessionStorage))).includes('a secret'));
+  await signIn(page, me.token);
+  await page.getByRole('link', { name: 'Requests' }).click();
+  assert.equal(await page.getByLabel('What for?').inputValue(), '');
+});
+
+test('one whose token expired cancels the payment in doubt once signed in again', async () => {
+  const me = await somebody();
+  const page = await signedOut();
+  await signIn(page, me.token);
+  await fillIn(page, 'Ben', '5');
+  wire.fate = 'request lost';
+  await sendButton(page).click();
+  await progress(page).getByText(OPEN).waitFor();
+  wire.expired.add(me.token);
+  await progress(page).getByRole('button', { name: 'Cancel the payment' }).click();
+  await page.getByText('Your token is not valid any more.').waitFor();
+  await page.getByText(`A payment from account ${me.id} is still open.`).waitFor();
+  await signIn(page, await another(me.id));
+  await progress(page).getByText('Cancelled: $5.00 to Ben was not paid.').waitFor();
+  assert.deepEqual(await service.payments(me.id), []);
+});
+
+test('a receipt and the requests ask for a token, and then show what is one’s own alone', async () => {
+  const [me, other] = [await somebody('Ulla'), await somebody('Veit')];
+  const { id } = await service.pay(me.id, other.id, 500, 'between us');
+  await service.ask(other.id, me.id, 600);
+  const page = await newPage(browser);
+  await page.goto(`${wire.origin}/payment/?id=${id}`);
+  await signIn(page, other.token);
+  await page.locator(`[data-receipt="${id}"]`).getByText('between us').waitFor();
+  await page.getByTestId('asked-of-me').getByText('1').waitFor();
+  const stranger = await newPage(browser);
+  await stranger.goto(`${wire.origin}/payment/?id=${id}`);
+  await signIn(stranger, (await somebody()).token);
+  await stranger.getByRole('heading', { name: 'No such payment' }).waitFor();
+});
+
 test('an operator acts as the account of the token; without one, as whom he chooses', async () => {
   const page = await signedOut();
   await signIn(page, await service.token('--operator', '--account=5'));

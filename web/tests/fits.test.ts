@@ -105,6 +105,32 @@ for (const [turn, width] of WIDTHS.entries()) {
   });
 }
 
+for (const width of WIDTHS) {
+  test(`requests, receipts and the question about a large sum fit into ${width} px`, async () => {
+    const page = await newPage(browser, { viewport: { width, height: 700 } });
+    for (const [turn, id] of ids.entries()) {
+      const what = Object.keys(NAMES)[turn] ?? '';
+      const other = ids[(turn + 1) % ids.length] ?? 1;
+      const note = NOTES[turn % NOTES.length];
+      await service.ask(id, other, 1_500_000_000_000_000, note);
+      await page.goto(`${service.origin}/?as=${id}`);
+      await page.getByText('Ask me before large sums').or(page.getByText('You are asked')).click();
+      await page.getByLabel('Ask me before sums above').fill('1');
+      await page.goto(`${service.origin}/requests/?as=${id}`);
+      await page.getByRole('button', { name: 'Pay $15,000,000,000,000.00' }).first().click();
+      await page.getByRole('alertdialog').waitFor();
+      await assertFits(page, `${what}, asked`);
+      await page.keyboard.press('Escape');
+      await assertFits(page, `${what}, requests`);
+      const received = (await service.payments(id)).find((payment) => payment.to_id === id);
+      await page.goto(`${service.origin}/payment/?id=${received?.id}&as=${id}`);
+      await page.getByRole('heading', { name: 'Give it back' }).waitFor();
+      await assertFits(page, `${what}, receipt`);
+    }
+    await page.context().close();
+  });
+}
+
 test('on a phone the account’s balance takes one line, however large it is', async () => {
   const page = await newPage(browser, { viewport: { width: 320, height: 700 } });
   await page.goto(`${service.origin}/?as=${ids[0]}`);

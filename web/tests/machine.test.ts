@@ -274,6 +274,12 @@ test('a refusal with the payer locked and the key read ends the doubt', () => {
     'balance_limit',
     'idempotency_key_reused',
     'idempotency_key_voided',
+    'similar_payment',
+    'account_frozen',
+    'account_closed',
+    'request_not_open',
+    'not_refundable',
+    'refund_exceeds_payment',
   ]) {
     const verdict = judge(problem(422, code, false), inDoubt.attempt?.request ?? assert.fail());
     const { attempt } = judged(tried(inDoubt), 'a', verdict);

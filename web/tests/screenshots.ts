@@ -59,6 +59,14 @@ try {
     await page.locator('[data-payment]').nth(3).locator('summary').click();
     await page.locator('#history').evaluate((title) => title.scrollIntoView());
   });
+  await picture('requests-phone', phone, async (page) => {
+    await service.ask(1, 4, 1_850, 'Pizza night 🍕');
+    await service.ask(1, 9, 2_400, 'Flowers, my half');
+    await service.ask(6, 1, 900, 'The puncture');
+    await page.goto(`${wire.origin}/requests/?as=1`);
+    await page.locator('[data-request]').nth(2).waitFor();
+    await page.getByRole('radio', { name: 'Ben' }).waitFor({ state: 'attached' });
+  });
   await picture('retry-phone', { ...phone, colorScheme: 'dark' }, async (page) => {
     await home(page);
     await fillIn(page, 'Ben', '5', 'From the tunnel');

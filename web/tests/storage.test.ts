@@ -134,6 +134,33 @@ test('where a newer version of the page has stored something, this one leaves it
   await assertReadOnly(page, 'A newer version of this page is open in this browser.');
 });
 
+test('what the version before has stored is read as it is, and its payment in doubt is finished', async () => {
+  const id = await service.open('Somebody', 10_000);
+  const page = await newPage(browser);
+  const attempt = { ...inDoubt(id, 'key-of-version-1'), state: 'asking' };
+  await payWith(attempt);
+  const draft = { key: 'key-of-version-1', to: 2, amount: '5', note: '' };
+  await page.goto(`${wire.origin}/docs`);
+  await page.evaluate(
+    ([payer, slip]) =>
+      new Promise<void>((resolve, reject) => {
+        const opening = indexedDB.open('payonce', 1);
+        opening.onupgradeneeded = () => opening.result.createObjectStore('slips');
+        opening.onerror = reject;
+        opening.onsuccess = () => {
+          const writing = opening.result.transaction('slips', 'readwrite');
+          writing.objectStore('slips').put(slip, payer as number);
+          writing.oncomplete = () => resolve(opening.result.close());
+        };
+      }),
+    [id, { draft, attempt, setAside: [], receipt: null, isUnread: false }] as const,
+  );
+  await page.goto(`${wire.origin}/?as=${id}`);
+  await progress(page).getByText('It had gone through already').waitFor();
+  assert.deepEqual(wire.keys, ['key-of-version-1']);
+  assert.equal(await service.balance(id), 9_500);
+});
+
 test('a slip of another shape is replaced, and one is told to look at the history first', async () => {
   const id = await service.open('Somebody', 10_000);
   const page = await newPage(browser);

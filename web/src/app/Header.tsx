@@ -15,8 +15,10 @@ export function Header() {
   const path = usePathname();
   return (
     <header className="mx-auto flex max-w-6xl flex-wrap items-center justify-between gap-x-4 gap-y-2 px-4 py-4 sm:px-6 print:hidden">
+      {/* What another page needs is loaded when one goes there: the first one is to be quick. */}
       <Link
         href="/"
+        prefetch={false}
         className="flex items-center gap-2 rounded-lg text-xl font-bold tracking-tight"
       >
         <Mark />
@@ -29,6 +31,7 @@ export function Header() {
             <li key={href}>
               <Link
                 href={href}
+                prefetch={false}
                 aria-current={path === href ? 'page' : undefined}
                 className="flex items-center gap-1.5 rounded-full px-3 py-2 font-medium text-muted hover:text-ink aria-[current=page]:bg-accent aria-[current=page]:text-on-accent sm:px-4"
               >

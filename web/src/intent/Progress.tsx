@@ -130,7 +130,7 @@ function Made({
         <p className="mt-1">It took {tries} tries, and was paid once.</p>
       )}
       <p className="mt-1">
-        <Link href={receiptPath(payment.id)} className="font-medium underline">
+        <Link href={receiptPath(payment.id)} prefetch={false} className="font-medium underline">
           See the receipt
         </Link>
       </p>
@@ -268,7 +268,7 @@ function Again({ attempt, similar, me }: { attempt: Attempt; similar: Similar; m
       title={`You sent ${payee} ${formatCents(amount)} ${momentsAgo(similar.created_at, now)}. Send it again?`}
     >
       <p className="mt-1">
-        <Link href={receiptPath(similar.id)} className="font-medium underline">
+        <Link href={receiptPath(similar.id)} prefetch={false} className="font-medium underline">
           See the one before
         </Link>
         , which may come from another device of yours. Nothing was sent now.

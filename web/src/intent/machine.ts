@@ -136,6 +136,11 @@ const SETTLES = new Set([
   'idempotency_key_reused',
   'idempotency_key_voided',
   'similar_payment',
+  'account_frozen',
+  'account_closed',
+  'request_not_open',
+  'not_refundable',
+  'refund_exceeds_payment',
 ]);
 
 export function isSettling(code: string): boolean {

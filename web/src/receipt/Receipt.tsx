@@ -64,7 +64,7 @@ function Of({ id, me }: { id: string | null; me: number | null }) {
           again={() => void payment.refetch()}
         />
       )}
-      <Link href="/" className="button button-main mt-6">
+      <Link href="/" prefetch={false} className="button button-main mt-6">
         To your payments
       </Link>
     </div>
@@ -110,7 +110,7 @@ function Slip({ payment, me }: { payment: Payment; me: number | null }) {
         )}
         {refund_of && (
           <Detail title="Gives back">
-            <Link href={receiptPath(refund_of)} className="text-accent underline">
+            <Link href={receiptPath(refund_of)} prefetch={false} className="text-accent underline">
               an earlier payment
             </Link>{' '}
             <Code>{refund_of}</Code>
@@ -129,7 +129,7 @@ function Slip({ payment, me }: { payment: Payment; me: number | null }) {
         <button type="button" className="button button-quiet" onClick={() => window.print()}>
           Print
         </button>
-        <Link href="/" className="button button-quiet">
+        <Link href="/" prefetch={false} className="button button-quiet">
           To your payments
         </Link>
       </div>
