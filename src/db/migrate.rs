@@ -1,6 +1,6 @@
 //! Bringing the schema up to date, and giving the service its rights.
 
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{Migrate, MigrateError};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::connect::quoted;
@@ -27,16 +27,34 @@ pub enum Failed {
 /// A migration fails, or one that was applied has changed since.
 pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
     make_schema(conn, schema).await.map_err(Failed::Statement)?;
-    drop_unfinished_indexes(conn).await.map_err(Failed::Statement)?;
+    // The migrator takes it again: it is counted. So nobody makes an index while unfinished ones are dropped.
+    conn.lock().await?;
     let mut migrator = sqlx::migrate!();
     migrator.set_ignore_missing(true);
-    migrator.run(conn).await.map_err(|error| match error {
-        MigrateError::Execute(error) => Failed::Statement(error.into()),
-        MigrateError::ExecuteMigration(error, version) => {
-            Failed::Migration { version, error: error.into() }
+    let all = std::mem::take(&mut migrator.migrations);
+    migrator.migrations = all.iter().filter(|migration| !migration.no_tx).cloned().collect();
+    migrator.run(&mut *conn).await?;
+    // Then indexes of large tables, beside payments.
+    drop_unfinished_indexes(conn).await.map_err(Failed::Statement)?;
+    conn.execute(PATIENCE).await.map_err(|error| Failed::Statement(error.into()))?;
+    migrator.migrations = all;
+    migrator.run(&mut *conn).await?;
+    Ok(conn.unlock().await?)
+}
+
+/// CREATE INDEX CONCURRENTLY waits for all transactions that are older, of whatever table, and nobody waits behind it.
+const PATIENCE: &str = "SET lock_timeout = '10min'";
+
+impl From<MigrateError> for Failed {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) => Self::Statement(error.into()),
+            MigrateError::ExecuteMigration(error, version) => {
+                Self::Migration { version, error: error.into() }
+            }
+            error => Self::History(error),
         }
-        error => Failed::History(error),
-    })
+    }
 }
 
 /// Makes the schema where it is not there. Asking first: without the right to make schemas, Postgres
@@ -63,7 +81,6 @@ async fn make_schema(conn: &mut PgConnection, name: &str) -> Result<(), Error> {
 /// Drops the indexes that an interrupted migration has left behind: Postgres does not use them, and writes to them
 /// all the same. (Postgres manual, CREATE INDEX, "Building Indexes Concurrently".)
 async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), Error> {
-    // One that another process makes at this moment looks the same.
     let unfinished = sqlx::query_scalar!(
         r#"
         SELECT class.relname::text AS "name!"
@@ -71,8 +88,6 @@ async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), Error> {
         JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
         WHERE NOT index.indisvalid AND namespace.nspname = current_schema()
           AND class.relname IN ('payments_refunds', 'payments_of_requests', 'accounts_by_name')
-          AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS making
-                          WHERE making.index_relid = class.oid)
         "#
     );
     for name in unfinished.fetch_all(&mut *conn).await? {

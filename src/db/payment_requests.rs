@@ -55,40 +55,37 @@ pub(super) fn state_columns(state: RequestState) -> (&'static str, Option<Uuid>)
 
 /// A part of an account's requests: up to `limit` before the cursor.
 #[derive(Debug, Clone, Copy)]
-pub struct PageOf {
+pub struct PartOf {
     pub account: AccountId,
     pub direction: RequestDirection,
+    /// As it is kept: an expired request is open.
     pub status: Option<RequestStatus>,
     pub cursor: Option<Cursor>,
     pub limit: u16,
 }
 
-/// The requests, newest first, and the database's clock; one more than asked for, where there is one. `None`
-/// where the account does not exist.
+/// The database's clock, where the account exists.
 ///
 /// # Errors
 /// The database's.
-pub async fn page(
+pub async fn now_for(
     conn: &mut PgConnection,
-    page: PageOf,
-) -> Result<Option<(Timestamp, Vec<PaymentRequest>)>, Error> {
-    let exists = sqlx::query_scalar!(
+    account: AccountId,
+) -> Result<Option<Timestamp>, Error> {
+    let now = sqlx::query_scalar!(
         r#"SELECT clock_timestamp() AS "now!: Timestamp" FROM accounts WHERE id = $1"#,
-        page.account.get()
+        account.get()
     );
-    let Some(now) = exists.fetch_optional(&mut *conn).await? else {
-        return Ok(None);
-    };
-    // Nothing is written when a request expires: it stays open until its time is looked at.
-    let (status, is_expired) = match page.status {
-        None => (None, None),
-        Some(RequestStatus::Open) => (Some("open"), Some(false)),
-        Some(RequestStatus::Expired) => (Some("open"), Some(true)),
-        Some(status) => (Some(status.name()), None),
-    };
-    let before = page.cursor.map_or(Timestamp::LAST, |cursor| cursor.last_seen_timestamp);
-    let before_id = page.cursor.and_then(|cursor| cursor.last_seen_id).unwrap_or_default();
-    let rows = i64::from(page.limit).saturating_add(1);
+    Ok(now.fetch_optional(conn).await?)
+}
+
+/// The requests, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn part(conn: &mut PgConnection, part: PartOf) -> Result<Vec<PaymentRequest>, Error> {
+    let before = part.cursor.map_or(Timestamp::LAST, |cursor| cursor.last_seen_timestamp);
+    let before_id = part.cursor.and_then(|cursor| cursor.last_seen_id).unwrap_or_default();
     // One of its four parts is for what is asked; the others are not begun.
     let requests = sqlx::query_as!(
         Row,
@@ -98,35 +95,30 @@ pub async fn page(
                expires_at AS "expires_at: Timestamp", payment_id
         FROM (
             (SELECT * FROM payment_requests
-             WHERE $2 AND $3::text IS NULL AND from_id = $1 AND (created_at, id) < ($5, $6)
-             ORDER BY created_at DESC, id DESC LIMIT $8)
+             WHERE $2 AND $3::text IS NULL AND from_id = $1 AND (created_at, id) < ($4, $5)
+             ORDER BY created_at DESC, id DESC LIMIT $6)
             UNION ALL
             (SELECT * FROM payment_requests
-             WHERE NOT $2 AND $3::text IS NULL AND to_id = $1 AND (created_at, id) < ($5, $6)
-             ORDER BY created_at DESC, id DESC LIMIT $8)
+             WHERE NOT $2 AND $3::text IS NULL AND to_id = $1 AND (created_at, id) < ($4, $5)
+             ORDER BY created_at DESC, id DESC LIMIT $6)
             UNION ALL
             (SELECT * FROM payment_requests
-             WHERE $2 AND from_id = $1 AND status = $3 AND (created_at, id) < ($5, $6)
-               AND ($4::bool IS NULL OR (expires_at <= $7) IS TRUE = $4)
-             ORDER BY created_at DESC, id DESC LIMIT $8)
+             WHERE $2 AND from_id = $1 AND status = $3 AND (created_at, id) < ($4, $5)
+             ORDER BY created_at DESC, id DESC LIMIT $6)
             UNION ALL
             (SELECT * FROM payment_requests
-             WHERE NOT $2 AND to_id = $1 AND status = $3 AND (created_at, id) < ($5, $6)
-               AND ($4::bool IS NULL OR (expires_at <= $7) IS TRUE = $4)
-             ORDER BY created_at DESC, id DESC LIMIT $8)
+             WHERE NOT $2 AND to_id = $1 AND status = $3 AND (created_at, id) < ($4, $5)
+             ORDER BY created_at DESC, id DESC LIMIT $6)
         ) AS request
         "#,
-        page.account.get(),
-        page.direction == RequestDirection::Incoming,
-        status,
-        is_expired,
+        part.account.get(),
+        part.direction == RequestDirection::Incoming,
+        part.status.map(RequestStatus::name),
         before as _,
         before_id,
-        now as _,
-        rows
+        i64::from(part.limit)
     );
-    let requests = requests.fetch_all(conn).await?.into_iter().filter_map(Row::request);
-    Ok(Some((now, requests.collect())))
+    Ok(requests.fetch_all(conn).await?.into_iter().filter_map(Row::request).collect())
 }
 
 /// One request, and the database's clock.

@@ -23,21 +23,19 @@ impl Fingerprint {
     ) -> Self {
         let (from, to) = (from.get().to_be_bytes(), to.get().to_be_bytes());
         let amount = amount.cents().to_be_bytes();
-        let plain = [Some(from.as_slice()), Some(&to), Some(&amount), note.map(str::as_bytes)];
-        if refund_of.is_none() && request.is_none() {
-            return Self::of(&plain);
-        }
         let refund_of = refund_of.map(|id| id.uuid().into_bytes());
         let request = request.map(|id| id.uuid().into_bytes());
-        let [from, to, amount, note] = plain;
-        Self::of(&[
-            from,
-            to,
-            amount,
-            note,
+        let fields = [
+            Some(from.as_slice()),
+            Some(&to),
+            Some(&amount),
+            note.map(str::as_bytes),
             refund_of.as_ref().map(<[u8; 16]>::as_slice),
             request.as_ref().map(<[u8; 16]>::as_slice),
-        ])
+        ];
+        let refers = refund_of.is_some() || request.is_some();
+        let [plain @ .., _, _] = &fields;
+        Self::of(if refers { &fields } else { plain.as_slice() })
     }
 
     /// Each field is preceded by its length, and an absent one differs from an empty one, so no

@@ -63,6 +63,8 @@ pub struct Findings {
     pub refundable: HashMap<PaymentId, Refundable>,
     /// By the payment that is asked for, an earlier one like it.
     pub similar: HashMap<AskedPayment, Similar>,
+    /// Whether the same instructions were tried before, and may have been carried out.
+    pub is_repeated: bool,
 }
 
 /// The fate of one instruction.
@@ -254,8 +256,8 @@ impl Ledger {
             return Ok(outcome);
         }
         let to = self.account(intent.to())?;
-        self.must_be_open(intent.from(), from)?;
-        self.must_be_open(intent.to(), to)?;
+        must_be_open(intent.from(), from)?;
+        must_be_open(intent.to(), to)?;
         let note = intent.note.as_ref().map(|note| note.as_str().to_owned());
         let note = note.or_else(|| request.as_ref().and_then(|request| request.note.clone()));
         if let Some(request) = request {
@@ -295,14 +297,6 @@ impl Ledger {
 
     fn account(&self, id: AccountId) -> Result<AccountState, Declined> {
         self.accounts.get(&id).copied().ok_or(Declined::AccountNotFound(id))
-    }
-
-    fn must_be_open(&self, id: AccountId, state: AccountState) -> Result<(), Declined> {
-        match state.status {
-            AccountStatus::Open => Ok(()),
-            AccountStatus::Frozen => Err(Declined::AccountFrozen(id)),
-            AccountStatus::Closed => Err(Declined::AccountClosed(id)),
-        }
     }
 
     /// What is known of a key already, where that is the end of it.
@@ -420,6 +414,14 @@ impl Ledger {
             self.decision.statuses.insert(account, status);
         }
         Ok(Outcome::Done(format!(r#"{{"id":{account},"status":"{}"}}"#, status.name())))
+    }
+}
+
+fn must_be_open(id: AccountId, state: AccountState) -> Result<(), Declined> {
+    match state.status {
+        AccountStatus::Open => Ok(()),
+        AccountStatus::Frozen => Err(Declined::AccountFrozen(id)),
+        AccountStatus::Closed => Err(Declined::AccountClosed(id)),
     }
 }
 

@@ -13,7 +13,7 @@ use super::auth::{CalledBy, require};
 use super::body::{Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_REPLAYED;
-use super::payments::{PayerLimit, carry_out};
+use super::instructions::carry_out;
 use super::query::{account_id, limit, link_next, query};
 use super::shapes::{self, problems};
 use crate::domain::{
@@ -248,7 +248,6 @@ problems!(StatusProblems:
 pub(super) async fn set_status(
     CalledBy(caller): CalledBy,
     service: web::Data<Service>,
-    payer_limit: web::Data<PayerLimit>,
     id: web::Path<String>,
     Json(body): Json<NewStatus>,
 ) -> Result<HttpResponse, ApiError> {
@@ -256,7 +255,7 @@ pub(super) async fn set_status(
     require(caller.may_set_status())?;
     let status = AccountStatus::from_str(&body.status).map_err(|invalid| invalid.of("status"))?;
     let set = Instruction::SetStatus(SetStatus { account, status });
-    carry_out(&service, &payer_limit, set, HttpResponse::Ok()).await
+    carry_out(&service, None, set, HttpResponse::Ok()).await
 }
 
 #[cfg(test)]

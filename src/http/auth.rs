@@ -47,6 +47,12 @@ impl FromRequest for Authenticated {
                      auth.allow_off_on_public.",
                 ));
             }
+            if auth.trusts_this_machine_alone() && comes_from_another_site(&request) {
+                return Err(ApiError::new(
+                    problem::FORBIDDEN,
+                    "Without authorization a page of another site may not change anything here.",
+                ));
+            }
             let mut headers = request.headers().get_all(AUTHORIZATION);
             let header = headers.next().map(HeaderValue::as_bytes);
             if headers.next().is_some() {
@@ -69,6 +75,13 @@ fn names_this_machine(request: &HttpRequest) -> bool {
         return false;
     };
     is_this_machine(authority.host())
+}
+
+/// Whether a browser says that a page of another site wants something changed (W3C Fetch Metadata). A request without
+/// a body is sent without a preflight.
+fn comes_from_another_site(request: &HttpRequest) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    !request.method().is_safe() && site.is_some_and(|site| site.as_bytes() == b"cross-site")
 }
 
 /// Ends a request that its caller may not make.

@@ -163,7 +163,7 @@ impl From<Declined> for ApiError {
             Declined::RequestMismatch => problem::REQUEST_MISMATCH.into(),
             Declined::RequestNotOpen(status) => Self::new(
                 problem::REQUEST_NOT_OPEN,
-                format!("The request for money is {}, and stays so.", status.name()),
+                format!("The request for money is {}.", status.name()),
             ),
             Declined::ExpiresInThePast => Self::invalid_request("expires_at is in the past."),
             Declined::Similar(similar) => {

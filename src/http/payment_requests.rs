@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::auth::{CalledBy, require};
 use super::body::{ClientTime, Integer, Json, NoBody, client_time, idempotency_key};
 use super::error::ApiError;
-use super::payments::{PayerLimit, carry_out, read_note};
+use super::instructions::{PayerLimit, carry_out, read_note};
 use super::problem;
 use super::query::{PAGE_SIZE, account_id, limit, link_next, query, uuid};
 use super::shapes::{PaymentRequest, problems};
@@ -23,6 +23,7 @@ use crate::domain::{
     Instruction, PaymentRequestId, PaymentRequestView, RequestDirection, RequestStatus,
 };
 use crate::service::Service;
+use crate::service::payment_requests::RequestPage;
 
 /// A request for money.
 #[derive(Deserialize, ToSchema)]
@@ -89,7 +90,8 @@ pub(super) async fn ask(
     let ask = AskForMoney::new(id, from, to, amount, note, expires_at)?;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("/payment_requests/{}", id.uuid())));
-    carry_out(&service, &payer_limit, Instruction::Ask(ask), response).await
+    let limit = payer_limit.unless_operator(caller);
+    carry_out(&service, limit, Instruction::Ask(ask), response).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -148,18 +150,16 @@ pub(super) async fn list(
     let cursor =
         Cursor::parse(query.last_seen_timestamp.as_deref(), query.last_seen_id.as_deref())?;
     let page = service.payment_requests.page(account, direction, status, cursor, limit);
-    let (now, mut requests) = page.await?;
+    let RequestPage { requests, now, next } = page.await?;
 
-    let has_more = requests.len() > usize::from(limit);
-    requests.truncate(limit.into());
     let mut response = HttpResponse::Ok();
-    if let Some(last) = requests.last().filter(|_| has_more) {
+    if let Some(Cursor { last_seen_timestamp: time, last_seen_id }) = next {
         let status = status.map(|it| format!("&status={}", it.name())).unwrap_or_default();
-        let (time, id) = (last.created_at, last.id.uuid());
+        let id = last_seen_id.map(|id| format!("&last_seen_id={id}")).unwrap_or_default();
         let direction = direction.name();
         let next = format!(
             "/payment_requests?account={account}&direction={direction}{status}\
-             &last_seen_timestamp={time}&last_seen_id={id}&limit={limit}"
+             &last_seen_timestamp={time}{id}&limit={limit}"
         );
         link_next(&mut response, &next);
     }
@@ -262,5 +262,6 @@ async fn close(
     }
     let close = CloseRequest { id, from: request.from, to: request.to, how };
     require(caller.may_close(&close))?;
-    carry_out(service, payer_limit, Instruction::Close(close), HttpResponse::Ok()).await
+    let limit = payer_limit.unless_operator(caller);
+    carry_out(service, limit, Instruction::Close(close), HttpResponse::Ok()).await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::header::HeaderValue;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Deserialize;
 use tracing::Span;
 use utoipa::ToSchema;
@@ -11,35 +11,21 @@ use utoipa::ToSchema;
 use super::auth::{Authenticated, require};
 use super::body::{ClientTime, Integer, Json, client_time, idempotency_key};
 use super::error::ApiError;
-use super::headers::{IDEMPOTENCY_REPLAYED, SERVER_TIMING};
+use super::headers::SERVER_TIMING;
+use super::instructions::{PayerLimit, done, read_note};
 use super::problem;
 use super::query::uuid;
-use super::quota::{Exceeded, Limit, QuotaState};
 use super::shapes::{Payment, problems};
 use crate::auth::Identity;
-use crate::config::RateLimit;
 use crate::domain::{
-    AccountId, Amount, IdempotencyKey, Instruction, Intent, Invalid, Note, PaymentId,
-    PaymentRequestId, SimilarWithin,
+    AccountId, Amount, IdempotencyKey, Instruction, Intent, PaymentId, PaymentRequestId,
+    SimilarWithin,
 };
 use crate::service::Service;
 use crate::service::payments::{Answer, Receipt, Timing};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::Milliseconds;
 use crate::telemetry::traces;
-
-/// How often a payer may pay; `None`: there is no limit.
-pub(super) struct PayerLimit(Option<Limit<AccountId>>);
-
-impl PayerLimit {
-    pub fn of(settings: &RateLimit) -> Self {
-        Self(Limit::new("payer", settings.payer_per_minute, settings.payer_burst))
-    }
-
-    pub fn check(&self, payer: AccountId) -> Result<Option<QuotaState>, Exceeded> {
-        self.0.as_ref().map(|limit| limit.check(&payer)).transpose()
-    }
-}
 
 /// The brief's request.
 #[derive(Deserialize, ToSchema)]
@@ -217,34 +203,6 @@ pub(super) fn allowed_intent(
         Some(name) if **name != *from.to_string() => Ok(intent.asked_for_by(Arc::clone(name))),
         _ => Ok(intent),
     }
-}
-
-/// An empty note says as much as none.
-pub(super) fn read_note(note: Option<String>) -> Result<Option<Note>, Invalid> {
-    note.filter(|note| !note.is_empty()).map(|note| Note::new("note", note)).transpose()
-}
-
-/// An answer with what the writers said, which is JSON.
-pub(super) fn done(mut response: HttpResponseBuilder, receipt: Receipt) -> HttpResponse {
-    if receipt.replayed {
-        response.insert_header((IDEMPOTENCY_REPLAYED, "true"));
-    }
-    response.content_type("application/json").body(receipt.body)
-}
-
-/// Carries an instruction out that is no payment, within the limit of its principal.
-pub(super) async fn carry_out(
-    service: &Service,
-    payer_limit: &PayerLimit,
-    instruction: Instruction,
-    response: HttpResponseBuilder,
-) -> Result<HttpResponse, ApiError> {
-    let quota = payer_limit.check(instruction.principal())?;
-    let mut response = done(response, service.payments.send(instruction).await.result?);
-    if let Some(quota) = quota {
-        quota.tell(response.headers_mut());
-    }
-    Ok(response)
 }
 
 /// Where the payment's time went, in milliseconds (W3C Server Timing).

@@ -73,7 +73,7 @@ catalogue! {
          under another key; id and created_at are that payment's. Nothing was paid now. To pay once more, \
          send the request without unless_similar_within_seconds, with the same key.";
     REQUEST_NOT_OPEN: CONFLICT, "request_not_open", FINAL, "The request for money is not open",
-        "It is paid, declined, cancelled or expired, and stays so.";
+        "It is paid, declined, cancelled or expired. Nothing was done.";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", FINAL, "The body is too large",
         "The body has more bytes than the service takes. Nothing was done.";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", FINAL,
@@ -92,7 +92,7 @@ catalogue! {
          was paid.";
     KEY_REUSED: UNPROCESSABLE_ENTITY, "idempotency_key_reused", FINAL,
         "The idempotency key belongs to another request",
-        "The key was used for a request that asked for something else: another payee, amount or note. \
+        "The key was used for a request that asked for something else: another payee, amount, note or purpose. \
          A retry is sent unchanged; a new payment needs a new key.";
     KEY_VOIDED: UNPROCESSABLE_ENTITY, "idempotency_key_voided", FINAL, "The idempotency key was voided",
         "The key was settled without a payment, and will never make one. Nothing was paid. A new payment needs \

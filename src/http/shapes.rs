@@ -72,6 +72,7 @@ fn response(types: &[&ProblemType]) -> RefOr<Response> {
 /// A payment as one reader sees it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a shape, filled by `domain::PaymentView`")]
+#[expect(clippy::struct_field_names, reason = "the names of the contract")]
 pub(super) struct Payment {
     /// Derived from payer and key.
     #[schema(format = "uuid")]

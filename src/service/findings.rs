@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::retry::Stage;
 use crate::db::{Error, PgConnection, posting};
 use crate::domain::ledger::{Findings, Known};
-use crate::domain::{AccountId, Instruction, Intent, PaymentId};
+use crate::domain::{AccountId, Instruction, Intent, PaymentId, PaymentRequestId};
 
 /// Reads it, when the accounts are locked. A batch of payments that refer to nothing takes one statement.
 ///
@@ -46,6 +46,11 @@ pub async fn read(
     Ok(found)
 }
 
+/// Whether an instruction looks something up that others do not need.
+pub fn looks_up(instruction: &Instruction) -> bool {
+    !Needs::of(&[instruction]).is_nothing()
+}
+
 /// Adds to what is known the payments that were made. An answer that was stored with a key stays as it is, and a
 /// key that was voided stays so.
 ///
@@ -67,7 +72,7 @@ pub async fn add_payments(
 /// The things that a batch must look up because of some of its instructions.
 #[derive(Default)]
 struct Needs<'a> {
-    requests: BTreeSet<crate::domain::PaymentRequestId>,
+    requests: BTreeSet<PaymentRequestId>,
     /// The accounts of those who ask and are asked.
     asking: BTreeSet<AccountId>,
     refunds: Vec<PaymentId>,

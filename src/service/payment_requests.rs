@@ -2,11 +2,25 @@
 
 use super::read_pool::ReadPool;
 use super::refusal::Refusal;
-use crate::db::PgConnection;
-use crate::db::payment_requests::{self, PageOf};
+use crate::db::payment_requests::{self, PartOf};
+use crate::db::{Error, PgConnection};
 use crate::domain::{
     AccountId, Cursor, PaymentRequest, PaymentRequestId, RequestDirection, RequestStatus, Timestamp,
 };
+
+/// A page of an account's requests, newest first.
+pub struct RequestPage {
+    pub requests: Vec<PaymentRequest>,
+    /// The moment at which they were read.
+    pub now: Timestamp,
+    /// The cursor of the next page; `None` where this is the last.
+    pub next: Option<Cursor>,
+}
+
+/// How often a page looks further where it found requests that it does not want. After that it is short, and its
+/// link goes on from there.
+const PARTS_MAX: usize = 10;
+const FURTHER_PART: u16 = 100;
 
 /// Everything that reads requests for money.
 pub struct PaymentRequests {
@@ -18,8 +32,7 @@ impl PaymentRequests {
         Self { read_pool }
     }
 
-    /// A page of an account's requests, newest first, and the moment at which they were read: one request more
-    /// than asked for where there is another page.
+    /// Up to `limit` of an account's requests before the cursor.
     ///
     /// # Errors
     /// The account does not exist, or the database does not answer.
@@ -30,9 +43,21 @@ impl PaymentRequests {
         status: Option<RequestStatus>,
         cursor: Option<Cursor>,
         limit: u16,
-    ) -> Result<(Timestamp, Vec<PaymentRequest>), Refusal> {
-        let page = PageOf { account, direction, status, cursor, limit };
-        let read = async |conn: &mut PgConnection| payment_requests::page(conn, page).await;
+    ) -> Result<RequestPage, Refusal> {
+        // Nothing is written when a request expires: it is kept as open, and stays among those.
+        let kept_status = status.map(|status| match status {
+            RequestStatus::Expired => RequestStatus::Open,
+            other => other,
+        });
+        let first = PartOf { account, direction, status: kept_status, cursor, limit };
+        let read = async |conn: &mut PgConnection| {
+            let Some(now) = payment_requests::now_for(conn, account).await? else {
+                return Ok(None);
+            };
+            let wanted =
+                |request: &PaymentRequest| status.is_none_or(|it| request.status(now) == it);
+            read_page(conn, first, now, wanted).await.map(Some)
+        };
         self.read_pool.run(read).await?.ok_or(Refusal::AccountNotFound(account))
     }
 
@@ -44,4 +69,35 @@ impl PaymentRequests {
         let read = async |conn: &mut PgConnection| payment_requests::find(conn, id).await;
         self.read_pool.run(read).await?.ok_or(Refusal::PaymentRequestNotFound)
     }
+}
+
+async fn read_page(
+    conn: &mut PgConnection,
+    first: PartOf,
+    now: Timestamp,
+    wanted: impl Fn(&PaymentRequest) -> bool,
+) -> Result<RequestPage, Error> {
+    let size = usize::from(first.limit);
+    let mut requests = Vec::new();
+    let mut part = PartOf { limit: first.limit.saturating_add(1), ..first };
+    let place = |last: &PaymentRequest| Cursor::after(last.created_at, last.id.uuid());
+    for _ in 0..PARTS_MAX {
+        let looked_at = payment_requests::part(conn, part).await?;
+        let is_last = looked_at.len() < usize::from(part.limit);
+        part.cursor = looked_at.last().map(place).or(part.cursor);
+        part.limit = FURTHER_PART.max(part.limit);
+        for request in looked_at {
+            if requests.len() == size && wanted(&request) {
+                let next = requests.last().map(place);
+                return Ok(RequestPage { requests, now, next });
+            }
+            if wanted(&request) {
+                requests.push(request);
+            }
+        }
+        if is_last {
+            return Ok(RequestPage { requests, now, next: None });
+        }
+    }
+    Ok(RequestPage { requests, now, next: part.cursor })
 }

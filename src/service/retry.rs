@@ -65,6 +65,8 @@ pub(super) enum Next {
     LockByLock,
     /// Its halves are tried: one of them has the culprit.
     Halves,
+    /// Those that look something up are set aside, each by itself, and the rest is tried at once.
+    WithoutLookUps,
     /// It waits for the obstacle to go away, where it delays nobody else. `spoils` says that it would make
     /// others fail.
     SetAside {
@@ -118,12 +120,12 @@ impl Failure {
             // Nothing waits for rows any more, so it was a table that somebody else has locked.
             Stage::Locking | Stage::Reading => set_aside(Obstacle::Lock, false),
             Stage::Claiming | Stage::Writing if !self.takes_apart => Next::LockByLock,
-            Stage::LookingUp | Stage::Claiming | Stage::Writing if !self.is_alone => Next::Halves,
-            Stage::LookingUp => set_aside(Obstacle::Lock, true),
+            Stage::Claiming | Stage::Writing if !self.is_alone => Next::Halves,
+            Stage::LookingUp if !self.is_alone => Next::WithoutLookUps,
             // Its accounts and the tables were free, and it wrote nothing but its key.
             Stage::Claiming => set_aside(Obstacle::Key, true),
-            // The key was free, too: a trigger waits for something.
-            Stage::Writing => set_aside(Obstacle::Lock, true),
+            // The key was free, too: a trigger waits for something. Or it looks something up in a table that is locked.
+            Stage::LookingUp | Stage::Writing => set_aside(Obstacle::Lock, true),
         }
     }
 }

@@ -9,7 +9,7 @@ use sqlx::types::Uuid;
 use super::columns::{ClaimColumns, PaymentColumns, all_written, known_already};
 use crate::db::{Error, payments};
 use crate::domain::ledger::{AskedPayment, Claim, Refundable, Similar};
-use crate::domain::{AccountId, Amount, Intent, Payment, PaymentId, Timestamp};
+use crate::domain::{AccountId, Amount, Intent, Payment, PaymentId, PaymentRequestId, Timestamp};
 
 /// So many payments of each party are looked at for a similar one.
 const LOOKED_AT_MAX: i64 = 1_000;
@@ -47,8 +47,8 @@ pub async fn read_refundable(
 /// By the payment that is asked for, the newest one like it within the time that its intent says: of
 /// the same payer, payee and amount, under another key.
 ///
-/// The work for each is bounded: the newest thousand that the payer sent, and the newest thousand that the payee
-/// received, in that time. Whoever has sent more to a payee who has received more is no human who clicked twice.
+/// The work for each is bounded: the newest thousand that the payer sent in that time, and only if there are more, the
+/// newest thousand that the payee received. A payer with more than these is nobody who clicked twice.
 ///
 /// # Errors
 /// The database's.
@@ -58,12 +58,12 @@ pub async fn read_similar(
     intents: &[&Intent],
 ) -> Result<HashMap<AskedPayment, Similar>, Error> {
     let mut ids = Vec::new();
-    let (mut payers, mut payees, mut amounts, mut after) = (vec![], vec![], vec![], vec![]);
+    let (mut from, mut to, mut amounts, mut after) = (vec![], vec![], vec![], vec![]);
     for intent in intents {
         let Some(within) = intent.unless_similar_within() else { continue };
         ids.push(intent.id().uuid());
-        payers.push(intent.from().get());
-        payees.push(intent.to().get());
+        from.push(intent.from().get());
+        to.push(intent.to().get());
         amounts.push(intent.amount.cents());
         after.push(within.before(now));
     }
@@ -74,23 +74,27 @@ pub async fn read_similar(
         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[])
              AS asked (id, payer, payee, amount, after),
              LATERAL (
-                 SELECT id, created_at FROM (
-                     (SELECT id, to_id AS other, amount, created_at FROM payments
-                      WHERE from_id = asked.payer AND created_at > asked.after
-                      ORDER BY created_at DESC, id DESC LIMIT $6)
-                     UNION ALL
-                     (SELECT id, CASE from_id WHEN asked.payer THEN to_id END, amount, created_at
-                      FROM payments
-                      WHERE to_id = asked.payee AND created_at > asked.after
-                      ORDER BY created_at DESC, id DESC LIMIT $6)
-                 ) AS looked_at
-                 WHERE other = asked.payee AND amount = asked.amount AND id <> asked.id
+                 WITH sent AS MATERIALIZED (
+                     SELECT id, to_id, amount, created_at FROM payments
+                     WHERE from_id = asked.payer AND created_at > asked.after
+                     ORDER BY created_at DESC, id DESC LIMIT $6
+                 ), received AS MATERIALIZED (
+                     SELECT id, from_id, amount, created_at FROM payments
+                     WHERE to_id = asked.payee AND created_at > asked.after
+                       AND (SELECT count(*) FROM sent) = $6
+                     ORDER BY created_at DESC, id DESC LIMIT $6
+                 )
+                 SELECT id, created_at FROM sent
+                 WHERE to_id = asked.payee AND amount = asked.amount AND id <> asked.id
+                 UNION ALL
+                 SELECT id, created_at FROM received
+                 WHERE from_id = asked.payer AND amount = asked.amount AND id <> asked.id
                  ORDER BY created_at DESC LIMIT 1
              ) AS like_it
         "#,
         &ids,
-        &payers,
-        &payees,
+        &from,
+        &to,
         &amounts,
         &after as _,
         LOOKED_AT_MAX
@@ -125,7 +129,7 @@ async fn write_payments(conn: &mut PgConnection, payments: &[&Payment]) -> Resul
     for payment in payments {
         refund_of.push(payment.refund.map(|refund| refund.of.uuid()));
         refunded_after.push(payment.refund.map(|refund| refund.refunded_after.cents()));
-        requests.push(payment.request.map(|request| request.uuid()));
+        requests.push(payment.request.map(PaymentRequestId::uuid));
         asked_by.push(payment.asked_by.as_deref());
     }
     let insert = sqlx::query!(

@@ -1,4 +1,4 @@
-//! Requests for money, in a batch: they are read and written when the accounts are locked, and before the keys.
+//! Requests for money, in a batch: they are read when the accounts are locked, and written before the keys.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -116,9 +116,9 @@ async fn update(
 ) -> Result<(), Error> {
     let (mut ids, mut statuses, mut payments) = (vec![], vec![], vec![]);
     for (id, state) in states {
-        let (status, payment) = state_columns(*state);
+        let (word, payment) = state_columns(*state);
         ids.push(id.uuid());
-        statuses.push(status);
+        statuses.push(word);
         payments.push(payment);
     }
     let update = sqlx::query!(

@@ -32,7 +32,7 @@ impl Refundable {
 }
 
 impl Ledger {
-    /// What the intent is a refund of, if it is one and may be made. It is noted as made.
+    /// What the intent is a refund of, if it is one and may be made.
     pub(super) fn refund(&self, intent: &Intent) -> Result<Option<Refund>, Declined> {
         let Some(of) = intent.refund_of() else {
             return Ok(None);
@@ -59,8 +59,8 @@ impl Ledger {
         let made_here = || self.decision.payments.iter().find(|payment| payment.id == id);
         let found = self.found.refundable.get(&id).copied();
         let found = found.or_else(|| made_here().map(|payment| Refundable::new(payment, 0)))?;
-        let refunds = self.decision.payments.iter().filter_map(|payment| payment.refund);
-        let newest = refunds.filter(|refund| refund.of == id).last();
+        let mut refunds = self.decision.payments.iter().rev().filter_map(|payment| payment.refund);
+        let newest = refunds.find(|refund| refund.of == id);
         let refunded_cents =
             newest.map_or(found.refunded_cents, |refund| refund.refunded_after.cents());
         Some(Refundable { refunded_cents, ..found })

@@ -4,7 +4,7 @@
 
 use super::{
     Declined, Intent, KeyEnd, Known, Ledger, Outcome, Payment, PaymentId, PaymentRequest,
-    RequestState, RequestStatus, Timestamp,
+    RequestState, RequestStatus, Timestamp, later_than_both, must_be_open,
 };
 use crate::domain::{AskForMoney, CloseRequest, Closing, PaymentRequestId};
 
@@ -18,7 +18,7 @@ impl Ledger {
             };
         }
         for id in [ask.to(), ask.from()] {
-            self.must_be_open(id, self.account(id)?)?;
+            must_be_open(id, self.account(id)?)?;
         }
         let now = self.found.now;
         if ask.expires_at.is_some_and(|end| end <= now) {
@@ -39,11 +39,15 @@ impl Ledger {
 
     pub(super) fn close(&mut self, close: &CloseRequest) -> Result<Outcome, Declined> {
         let request = self.found.requests.get(&close.id).ok_or(Declined::RequestNotFound)?;
-        self.must_be_payable(request)?;
         let state = match close.how {
             Closing::Decline => RequestState::Declined,
             Closing::Cancel => RequestState::Cancelled,
         };
+        // A COMMIT whose answer was lost may have done it.
+        if self.found.is_repeated && request.state == state {
+            return Ok(Outcome::Replayed(request.view(self.found.now).json()));
+        }
+        self.must_be_payable(request)?;
         let closed = PaymentRequest { state, ..request.clone() };
         let body = closed.view(self.found.now).json();
         self.set_request_state(close.id, state);
@@ -69,7 +73,13 @@ impl Ledger {
     }
 
     pub(super) fn must_be_payable(&self, request: &PaymentRequest) -> Result<(), Declined> {
-        match request.status(self.found.now) {
+        // As its payment's time would be, so that it is not open again after a clock went back.
+        let state = |id| self.accounts.get(&id).copied();
+        let now = match (state(request.from), state(request.to)) {
+            (Some(from), Some(to)) => later_than_both(self.found.now, from, to),
+            _ => self.found.now,
+        };
+        match request.status(now) {
             RequestStatus::Open => Ok(()),
             status => Err(Declined::RequestNotOpen(status)),
         }

@@ -68,7 +68,9 @@ async fn attempt(
             if takes_apart {
                 posting::lock_tables(conn).await?;
                 if instructions.iter().any(|it| it.request().is_some()) {
+                    *stage = Stage::LookingUp;
                     posting::lock_table_of_requests(conn).await?;
+                    *stage = Stage::Locking;
                 }
             }
             let accounts = posting::lock_accounts(conn, &ids, locking).await?;
@@ -88,6 +90,7 @@ async fn attempt(
                 instructions.iter().copied().filter(|it| is_free(it)).collect();
 
             let mut found = findings::read(conn, &free, stage).await?;
+            found.is_repeated = reads_payments;
             if reads_payments {
                 let all = free.iter().filter_map(|it| Some(it.intent()?.id()));
                 findings::add_payments(conn, all, &mut found).await?;

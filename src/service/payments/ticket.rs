@@ -1,4 +1,5 @@
-//! A payment's ticket, and the answer that its writer gives to it: a receipt or a refusal, and where the time went.
+//! The ticket of an instruction, most often a payment, and the answer that its writer gives to it: a receipt or a
+//! refusal, and where the time went.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use crate::domain::Instruction;
 use crate::service::queue::Ticket;
 use crate::service::refusal::Refusal;
 
-/// The answer to a request to pay.
+/// The answer to an instruction.
 #[derive(Debug)]
 pub struct Answer {
     pub result: Result<Receipt, Refusal>,
@@ -15,16 +16,16 @@ pub struct Answer {
     pub timing: Option<Timing>,
 }
 
-/// A payment that was made.
+/// An instruction that was carried out.
 #[derive(Debug)]
 pub struct Receipt {
     /// JSON, the same bytes at every retry.
     pub body: String,
-    /// Made by an earlier request with the same key.
+    /// By an earlier request with the same key.
     pub replayed: bool,
 }
 
-/// The parts of a payment's time.
+/// The parts of an instruction's time.
 #[derive(Debug, Clone)]
 pub struct Timing {
     /// From its arrival to the begin of its transaction.

@@ -18,6 +18,7 @@ use crate::db::ErrorKind;
 use crate::db::posting::{Holder, Locking};
 use crate::domain::ledger::Outcome;
 use crate::domain::{AccountId, Instruction};
+use crate::service::findings;
 use crate::service::queue::halves;
 use crate::service::refusal::{Obstacle, Refusal};
 use crate::service::retry::{Failure, Next, Stage};
@@ -418,6 +419,18 @@ impl Writer {
                 let attempt =
                     if kind == ErrorKind::LockNotAvailable { attempt } else { attempt.max(2) };
                 rounds.extend(Round { attempt, ..round }.halves());
+            }
+            Next::WithoutLookUps => {
+                METRICS.repost("account_locked");
+                let mut round = round.again(Obstacle::Lock);
+                let tickets = std::mem::take(&mut round.tickets);
+                let (looking_up, rest): (Vec<_>, Vec<_>) =
+                    tickets.into_iter().partition(|ticket| findings::looks_up(&ticket.work));
+                left.tickets.extend(looking_up.into_iter().map(|ticket| {
+                    let aside = Aside::waiting(ticket, Obstacle::Lock);
+                    Aside { failures: 1, ..aside }
+                }));
+                rounds.push(round.with(rest));
             }
             Next::SetAside { obstacle, pause, spoils } => {
                 let is_locked = kind == ErrorKind::LockNotAvailable;

@@ -1,7 +1,7 @@
 use super::*;
 use ErrorKind::{Conflict, KnownAlready, LockNotAvailable, Momentary, Refused, Stale, Unavailable};
-use Next::{Halves, LockByLock, OnNewSession, PassingOver, Refuse};
-use Stage::{Claiming, Locking, Reading, Writing};
+use Next::{Halves, LockByLock, OnNewSession, PassingOver, Refuse, WithoutLookUps};
+use Stage::{Claiming, Locking, LookingUp, Reading, Writing};
 
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -84,6 +84,11 @@ fn what_is_next_depends_on_the_error_how_far_it_came_and_who_was_with_it() {
         (batch(LockNotAvailable, Locking), PassingOver),
         (on(9, alone(LockNotAvailable, Locking)), PassingOver),
         (passing_over(batch(LockNotAvailable, Locking)), set_aside(0, Obstacle::Lock, false)),
+        // A table that only some of the batch need is nothing to the rest.
+        (batch(LockNotAvailable, LookingUp), WithoutLookUps),
+        (apart(batch(LockNotAvailable, LookingUp)), WithoutLookUps),
+        (alone(LockNotAvailable, LookingUp), set_aside(0, Obstacle::Lock, true)),
+        (batch(Refused, LookingUp), Halves),
         (batch(LockNotAvailable, Reading), set_aside(0, Obstacle::Lock, false)),
         (batch(LockNotAvailable, Writing), LockByLock),
         (alone(LockNotAvailable, Claiming), LockByLock),

@@ -441,6 +441,7 @@ impl Tables {
             last_request_at,
             refundable: refundable.collect(),
             similar: similar.collect(),
+            is_repeated: false,
         }
     }
 
