@@ -127,6 +127,16 @@ fn check_payments(ledger: &Ledger, requests: &BTreeMap<&str, &Request>, found: &
     }
 }
 
+/// Whether a call may have ended its request. Where its commit was in doubt it is posted again, and then told
+/// that the request has its end: its own.
+fn may_have_ended(outcome: &Outcome) -> bool {
+    !is_refused(outcome) || is_told_of_an_end(outcome)
+}
+
+fn is_told_of_an_end(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { code, .. } if code == "request_not_open")
+}
+
 fn check_ends(records: &Records, requests: &BTreeMap<&str, &Request>, found: &mut Found) {
     let mut by_request: BTreeMap<&str, Vec<(&ErrandRun, End)>> = BTreeMap::new();
     for run in &records.errands {
@@ -146,7 +156,7 @@ fn check_ends(records: &Records, requests: &BTreeMap<&str, &Request>, found: &mu
             }
         }
         let may_be = |status: &str| {
-            runs.iter().any(|(run, how)| how.status() == status && !is_refused(&run.outcome))
+            runs.iter().any(|(run, how)| how.status() == status && may_have_ended(&run.outcome))
         };
         let is_explained = match request.status.as_str() {
             "open" | "paid" => true,
@@ -166,10 +176,8 @@ fn check_ends(records: &Records, requests: &BTreeMap<&str, &Request>, found: &mu
         Reference::Nothing | Reference::Payment(_) => None,
     });
     for (id, outcome, not_with) in closings.chain(payments) {
-        let is_told =
-            matches!(outcome, Outcome::Refused { code, .. } if code == "request_not_open");
         let status = requests.get(id.as_str()).map(|request| request.status.as_str());
-        if is_told && status.is_none_or(|status| not_with.contains(&status)) {
+        if is_told_of_an_end(outcome) && status.is_none_or(|status| not_with.contains(&status)) {
             found.add(Rule::RequestsEndOnce, || format!("told of {id}, which is {status:?}"));
         }
     }

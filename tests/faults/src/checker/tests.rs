@@ -709,13 +709,17 @@ fn a_request_that_ended_twice_or_otherwise_or_by_itself_is_found() {
         records.errands.push(end(records, &request, End::Cancelled, cancelled));
     });
     assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
-    let rules = violated(|records, ledger| {
-        let request = request(records, ledger, "declined");
-        ends(records, &request)
-            .into_iter()
-            .for_each(|run| run.outcome = refused(503, "overloaded"));
-    });
-    assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
+    // One that was posted again after a commit in doubt is told of its own end.
+    for (told, expected) in [
+        (refused(503, "overloaded"), BTreeSet::from([Rule::RequestsEndOnce])),
+        (refused(409, "request_not_open"), BTreeSet::new()),
+    ] {
+        let rules = violated(|records, ledger| {
+            let request = request(records, ledger, "declined");
+            ends(records, &request).into_iter().for_each(|run| run.outcome = told.clone());
+        });
+        assert_eq!(rules, expected);
+    }
 }
 
 #[test]
