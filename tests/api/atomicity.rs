@@ -145,7 +145,7 @@ async fn money_is_asked_for_once_although_the_commit_was_in_doubt_and_there_was_
     let freeing = async {
         app.database.until(STOPPED).await;
         // Long enough for the service to give the connection up, and to try again.
-        eventually("tried again", async || app.log().contains("tried again")).await;
+        eventually("tried again", async || app.log().contains("posted again")).await;
         sqlx::raw_sql("SELECT pg_advisory_unlock(4711)").execute(&mut holder).await.unwrap();
     };
     let (_, ()) = tokio::join!(asking, freeing);
