@@ -39,6 +39,7 @@ pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
     conn.execute(PATIENCE).await.map_err(|error| Failed::Statement(error.into()))?;
     migrator.migrations = all;
     migrator.run(&mut *conn).await?;
+    conn.execute("RESET lock_timeout").await.map_err(|error| Failed::Statement(error.into()))?;
     Ok(conn.unlock().await?)
 }
 

@@ -172,14 +172,26 @@ async fn payments_go_on_while_an_index_is_made() {
     let app = App::start_on(&database, &[("PAYONCE_DATABASE__MIGRATE_ON_START", "false")]);
     app.open_many(2, 1_000).await;
     let mut migrating = migrate.spawn().unwrap();
-    eventually("it has left an index that is not valid, and gives way", async || {
-        app.pay(1, 2, 1, "meanwhile").await.assert_paid();
-        std::fs::read_to_string(log.path()).unwrap().matches("gives way").count() >= 2
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'payonce migration'
+                   AND query LIKE '%INDEX CONCURRENTLY%' AND wait_event_type = 'Lock')";
+    database.until(waits).await;
+    for n in 0..20 {
+        app.pay(1, 2, 1, &format!("meanwhile-{n}")).await.assert_paid();
+    }
+    // A second process that starts now gives way, and finds the index made when it tries again.
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut second = command(&database);
+    second.arg("migrate").stdout(Stdio::null()).stderr(log.reopen().unwrap());
+    let mut second = second.spawn().unwrap();
+    eventually("the second gives way", async || {
+        std::fs::read_to_string(log.path()).unwrap().contains("gives way")
     })
     .await;
     assert!(migrating.try_wait().unwrap().is_none(), "it waits for the report");
     sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
     assert!(migrating.wait().unwrap().success());
+    assert!(second.wait().unwrap().success());
     database.until(EVERY_INDEX_IS_VALID).await;
     assert_eq!(app.settled_log().await, "");
     database.assert_sound();

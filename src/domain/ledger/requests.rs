@@ -6,7 +6,7 @@ use super::{
     Declined, Intent, KeyEnd, Known, Ledger, Outcome, Payment, PaymentId, PaymentRequest,
     RequestState, RequestStatus, Timestamp, later_than_both, must_be_open,
 };
-use crate::domain::{AskForMoney, CloseRequest, Closing, PaymentRequestId};
+use crate::domain::{AccountId, AskForMoney, CloseRequest, Closing, PaymentRequestId};
 
 impl Ledger {
     pub(super) fn ask(&mut self, ask: &AskForMoney) -> Result<Outcome, Declined> {
@@ -20,7 +20,7 @@ impl Ledger {
         for id in [ask.to(), ask.from()] {
             must_be_open(id, self.account(id)?)?;
         }
-        let now = self.found.now;
+        let now = self.moment_of([ask.from(), ask.to()]);
         if ask.expires_at.is_some_and(|end| end <= now) {
             return Err(Declined::ExpiresInThePast);
         }
@@ -73,15 +73,19 @@ impl Ledger {
     }
 
     pub(super) fn must_be_payable(&self, request: &PaymentRequest) -> Result<(), Declined> {
-        // As its payment's time would be, so that it is not open again after a clock went back.
-        let state = |id| self.accounts.get(&id).copied();
-        let now = match (state(request.from), state(request.to)) {
-            (Some(from), Some(to)) => later_than_both(self.found.now, from, to),
-            _ => self.found.now,
-        };
+        let now = self.moment_of([request.from, request.to]);
         match request.status(now) {
             RequestStatus::Open => Ok(()),
             status => Err(Declined::RequestNotOpen(status)),
+        }
+    }
+
+    /// The time that a payment between them would have: a request that has expired is not open again after a clock
+    /// went back.
+    fn moment_of(&self, accounts: [AccountId; 2]) -> Timestamp {
+        match accounts.map(|id| self.accounts.get(&id).copied()) {
+            [Some(from), Some(to)] => later_than_both(self.found.now, from, to),
+            _ => self.found.now,
         }
     }
 

@@ -118,6 +118,8 @@ struct Model {
     /// Those that were made under a client's key.
     made: HashMap<Named, Made>,
     all_made: Vec<Plain>,
+    /// When each account paid or was paid last.
+    last_at: HashMap<i64, i64>,
     requests: HashMap<Named, Asked>,
 }
 
@@ -225,6 +227,8 @@ impl Model {
         self.balances.extend([(from, has), (to, gets)]);
         self.keys.extend(key.map(|key| (key, Key::Paid(what))));
         self.all_made.push(what.plain);
+        let now = self.moment_of(&what.plain);
+        self.last_at.extend([(what.plain.from, now), (what.plain.to, now)]);
         if let Some(of) = what.refund_of {
             self.made.get_mut(&of).unwrap().given_back += amount;
         }
@@ -248,9 +252,16 @@ impl Model {
         if refund.amount > left { Err(format!("{left} left")) } else { Ok(()) }
     }
 
+    /// The clock, unless one of the two has seen a later one.
+    fn moment_of(&self, plain: &Plain) -> i64 {
+        let last = [plain.from, plain.to].map(|id| self.last_at.get(&id).copied());
+        last.into_iter().flatten().fold(self.now, i64::max)
+    }
+
     fn must_be_payable(&self, request: Named) -> Result<(), String> {
         let request = self.requests.get(&request).ok_or("no request")?;
-        let is_over = request.expires_at.is_some_and(|end| end <= self.now);
+        let now = self.moment_of(&request.plain);
+        let is_over = request.expires_at.is_some_and(|end| end <= now);
         let is_open = request.fate == Fate::Open && !is_over;
         if is_open { Ok(()) } else { Err("not open".to_owned()) }
     }
@@ -269,7 +280,7 @@ impl Model {
             self.balance(id)?;
             self.must_be_open(id)?;
         }
-        if expires_at.is_some_and(|end| end <= self.now) {
+        if expires_at.is_some_and(|end| end <= self.moment_of(&plain)) {
             return Err("past".to_owned());
         }
         self.requests.insert(name, Asked { plain, expires_at, fate: Fate::Open });
