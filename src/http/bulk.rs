@@ -106,8 +106,8 @@ async fn send_one(
     let intent =
         allowed_intent(identity, body, |key| Ok(key.map(IdempotencyKey::new).transpose()?))?;
     payer_limit.check(intent.from())?;
-    let (result, _) = pay(service, intent).await;
-    RawValue::from_string(result?.body)
+    let receipt = pay(service, intent).await.result?;
+    RawValue::from_string(receipt.body)
         .map_err(|_| ApiError::from(crate::service::Refusal::Internal))
 }
 

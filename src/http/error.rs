@@ -31,7 +31,8 @@ pub(super) struct ApiError {
     detail: Cow<'static, str>,
     retry_after_seconds: u64,
     headers: HeaderMap,
-    similar: Option<Similar>,
+    /// Boxed, because nearly every error is without.
+    similar: Option<Box<Similar>>,
 }
 
 impl From<&'static ProblemType> for ApiError {
@@ -70,7 +71,8 @@ impl ApiError {
     /// Its body.
     pub fn problem(&self) -> Problem<'_> {
         let mut problem = self.r#type.problem(&self.detail);
-        (problem.id, problem.created_at) = self.similar.map(|it| (it.id, it.created_at)).unzip();
+        (problem.id, problem.created_at) =
+            self.similar.as_ref().map(|it| (it.id, it.created_at)).unzip();
         problem
     }
 
@@ -167,7 +169,7 @@ impl From<Declined> for ApiError {
             ),
             Declined::ExpiresInThePast => Self::invalid_request("expires_at is in the past."),
             Declined::Similar(similar) => {
-                Self { similar: Some(similar), ..problem::SIMILAR_PAYMENT.into() }
+                Self { similar: Some(similar.into()), ..problem::SIMILAR_PAYMENT.into() }
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::domain::{
     SimilarWithin,
 };
 use crate::service::Service;
-use crate::service::payments::{Answer, Receipt, Timing};
+use crate::service::payments::{Answer, Timing};
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::requests::Milliseconds;
 use crate::telemetry::traces;
@@ -126,10 +126,10 @@ pub(super) async fn send(
 ) -> Result<HttpResponse, ApiError> {
     let intent = allowed_intent(&identity, body, |key| idempotency_key(&request, key))?;
     let quota = payer_limit.check(intent.from())?;
-    let (result, timing) = pay(&service, intent).await;
+    let Answer { result, timing } = pay(&service, intent).await;
     let mut response = match result {
         Ok(receipt) => done(HttpResponse::Ok(), receipt),
-        Err(error) => error.error_response(),
+        Err(refusal) => ApiError::from(refusal).error_response(),
     };
     if let Some(quota) = quota {
         quota.tell(response.headers_mut());
@@ -146,18 +146,14 @@ pub(super) async fn send(
 }
 
 /// Sends a payment, and counts what comes of it.
-pub(super) async fn pay(
-    service: &Service,
-    intent: Intent,
-) -> (Result<Receipt, ApiError>, Option<Timing>) {
-    let Answer { result, timing } = service.payments.send(Instruction::Pay(intent)).await;
-    let result = result.map_err(ApiError::from);
-    METRICS.payment(match &result {
+pub(super) async fn pay(service: &Service, intent: Intent) -> Answer {
+    let answer = service.payments.send(Instruction::Pay(intent)).await;
+    METRICS.payment(match &answer.result {
         Ok(receipt) if receipt.replayed => REPLAYED,
         Ok(_) => PAID,
-        Err(error) => error.code(),
+        Err(refusal) => ApiError::from(*refusal).code(),
     });
-    (result, timing)
+    answer
 }
 
 /// The payment that the body asks for, if its caller may. `key` reads the key, given the body's.

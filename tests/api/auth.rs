@@ -38,6 +38,21 @@ async fn start_with_secret() -> (App, String) {
 }
 
 #[tokio::test]
+async fn without_tokens_a_page_of_another_site_changes_nothing() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    let asked = app.ask_for_money(1, 2, 10).await;
+    let path = format!("/payment_requests/{}", crate::harness::id_of(&asked));
+    let from = async |site: &str, method: &str, path: &str| {
+        Answer::of(app.request(method, path).header("sec-fetch-site", site)).await
+    };
+    let decline = format!("{path}/decline");
+    from("cross-site", "POST", &decline).await.assert_problem(403, "forbidden");
+    assert_eq!(from("cross-site", "GET", &path).await.json["status"], "open");
+    assert_eq!(from("same-site", "POST", &decline).await.status, 200);
+}
+
+#[tokio::test]
 async fn everybody_may_do_what_is_his_and_nothing_else() {
     let (app, payment_id) = start_with_secret().await;
     let everybody =

@@ -240,6 +240,32 @@ async fn while_a_table_is_locked_nobody_is_told_that_a_key_is_in_use() {
 }
 
 #[tokio::test]
+async fn a_locked_table_of_requests_holds_up_those_who_ask_and_nobody_who_pays() {
+    for mode in ["SHARE", "ACCESS EXCLUSIVE"] {
+        let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "60000")]).await;
+        app.open_many(8, 1_000).await;
+        let mut session = app.database.session().await;
+        let lock = format!("BEGIN; LOCK TABLE payment_requests IN {mode} MODE");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut session).await.unwrap();
+        // All at once, so that they are in the same batches; and between the same accounts.
+        let asking = join_all((0..20).map(|i| {
+            let body = json!({"from": 1 + i % 4, "to": 5 + i % 4, "amount": 1});
+            async { app.post("/payment_requests", &{ body }).await }
+        }));
+        let bodies: Vec<_> =
+            (0..40).map(|i| payment(1 + i % 4, 5 + i % 4, 1, &format!("k{i}"))).collect();
+        let paying = async {
+            let paid = join_all(bodies.iter().map(|body| app.send_payment(body))).await;
+            paid.iter().for_each(Answer::assert_paid);
+            sqlx::raw_sql("COMMIT").execute(&mut session).await.unwrap();
+        };
+        let (asked, ()) = tokio::join!(asking, paying);
+        asked.iter().for_each(|answer| assert_eq!(answer.status, 201, "{mode}: {}", answer.text));
+        app.database.assert_sound();
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_somebody_else_holds_is_told_as_such() {
     let app = App::start_with(&[("PAYONCE_SERVER__REQUEST_TIMEOUT_MS", "1500")]).await;
     app.open_many(2, 1_000).await;

@@ -94,6 +94,16 @@ async fn behind_a_proxy_the_address_is_the_one_that_the_proxy_saw() {
 }
 
 #[tokio::test]
+async fn an_account_that_has_used_up_its_limit_can_be_frozen_all_the_same() {
+    let limit = [("PAYONCE_RATE_LIMIT__PAYER_PER_MINUTE", "1")];
+    let app = App::start_with(&limit).await;
+    app.open_many(2, 1_000).await;
+    app.pay(1, 2, 1, "k0").await.assert_paid();
+    app.pay(1, 2, 1, "k1").await.assert_problem(429, "rate_limited");
+    assert_eq!(app.set_status(1, "frozen").await.status, 200);
+}
+
+#[tokio::test]
 async fn without_a_setting_nothing_is_limited() {
     let app = App::start().await;
     let answer = app.get("/accounts").await;

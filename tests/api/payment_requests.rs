@@ -920,3 +920,28 @@ async fn asking_waits_for_no_row_longer_than_the_requests_time() {
     assert_eq!(app.database.count("SELECT count(*) FROM payment_requests").await, 2);
     app.database.assert_sound();
 }
+
+#[tokio::test]
+async fn a_page_of_open_requests_passes_over_expired_ones_in_bounded_steps() {
+    let app = start().await;
+    let open = app.ask_for_money(1, 2, 10).await;
+    let expired = "INSERT INTO payment_requests (id, from_id, to_id, amount, status, created_at,
+                                                 expires_at)
+                   SELECT gen_random_uuid(), 1, 2, 1, 'open',
+                          clock_timestamp() + n * interval '1 us', clock_timestamp()
+                   FROM generate_series(1, 3000) AS n";
+    app.database.execute(expired).await;
+    let mut path = "/payment_requests?account=1&status=open".to_owned();
+    let mut pages = Vec::new();
+    loop {
+        let page = app.get(&path).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        pages.push(page.json.as_array().unwrap().clone());
+        let Some(next) = page.next_link() else { break };
+        path = next;
+    }
+    assert!((2..10).contains(&pages.len()), "{}", pages.len());
+    let found: Vec<_> = pages.into_iter().flatten().collect();
+    assert_eq!(found, [open]);
+    assert_eq!(app.get("/payment_requests?account=1&status=expired").await.json[9]["amount"], 1);
+}

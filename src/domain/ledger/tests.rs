@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{CENTS_MAX, Invalid, Note};
+use crate::domain::{AskForMoney, CENTS_MAX, CloseRequest, Closing, Invalid, Note};
 
 /// A payment as small as can be.
 #[derive(Debug, Clone)]
@@ -143,6 +143,27 @@ fn the_fingerprint_tells_every_field_apart_and_ignores_the_clients_time() {
     ] {
         assert_ne!(original, other);
     }
+}
+
+#[test]
+fn a_request_that_may_have_been_ended_by_this_very_instruction_is_told_as_ended() {
+    let key = IdempotencyKey::new("k".to_owned()).unwrap();
+    let (from, to) = (AccountId::trusted(1), AccountId::trusted(2));
+    let id = PaymentRequestId::derive(to, &key);
+    let ask = AskForMoney::new(id, from, to, Amount::from_cents(5).unwrap(), None, None).unwrap();
+    let declined = PaymentRequest { state: RequestState::Declined, ..ask.opened_at(time(1)) };
+    let end = |how, is_repeated| {
+        let requests = HashMap::from([(id, declined.clone())]);
+        let found = Findings { now: time(2), requests, is_repeated, ..Findings::default() };
+        let close = Instruction::Close(CloseRequest { id, from, to, how });
+        let mut decision = decide(&accounts(&[(1, 0), (2, 0)]), &found, [&close]);
+        assert!(decision.changes_nothing());
+        decision.outcomes.remove(0)
+    };
+    let not_open = Outcome::Declined(Declined::RequestNotOpen(RequestStatus::Declined));
+    assert_eq!(end(Closing::Decline, false), not_open);
+    assert!(matches!(end(Closing::Decline, true), Outcome::Replayed(_)));
+    assert_eq!(end(Closing::Cancel, true), not_open);
 }
 
 #[test]
