@@ -126,7 +126,7 @@ pub enum SignatureAlgorithm {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
-    /// Payments that one account may ask for.
+    /// Payments that one account may ask for, each of a bulk by itself; requests for money and voided keys, too.
     pub payer_per_minute: Option<NonZeroU32>,
     /// How many of these at once; absent: as many as in a minute. For payers who pay in bursts, or must not.
     pub payer_burst: Option<NonZeroU32>,

@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 
 use super::auth::{CalledBy, require};
 use super::error::ApiError;
+use super::problem;
 use super::query::{PAGE_SIZE, account_id, limit, link_next, query, uuid};
 use super::shapes::{Payment, problems};
 use super::state::HttpLimits;
@@ -140,7 +141,15 @@ pub(super) async fn payment_by_key(
     let from = account_id("from", &query.from)?;
     require(caller.may_read(from))?;
     let key = IdempotencyKey::new(query.idempotency_key)?;
-    let (payment, refunded) = service.histories.payment_by_key(from, &key).await?;
+    let found = service.histories.payment_by_key(from, &key).await;
+    let (payment, refunded) = found.map_err(|refusal| match refusal {
+        Refusal::PaymentNotFound => ApiError::new(
+            problem::PAYMENT_NOT_FOUND,
+            "No payment was made under this key so far. A request that is under way may still pay: \
+             PUT /voided_keys settles it.",
+        ),
+        other => other.into(),
+    })?;
     Ok(HttpResponse::Ok().json(PaymentView { refunded, ..payment.seen_by(caller.account()) }))
 }
 
