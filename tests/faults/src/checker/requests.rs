@@ -127,7 +127,7 @@ fn check_payments(ledger: &Ledger, requests: &BTreeMap<&str, &Request>, found: &
     }
 }
 
-/// Whether a call may have ended its request. Where its commit was in doubt it is posted again, and then told
+/// Whether a call may have ended its request. Where its commit was in doubt and its client asks again, that is told
 /// that the request has its end: its own.
 fn may_have_ended(outcome: &Outcome) -> bool {
     !is_refused(outcome) || is_told_of_an_end(outcome)
@@ -149,8 +149,9 @@ fn check_ends(records: &Records, requests: &BTreeMap<&str, &Request>, found: &mu
         let runs = by_request.get(id).unwrap_or(&none);
         let mut ended: usize = 0;
         for (run, how) in runs {
-            let Outcome::Done { body, .. } = &run.outcome else { continue };
-            ended = ended.saturating_add(1);
+            let Outcome::Done { body, replayed } = &run.outcome else { continue };
+            // One whose commit was in doubt finds the request ended, and says so with the answer.
+            ended = ended.saturating_add(usize::from(!replayed));
             if request.status != how.status() || !shows(body, requests, how.status()) {
                 found.add(Rule::RequestsEndOnce, || format!("{request:?} after {run:?}"));
             }

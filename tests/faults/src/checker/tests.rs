@@ -702,6 +702,19 @@ fn a_request_that_ended_twice_or_otherwise_or_by_itself_is_found() {
         }
     });
     assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
+    // An end that is told once more, as one, is no second end; unless it is another.
+    for (status, expected) in
+        [("declined", BTreeSet::new()), ("cancelled", BTreeSet::from([Rule::RequestsEndOnce]))]
+    {
+        let rules = violated(|records, ledger| {
+            let request = request(records, ledger, "declined");
+            let body = shown_request(&request, status, None);
+            let how = if status == "declined" { End::Declined } else { End::Cancelled };
+            let told = Outcome::Done { body, replayed: true };
+            records.errands.push(end(records, &request, how, told));
+        });
+        assert_eq!(rules, expected);
+    }
     let rules = violated(|records, ledger| {
         let request = request(records, ledger, "open");
         let body = shown_request(&request, "cancelled", None);
@@ -709,7 +722,7 @@ fn a_request_that_ended_twice_or_otherwise_or_by_itself_is_found() {
         records.errands.push(end(records, &request, End::Cancelled, cancelled));
     });
     assert_eq!(rules, BTreeSet::from([Rule::RequestsEndOnce]));
-    // One that was posted again after a commit in doubt is told of its own end.
+    // A client that asks again after a commit in doubt is told of its own end.
     for (told, expected) in [
         (refused(503, "overloaded"), BTreeSet::from([Rule::RequestsEndOnce])),
         (refused(409, "request_not_open"), BTreeSet::new()),
