@@ -25,8 +25,9 @@ const PAYMENTS_MAX: usize = 100;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SendPayments {
-    /// Each with a key of its own.
-    #[schema(value_type = Vec<SendPayment>, min_items = 1, max_items = 100)]
+    /// Each as the body of `PUT /send_payment`, with a key of its own. One that is malformed is answered with a problem of
+    /// its own, so anything may stand here.
+    #[schema(value_type = Vec<serde_json::Value>, min_items = 1, max_items = 100)]
     payments: Vec<Box<RawValue>>,
 }
 

@@ -180,7 +180,9 @@ impl Target {
             }
             Purpose::Migrate => options
                 .application_name("payonce migration")
-                .options([("lock_timeout", MIGRATION_LOCK_TIMEOUT_MS)]),
+                .options([("lock_timeout", MIGRATION_LOCK_TIMEOUT_MS)])
+                // That something is there already is no news.
+                .options([("client_min_messages", "warning")]),
             Purpose::Audit => options.application_name("payonce audit"),
             Purpose::Find => options.application_name("payonce"),
         }
