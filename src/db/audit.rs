@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use sqlx::PgConnection;
 
 use super::Error;
-use super::payments::Row;
+use super::payments::row_of;
 use crate::domain::{PAYMENT_ID_NAMESPACE, Timestamp};
 
 /// The findings of one check.
@@ -348,23 +348,7 @@ async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error> {
     let mut examples = BTreeSet::new();
     while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
         let row = row?;
-        let payment = Row {
-            id: row.id,
-            from_id: row.from_id,
-            to_id: row.to_id,
-            amount: row.amount,
-            created_at: row.created_at,
-            from_balance_after: row.from_balance_after,
-            to_balance_after: row.to_balance_after,
-            requested_at: row.requested_at,
-            idempotency_key: row.idempotency_key,
-            note: row.note,
-            refund_of: row.refund_of,
-            refunded_after: row.refunded_after,
-            payment_request_id: row.payment_request_id,
-            asked_by: row.asked_by,
-        };
-        let Some(payment) = payment.payment() else {
+        let Some(payment) = row_of!(row).payment() else {
             continue;
         };
         if payment.receipt() == row.response {

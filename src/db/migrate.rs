@@ -31,13 +31,14 @@ pub async fn run(conn: &mut PgConnection, schema: &str) -> Result<(), Failed> {
     conn.lock().await?;
     let mut migrator = sqlx::migrate!();
     migrator.set_ignore_missing(true);
-    let all = std::mem::take(&mut migrator.migrations);
-    migrator.migrations = all.iter().filter(|migration| !migration.no_tx).cloned().collect();
+    let (alone, together): (Vec<_>, Vec<_>) =
+        migrator.migrations.iter().cloned().partition(|migration| migration.no_tx);
+    migrator.migrations = together.into();
     migrator.run(&mut *conn).await?;
     // Then indexes of large tables, beside payments.
     drop_unfinished_indexes(conn).await.map_err(Failed::Statement)?;
     conn.execute(PATIENCE).await.map_err(|error| Failed::Statement(error.into()))?;
-    migrator.migrations = all;
+    migrator.migrations = alone.into();
     migrator.run(&mut *conn).await?;
     conn.execute("RESET lock_timeout").await.map_err(|error| Failed::Statement(error.into()))?;
     Ok(conn.unlock().await?)

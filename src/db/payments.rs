@@ -27,6 +27,29 @@ pub(super) struct Row {
     pub asked_by: Option<String>,
 }
 
+/// The [`Row`] in a record that has more columns.
+macro_rules! row_of {
+    ($record:ident) => {
+        $crate::db::payments::Row {
+            id: $record.id,
+            from_id: $record.from_id,
+            to_id: $record.to_id,
+            amount: $record.amount,
+            created_at: $record.created_at,
+            from_balance_after: $record.from_balance_after,
+            to_balance_after: $record.to_balance_after,
+            requested_at: $record.requested_at,
+            idempotency_key: $record.idempotency_key,
+            note: $record.note,
+            refund_of: $record.refund_of,
+            refunded_after: $record.refunded_after,
+            payment_request_id: $record.payment_request_id,
+            asked_by: $record.asked_by,
+        }
+    };
+}
+pub(super) use row_of;
+
 impl Row {
     pub fn payment(self) -> Option<Payment> {
         Some(Payment {
@@ -108,21 +131,5 @@ pub async fn find(
         return Ok(None);
     };
     let refunded = row.refunded.and_then(|cents| Amount::from_cents(cents).ok());
-    let row = Row {
-        id: row.id,
-        from_id: row.from_id,
-        to_id: row.to_id,
-        amount: row.amount,
-        created_at: row.created_at,
-        from_balance_after: row.from_balance_after,
-        to_balance_after: row.to_balance_after,
-        requested_at: row.requested_at,
-        idempotency_key: row.idempotency_key,
-        note: row.note,
-        refund_of: row.refund_of,
-        refunded_after: row.refunded_after,
-        payment_request_id: row.payment_request_id,
-        asked_by: row.asked_by,
-    };
-    Ok(row.payment().map(|payment| (payment, refunded)))
+    Ok(row_of!(row).payment().map(|payment| (payment, refunded)))
 }

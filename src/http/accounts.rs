@@ -9,13 +9,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{CalledBy, require};
+use super::auth::{Authenticated, require};
 use super::body::{Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_REPLAYED;
-use super::instructions::carry_out;
+use super::instructions::{PayerLimit, carry_out};
 use super::query::{account_id, limit, link_next, query};
 use super::shapes::{self, problems};
+use crate::auth::Identity;
 use crate::domain::{
     AccountId, AccountStatus, Amount, Instruction, Invalid, Name, Opening, SetStatus,
 };
@@ -44,7 +45,7 @@ problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
     )
 )]
 pub(super) async fn get(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -98,7 +99,7 @@ problems!(ListProblems: WITH_CALLER, [INVALID_REQUEST]);
     )
 )]
 pub(super) async fn list(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -193,7 +194,7 @@ problems!(OpenProblems:
     )
 )]
 pub(super) async fn open(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     request: HttpRequest,
     Json(body): Json<OpenAccount>,
@@ -246,8 +247,9 @@ problems!(StatusProblems:
     )
 )]
 pub(super) async fn set_status(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
+    payer_limit: web::Data<PayerLimit>,
     id: web::Path<String>,
     Json(body): Json<NewStatus>,
 ) -> Result<HttpResponse, ApiError> {
@@ -255,7 +257,7 @@ pub(super) async fn set_status(
     require(caller.may_set_status())?;
     let status = AccountStatus::from_str(&body.status).map_err(|invalid| invalid.of("status"))?;
     let set = Instruction::SetStatus(SetStatus { account, status });
-    carry_out(&service, None, set, HttpResponse::Ok()).await
+    carry_out(caller, &service, &payer_limit, set, HttpResponse::Ok()).await
 }
 
 #[cfg(test)]

@@ -11,25 +11,11 @@ use actix_web::{FromRequest, HttpRequest, web};
 use super::error::ApiError;
 use super::problem;
 use crate::auth::{Auth, Identity, Unauthenticated, is_this_machine};
-use crate::domain::Caller;
 use crate::service::Refusal;
 
 /// The caller of a handler that has this among its parameters; it comes first, so that nothing is
 /// read from somebody who is not known.
 pub(super) struct Authenticated(pub Identity);
-
-/// The same, where it does not matter how others call him.
-pub(super) struct CalledBy(pub Caller);
-
-impl FromRequest for CalledBy {
-    type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let identity = Authenticated::from_request(request, payload);
-        Box::pin(async move { Ok(Self(identity.await?.0.caller)) })
-    }
-}
 
 impl FromRequest for Authenticated {
     type Error = ApiError;

@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::shapes::{Payment, problems};
 use crate::auth::Identity;
 use crate::domain::IdempotencyKey;
-use crate::service::Service;
+use crate::service::{Refusal, Service};
 
 /// Payments in one request.
 const PAYMENTS_MAX: usize = 100;
@@ -32,19 +32,12 @@ pub(super) struct SendPayments {
 }
 
 /// What came of one of them: the status that it would have had alone, and the payment or the problem.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a shape, filled by `Element`")]
+#[derive(Serialize, ToSchema)]
 pub(super) struct PaymentResult<'a> {
     status: u16,
-    payment: Option<Payment>,
-    problem: Option<Problem<'a>>,
-}
-
-#[derive(Serialize)]
-struct Element<'a> {
-    status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payment: Option<Box<RawValue>>,
+    #[schema(value_type = Option<Payment>)]
+    payment: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Problem<'a>>,
 }
@@ -88,8 +81,8 @@ pub(super) async fn send_many(
     let payments = body.payments.iter();
     let results = join_all(payments.map(|raw| send_one(&identity, &service, &payer_limit, raw)));
     let results = results.await;
-    let elements: Vec<Element<'_>> = results.iter().map(Element::of).collect();
-    Ok(HttpResponse::Ok().json(elements))
+    let results: Vec<PaymentResult<'_>> = results.iter().map(PaymentResult::of).collect();
+    Ok(HttpResponse::Ok().json(results))
 }
 
 /// The receipt of one payment, which is JSON.
@@ -108,14 +101,13 @@ async fn send_one(
         allowed_intent(identity, body, |key| Ok(key.map(IdempotencyKey::new).transpose()?))?;
     payer_limit.check(intent.from())?;
     let receipt = pay(service, intent).await.result?;
-    RawValue::from_string(receipt.body)
-        .map_err(|_| ApiError::from(crate::service::Refusal::Internal))
+    RawValue::from_string(receipt.body).map_err(|_| ApiError::from(Refusal::Internal))
 }
 
-impl<'a> Element<'a> {
+impl<'a> PaymentResult<'a> {
     fn of(result: &'a Result<Box<RawValue>, ApiError>) -> Self {
         match result {
-            Ok(payment) => Self { status: 200, payment: Some(payment.clone()), problem: None },
+            Ok(payment) => Self { status: 200, payment: Some(&**payment), problem: None },
             Err(error) => {
                 let status = error.status_code().as_u16();
                 Self { status, payment: None, problem: Some(error.problem()) }

@@ -6,12 +6,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::auth::{CalledBy, require};
+use super::auth::{Authenticated, require};
 use super::error::ApiError;
 use super::problem;
 use super::query::{PAGE_SIZE, account_id, limit, link_next, query, uuid};
 use super::shapes::{Payment, problems};
 use super::state::HttpLimits;
+use crate::auth::Identity;
 use crate::domain::{AccountId, Cursor, IdempotencyKey, PaymentId, PaymentView};
 use crate::service::{Refusal, Service};
 
@@ -52,7 +53,7 @@ problems!(HistoryProblems:
     )
 )]
 pub(super) async fn page(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     limits: web::ThinData<HttpLimits>,
     request: HttpRequest,
@@ -95,7 +96,7 @@ problems!(PaymentProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_NOT_FOUND]);
     )
 )]
 pub(super) async fn payment(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -133,7 +134,7 @@ pub(super) struct KeyQuery {
     )
 )]
 pub(super) async fn payment_by_key(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {

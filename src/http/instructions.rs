@@ -21,12 +21,6 @@ impl PayerLimit {
     pub fn check(&self, payer: AccountId) -> Result<Option<QuotaState>, Exceeded> {
         self.0.as_ref().map(|limit| limit.check(&payer)).transpose()
     }
-
-    /// The limit, for one who sends something of his own: an operator who stops something is not kept from it by
-    /// what its account has used up.
-    pub fn unless_operator(&self, caller: Caller) -> Option<&Self> {
-        caller.account().map(|_| self)
-    }
 }
 
 /// An empty note says as much as none.
@@ -42,16 +36,21 @@ pub(super) fn done(mut response: HttpResponseBuilder, receipt: Receipt) -> HttpR
     response.content_type("application/json").body(receipt.body)
 }
 
-/// Carries an instruction out that is no payment, within the limit of its principal.
+/// Carries an instruction out that is no payment, within the limit of its principal. An operator has none: who stops
+/// something is not kept from it by what its account has used up.
 pub(super) async fn carry_out(
+    caller: Caller,
     service: &Service,
-    limit: Option<&PayerLimit>,
+    payer_limit: &PayerLimit,
     instruction: Instruction,
     response: HttpResponseBuilder,
 ) -> Result<HttpResponse, ApiError> {
-    let quota = limit.map(|limit| limit.check(instruction.principal())).transpose()?;
+    let quota = match caller {
+        Caller::Operator => None,
+        Caller::Holder(_) => payer_limit.check(instruction.principal())?,
+    };
     let mut response = done(response, service.payments.send(instruction).await.result?);
-    if let Some(quota) = quota.flatten() {
+    if let Some(quota) = quota {
         quota.tell(response.headers_mut());
     }
     Ok(response)

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::auth::{CalledBy, require};
+use super::auth::{Authenticated, require};
 use super::body::{ClientTime, Integer, Json, NoBody, client_time, idempotency_key};
 use super::error::ApiError;
 use super::instructions::{PayerLimit, carry_out, read_note};
@@ -18,6 +18,7 @@ use super::problem;
 use super::query::{PAGE_SIZE, account_id, limit, link_next, query, uuid};
 use super::shapes::{PaymentRequest, problems};
 use super::state::HttpLimits;
+use crate::auth::Identity;
 use crate::domain::{
     AccountId, Amount, AskForMoney, Caller, CloseRequest, Closing, Cursor, IdempotencyKey,
     Instruction, PaymentRequestId, PaymentRequestView, RequestDirection, RequestStatus,
@@ -71,7 +72,7 @@ problems!(AskProblems:
     )
 )]
 pub(super) async fn ask(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     payer_limit: web::Data<PayerLimit>,
     request: HttpRequest,
@@ -90,8 +91,7 @@ pub(super) async fn ask(
     let ask = AskForMoney::new(id, from, to, amount, note, expires_at)?;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, format!("/payment_requests/{}", id.uuid())));
-    let limit = payer_limit.unless_operator(caller);
-    carry_out(&service, limit, Instruction::Ask(ask), response).await
+    carry_out(caller, &service, &payer_limit, Instruction::Ask(ask), response).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -133,7 +133,7 @@ problems!(ListProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
     )
 )]
 pub(super) async fn list(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     limits: web::ThinData<HttpLimits>,
     request: HttpRequest,
@@ -184,7 +184,7 @@ problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_REQUEST_NOT_FOUND]
     )
 )]
 pub(super) async fn get(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -215,7 +215,7 @@ problems!(CloseProblems:
     )
 )]
 pub(super) async fn decline(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     payer_limit: web::Data<PayerLimit>,
     id: web::Path<String>,
@@ -238,7 +238,7 @@ pub(super) async fn decline(
     )
 )]
 pub(super) async fn cancel(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     payer_limit: web::Data<PayerLimit>,
     id: web::Path<String>,
@@ -262,6 +262,5 @@ async fn close(
     }
     let close = CloseRequest { id, from: request.from, to: request.to, how };
     require(caller.may_close(&close))?;
-    let limit = payer_limit.unless_operator(caller);
-    carry_out(service, limit, Instruction::Close(close), HttpResponse::Ok()).await
+    carry_out(caller, service, payer_limit, Instruction::Close(close), HttpResponse::Ok()).await
 }

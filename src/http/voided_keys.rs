@@ -4,12 +4,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::auth::{CalledBy, require};
+use super::auth::{Authenticated, require};
 use super::body::{Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::instructions::{PayerLimit, carry_out};
 use super::problem;
 use super::shapes::{Payment, problems};
+use crate::auth::Identity;
 use crate::domain::{AccountId, Instruction, VoidKey};
 use crate::service::Service;
 
@@ -55,7 +56,7 @@ problems!(VoidProblems:
     )
 )]
 pub(super) async fn void(
-    CalledBy(caller): CalledBy,
+    Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
     payer_limit: web::Data<PayerLimit>,
     request: HttpRequest,
@@ -65,5 +66,5 @@ pub(super) async fn void(
     require(caller.may_void_keys_of(from))?;
     let key = idempotency_key(&request, body.idempotency_key)?.ok_or(problem::KEY_MISSING)?;
     let void = Instruction::Void(VoidKey::new(from, key));
-    carry_out(&service, payer_limit.unless_operator(caller), void, HttpResponse::Ok()).await
+    carry_out(caller, &service, &payer_limit, void, HttpResponse::Ok()).await
 }

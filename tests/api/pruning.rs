@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::harness::{
     App, Database, command, eventually, id_of, payment, payment_of, payment_of_under, refund,
@@ -22,6 +23,16 @@ fn prune(database: &Database, env: &[(&str, &str)]) -> (bool, String) {
     let output = command(database).arg("prune").envs(env.iter().copied()).output().unwrap();
     let told = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(told).unwrap())
+}
+
+/// From now on every key is old when it is written. Ten sweeps begin, one after the other.
+async fn prune_all_keys(database: &Database) -> JoinHandle<()> {
+    let old = "ALTER TABLE idempotency_keys ALTER created_at SET DEFAULT now() - interval '31 d'";
+    database.execute(old).await;
+    let database = database.clone();
+    tokio::task::spawn_blocking(move || {
+        (0..10).for_each(|_| assert!(prune(&database, &[("PAYONCE_PRUNE__PAUSE_MS", "0")]).0));
+    })
 }
 
 async fn keys(database: &Database) -> i64 {
@@ -177,15 +188,7 @@ async fn a_voided_key_is_never_pruned() {
 #[tokio::test]
 async fn voids_that_race_with_the_pruner_never_deny_a_payment() {
     let app = start().await;
-    app.database
-        .execute(
-            "ALTER TABLE idempotency_keys ALTER created_at SET DEFAULT now() - interval '31 d'",
-        )
-        .await;
-    let database = app.database.clone();
-    let pruning = tokio::task::spawn_blocking(move || {
-        (0..10).for_each(|_| assert!(prune(&database, &[("PAYONCE_PRUNE__PAUSE_MS", "0")]).0));
-    });
+    let pruning = prune_all_keys(&app.database).await;
     let mut round = 0;
     while !pruning.is_finished() || round < 20 {
         let key = format!("k{round}");
@@ -332,17 +335,8 @@ async fn one_process_at_a_time_prunes() {
 
 #[tokio::test]
 async fn retries_that_race_with_the_pruner_never_pay_twice() {
-    let app = App::start_with(&[("PAYONCE_PRUNE__IN_BACKGROUND", "false")]).await;
-    app.open_many(2, 1_000).await;
-    app.database
-        .execute(
-            "ALTER TABLE idempotency_keys ALTER created_at SET DEFAULT now() - interval '31 d'",
-        )
-        .await;
-    let database = app.database.clone();
-    let pruning = tokio::task::spawn_blocking(move || {
-        (0..10).for_each(|_| assert!(prune(&database, &[("PAYONCE_PRUNE__PAUSE_MS", "0")]).0));
-    });
+    let app = start().await;
+    let pruning = prune_all_keys(&app.database).await;
     let mut round = 0;
     while !pruning.is_finished() || round < 20 {
         let body = payment(1, 2, 1, &format!("k{}", round % 20));
