@@ -289,15 +289,21 @@ test('what was typed to ask somebody for money is forgotten when one signs out, 
   const me = await somebody('Zora');
   const page = await signedOut();
   await signIn(page, me.token);
-  await page.getByRole('link', { name: 'Requests' }).click();
+  // The form to send has the same field.
+  const goToRequests = async () => {
+    await page.getByRole('link', { name: 'Requests' }).click();
+    await page.getByRole('heading', { name: 'Ask for money' }).waitFor();
+  };
+  await goToRequests();
   await page.getByLabel('What for?').fill('a secret');
   await page.reload();
   assert.equal(await page.getByLabel('What for?').inputValue(), 'a secret');
   await page.getByRole('link', { name: 'Send' }).click();
   await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
   assert.ok(!(await page.evaluate(() => JSON.stringify(sessionStorage))).includes('a secret'));
   await signIn(page, me.token);
-  await page.getByRole('link', { name: 'Requests' }).click();
+  await goToRequests();
   assert.equal(await page.getByLabel('What for?').inputValue(), '');
 });
 

@@ -1,10 +1,10 @@
 import Link from 'next/link';
-import type { ReactNode } from 'react';
 import type { Payment } from '../api/client';
 import { formatCents } from '../money';
 import { Avatar } from '../people/Avatar';
 import { legible, type Called } from '../people/names';
 import { NumberOf } from '../people/PersonName';
+import { Detail } from '../receipt/Detail';
 import { receiptPath } from '../receipt/path';
 import { isRefundableBy } from '../receipt/refunds';
 import { exactTime, timeAgo } from '../time';
@@ -118,15 +118,6 @@ export function Row({ me, payment, called, nowMs, isNews }: Props) {
         </dl>
       </details>
     </li>
-  );
-}
-
-function Detail({ title, children }: { title: string; children: ReactNode }) {
-  return (
-    <>
-      <dt className="text-muted">{title}</dt>
-      <dd>{children}</dd>
-    </>
   );
 }
 

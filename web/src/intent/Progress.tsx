@@ -1,7 +1,7 @@
 'use client';
 
 import Link from 'next/link';
-import { useEffect, useRef, useState, type ReactNode } from 'react';
+import { useEffect, useRef, type ReactNode } from 'react';
 import { plainWords, wordsInDoubt } from '../api/problems';
 import { useLookNow } from '../history/useHistory';
 import { formatCents } from '../money';
@@ -26,7 +26,7 @@ import {
   type Slip,
 } from './machine';
 import { askNow, type Activity } from './sender';
-import { changeSlip } from './store';
+import { changeSlip, leaveTold, wasTold } from './store';
 import { useActivity } from './useSlip';
 
 /** Who waits longer than that for an answer may cancel. */
@@ -39,9 +39,8 @@ export function Progress({ me, slip }: { me: number; slip: Slip }) {
   const attempt = isShown(slip, me) ? slip.attempt : null;
   const payee = attempt?.request.to ?? receipt?.payment.to_id;
   const name = useNames(payee === undefined ? [] : [payee]);
-  // A payment that was made before the page was opened is history.
-  const [old] = useState(receipt?.payment.id);
-  const isNew = receipt !== null && !receipt.isOld && receipt.payment.id !== old;
+  const isNew = receipt !== null && !receipt.isOld && !wasTold(me, receipt.payment.id);
+  useEffect(() => () => leaveTold(me), [me]);
   const made = !slip.attempt && isNew ? receipt : null;
   const headline = attempt
     ? headlineOf(attempt, name(attempt.request.to))

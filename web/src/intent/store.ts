@@ -32,6 +32,8 @@ interface Known {
   pending: Change[];
   /** The stored slip with these changes. */
   view: Slip | null;
+  /** The last payment that was made before this page was opened, or was told on another one: history. */
+  toldPayment: string | null;
   /** When the view last became something else than this window had made of it, as `performance.now()`. */
   surprisedAtMs: number;
 }
@@ -82,7 +84,13 @@ function tell() {
 }
 
 function knownOf(payer: number): Known {
-  const known = slips.get(payer) ?? { stored: null, pending: [], view: null, surprisedAtMs: 0 };
+  const known = slips.get(payer) ?? {
+    stored: null,
+    pending: [],
+    view: null,
+    toldPayment: null,
+    surprisedAtMs: 0,
+  };
   slips.set(payer, known);
   return known;
 }
@@ -90,8 +98,24 @@ function knownOf(payer: number): Known {
 function show(known: Known, isOwn = false) {
   const before = known.view;
   known.view = known.stored && known.pending.reduce((slip, change) => change(slip), known.stored);
+  if (!before) known.toldPayment = paymentOf(known);
   const isSurprise = !isOwn && before && known.view && !looksAlike(before, known.view);
   if (isSurprise) known.surprisedAtMs = performance.now();
+}
+
+function paymentOf({ view }: Known): string | null {
+  return view?.receipt?.payment.id ?? null;
+}
+
+/** Whether the payer was told of this payment before. */
+export function wasTold(payer: number, payment: string): boolean {
+  return slips.get(payer)?.toldPayment === payment;
+}
+
+/** Makes the payer's last payment history: the place that told of it is left. */
+export function leaveTold(payer: number) {
+  const known = slips.get(payer);
+  if (known) known.toldPayment = paymentOf(known);
 }
 
 /** Whether somebody who did something at that time (of an event) may not have seen what is shown now. */

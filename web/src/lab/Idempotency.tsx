@@ -3,6 +3,7 @@ import { readPage } from '../history/pages';
 import { formatCents } from '../money';
 import { labAccounts } from './accounts';
 import { Experiment, Finding, Findings, Legend } from './Experiment';
+import { PaidTile } from './PaidTile';
 import { pay, request, type PaidAnswer } from './pay';
 import { useExperiment } from './useExperiment';
 
@@ -82,7 +83,7 @@ function Picture({ seen: { copies, retry, made } }: { seen: Seen }) {
       <ol className="mt-3 grid grid-cols-5 gap-2 sm:grid-cols-10">
         {copies.map((answer, index) => (
           <li key={index}>
-            <Tile answer={answer} />
+            <PaidTile answer={answer} />
           </li>
         ))}
       </ol>
@@ -96,7 +97,7 @@ function Picture({ seen: { copies, retry, made } }: { seen: Seen }) {
         </svg>
         <span className="sr-only">then asked again:</span>
         <div className="w-24">
-          <Tile answer={retry} />
+          <PaidTile answer={retry} />
         </div>
       </div>
       <Legend
@@ -129,15 +130,5 @@ function Picture({ seen: { copies, retry, made } }: { seen: Seen }) {
         />
       </Findings>
     </>
-  );
-}
-
-function Tile({ answer }: { answer: PaidAnswer | null }) {
-  const shape = 'grid h-12 w-full place-items-center rounded-xl text-sm font-semibold';
-  if (!answer) return <span className={`${shape} skeleton text-muted`}>…</span>;
-  return answer.replayed ? (
-    <span className={`${shape} border-2 border-accent bg-accent-soft`}>replay</span>
-  ) : (
-    <span className={`${shape} bg-accent text-on-accent`}>paid</span>
   );
 }

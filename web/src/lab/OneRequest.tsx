@@ -3,6 +3,7 @@ import { newKey } from '../intent/key';
 import { formatCents } from '../money';
 import { balanceOf, labAccounts } from './accounts';
 import { Experiment, Finding, Findings, Legend } from './Experiment';
+import { PaidTile } from './PaidTile';
 import { pay, request, type PaidAnswer } from './pay';
 import { useExperiment } from './useExperiment';
 
@@ -91,19 +92,7 @@ function Picture({ seen: { clicks, after } }: { seen: Seen }) {
       <ol className="mt-3 grid grid-cols-5 gap-2">
         {clicks.map((answer, index) => (
           <li key={index}>
-            {answer ? (
-              <span
-                className={`grid h-12 place-items-center rounded-xl text-xs font-semibold ${
-                  answer.replayed
-                    ? 'border-2 border-accent bg-accent-soft'
-                    : 'bg-accent text-on-accent'
-                }`}
-              >
-                {answer.replayed ? 'replay' : 'paid'}
-              </span>
-            ) : (
-              <span className="skeleton block h-12 rounded-xl" />
-            )}
+            <PaidTile answer={answer} />
           </li>
         ))}
       </ol>

@@ -16,6 +16,7 @@ import { NumberOf } from '../people/PersonName';
 import { useSession } from '../session/session';
 import { SignIn } from '../session/SignIn';
 import { exactTime, localTime } from '../time';
+import { Detail } from './Detail';
 import { receiptPath } from './path';
 import { RefundForm } from './RefundForm';
 import { isRefundableBy, leftOf } from './refunds';
@@ -167,15 +168,6 @@ function Party({ title, id, isMe, called }: PartyProps) {
         </span>
       </span>
     </li>
-  );
-}
-
-function Detail({ title, children }: { title: string; children: ReactNode }) {
-  return (
-    <>
-      <dt className="text-muted">{title}</dt>
-      <dd>{children}</dd>
-    </>
   );
 }
 

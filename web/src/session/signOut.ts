@@ -4,7 +4,7 @@ import { leave } from './session';
 
 /** Signs out of this window. The next person at this computer finds nothing that was typed. */
 export async function signOut(): Promise<void> {
-  await forgetDrafts();
   forgetAsk();
+  await forgetDrafts();
   leave();
 }
