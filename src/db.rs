@@ -15,6 +15,7 @@ mod connect;
 mod error;
 pub mod health;
 pub mod history;
+pub mod live;
 pub mod migrate;
 pub mod payment_requests;
 pub mod payments;

@@ -8,12 +8,14 @@ mod body;
 mod bulk;
 mod docs;
 mod error;
+mod event_stream;
 mod explain;
 mod gate;
 mod headers;
 mod health;
 mod history;
 mod instructions;
+mod live;
 mod metrics;
 mod observe;
 mod openapi;
@@ -90,6 +92,7 @@ fn routes(added: Option<&AddedRoute>) -> Table {
             [get().to(accounts::list), web::post().to(accounts::open)],
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
+        at("/accounts/{id}/events", "GET, HEAD", [get().to(live::events)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
         at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),

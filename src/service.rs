@@ -6,6 +6,7 @@ pub mod audit;
 mod findings;
 pub mod health;
 pub mod history;
+pub mod live;
 pub mod payment_requests;
 pub mod payments;
 pub mod posting;
@@ -27,6 +28,7 @@ use crate::telemetry::metrics::Load;
 use accounts::Accounts;
 use health::HealthProbe;
 use history::Histories;
+use live::Live;
 use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
@@ -38,6 +40,7 @@ pub struct Service {
     pub accounts: Accounts,
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
+    pub live: Live,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -83,6 +86,7 @@ impl Service {
             reads_waiting: pool.waiting,
             readers_busy: pool.busy,
             readers_idle: pool.idle,
+            live_streams: self.live.open(),
         }
     }
 }
