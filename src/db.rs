@@ -12,11 +12,14 @@
 pub mod accounts;
 pub mod audit;
 mod connect;
+pub mod election;
 mod error;
+pub mod feed;
 pub mod health;
 pub mod history;
 pub mod live;
 pub mod migrate;
+pub mod numbering;
 pub mod payment_requests;
 pub mod payments;
 pub mod posting;

@@ -10,6 +10,7 @@ mod docs;
 mod error;
 mod event_stream;
 mod explain;
+mod feed;
 mod gate;
 mod headers;
 mod health;
@@ -94,6 +95,7 @@ fn routes(added: Option<&AddedRoute>) -> Table {
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
         at("/accounts/{id}/events", "GET, HEAD", [get().to(live::events)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
+        at("/feed", "GET, HEAD", [get().to(feed::feed)]),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
         at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),
         at("/docs", "GET, HEAD", [get().to(docs::docs)]),

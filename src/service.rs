@@ -3,10 +3,13 @@
 
 pub mod accounts;
 pub mod audit;
+mod election;
+pub mod feed;
 mod findings;
 pub mod health;
 pub mod history;
 pub mod live;
+mod numbering;
 pub mod payment_requests;
 pub mod payments;
 pub mod posting;
@@ -23,9 +26,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Settings, milliseconds};
-use crate::db::{self, Purpose};
+use crate::db::{self, Error, Purpose, Target};
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
+use feed::Feed;
 use health::HealthProbe;
 use history::Histories;
 use live::Live;
@@ -40,6 +44,7 @@ pub struct Service {
     pub accounts: Accounts,
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
+    pub feed: Feed,
     pub live: Live,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
@@ -53,7 +58,7 @@ impl Service {
     ///
     /// # Errors
     /// The pool cannot be built.
-    pub fn start(target: &db::Target, settings: &Settings) -> anyhow::Result<(Self, Writers)> {
+    pub fn start(target: &Target, settings: &Settings) -> anyhow::Result<(Self, Writers)> {
         let mut tasks = JoinSet::new();
         // Half of a read's time may pass before it has a session: too few sessions are told as
         // overload, not as a database that does not answer.
@@ -63,15 +68,26 @@ impl Service {
         let pool =
             db::pool(target.clone(), Purpose::Read, sessions_max, read_timeout.div_f32(2.0))?;
         let read_pool = ReadPool::new(pool, writer.queue_max.get(), read_timeout);
+        let feed = Feed::new(read_pool.clone());
         let service = Self {
             payments: Payments::start(target, settings, &mut tasks),
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
+            live: Live::new(feed.clone(), read_pool.clone(), &settings.live),
+            feed,
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };
         Ok((service, Writers(tasks)))
+    }
+
+    /// Gives payments their positions, in turn with other processes, and tells those who wait for them.
+    pub fn keep_feed(&self, target: &Target, settings: &Settings, tasks: &mut JoinSet<()>) {
+        let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
+        let tail = self.feed.tail();
+        tasks.spawn(numbering::keep_numbering(target.clone(), tail, step_timeout));
+        tasks.spawn(feed::keep_looking(self.feed.clone()));
     }
 
     /// How busy it is at this moment.
@@ -104,4 +120,12 @@ impl Writers {
             tracing::warn!("writers were still busy at the end of the time to stop");
         }
     }
+}
+
+/// Limits a step: a database that has vanished may not answer at all, and nothing else would end the wait.
+async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(Error::timed_out()))
 }

@@ -89,6 +89,7 @@ pub struct Made {
 
 impl Made {
     /// It with its position, if it comes after one.
+    #[must_use]
     pub fn after(self, after: Position) -> Option<FeedPayment> {
         let position = self.position.filter(|position| *position > after)?;
         Some(FeedPayment { position, payment: self.payment })

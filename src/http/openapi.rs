@@ -10,8 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, health, history, live, metrics, payment_requests, payments,
-    voided_keys,
+    accounts, bulk, docs, explain, feed, health, history, live, metrics, payment_requests,
+    payments, voided_keys,
 };
 
 #[derive(OpenApi)]
@@ -47,6 +47,7 @@ use super::{
         accounts::open,
         accounts::get,
         accounts::set_status,
+        feed::feed,
         live::events,
         health::live,
         health::ready,

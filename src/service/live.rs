@@ -13,7 +13,6 @@ mod reader;
 mod streams;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -135,8 +134,7 @@ impl Stream {
             reached = self.connect()?;
         }
         let has_missed = reached > self.after;
-        self.missed =
-            has_missed.then(|| Missed::new(self.place.account(), self.after, reached));
+        self.missed = has_missed.then(|| Missed::new(self.place.account(), self.after, reached));
         Some(())
     }
 

@@ -34,7 +34,10 @@ pub struct Metrics {
     readers: IntGaugeVec,
     live_streams: IntGauge,
     live_streams_ended: IntCounterVec,
+    live_reads: IntCounter,
     pruned_keys: IntCounter,
+    feed_position: IntGauge,
+    feed_lag: Histogram,
     clock_skew: Gauge,
     dropped_lines: IntCounter,
     ready: IntGauge,
@@ -120,13 +123,28 @@ impl Metrics {
                 "Streams of accounts' payments that are open.",
             )),
             live_streams_ended: registered(IntCounterVec::new(
-                Opts::new("payonce_live_streams_ended_total", "Streams that have ended, by reason."),
+                Opts::new(
+                    "payonce_live_streams_ended_total",
+                    "Streams that have ended, by reason.",
+                ),
                 &["reason"],
+            )),
+            live_reads: registered(IntCounter::new(
+                "payonce_live_reads_total",
+                "Parts of the feed that were read for live streams, each once for all of them.",
             )),
             pruned_keys: registered(IntCounter::new(
                 "payonce_pruned_keys_total",
                 "Idempotency keys whose rows were removed because they were past their retention.",
             )),
+            feed_position: registered(IntGauge::new(
+                "payonce_feed_position",
+                "The last position in the feed, where this process gives them.",
+            )),
+            feed_lag: registered(Histogram::with_opts(seconds(
+                "payonce_feed_lag_seconds",
+                "From the time of a batch's last payment until it had its position.",
+            ))),
             clock_skew: registered(Gauge::new(
                 "payonce_clock_skew_seconds",
                 "How far the database's clock is ahead of the service's, when it was looked at last.",
@@ -176,6 +194,10 @@ impl Metrics {
         self.live_streams_ended.with_label_values(&[reason]).inc();
     }
 
+    pub fn live_read(&self) {
+        self.live_reads.inc();
+    }
+
     /// Whether the database is.
     pub fn ready(&self, is_ready: bool) {
         self.is_database_ready.store(is_ready, Ordering::Relaxed);
@@ -197,6 +219,15 @@ impl Metrics {
 
     pub fn pruned_keys(&self, count: u64) {
         self.pruned_keys.inc_by(count);
+    }
+
+    pub fn feed_position(&self, last: i64) {
+        self.feed_position.set(last);
+    }
+
+    /// A batch has its position, `took` after its last payment had waited for so many seconds.
+    pub fn feed_lag(&self, waited_seconds: f64, took: Duration) {
+        self.feed_lag.observe(waited_seconds.max(0.0) + took.as_secs_f64());
     }
 
     pub fn clock_skew(&self, skew: SignedDuration) {

@@ -24,8 +24,8 @@ struct Event {
 /// A stream that is read.
 struct Events {
     response: reqwest::Response,
-    text: String,
-    comments: usize,
+    /// What came and is no whole event yet.
+    bytes: Vec<u8>,
 }
 
 impl Events {
@@ -36,7 +36,7 @@ impl Events {
         if status != 200 {
             panic!("{status}: {}", response.text().await.unwrap());
         }
-        let mut events = Self { response, text: String::new(), comments: 0 };
+        let mut events = Self { response, bytes: Vec::new() };
         let begin = events.next().await.unwrap();
         let position = begin.id.unwrap();
         let name = Some("begin".to_owned());
@@ -65,20 +65,18 @@ impl Events {
     /// The same, or how it was cut off.
     async fn try_next(&mut self) -> reqwest::Result<Option<Event>> {
         loop {
-            while let Some((block, rest)) = self.text.split_once("\n\n") {
-                let (block, rest) = (block.to_owned(), rest.to_owned());
-                self.text = rest;
-                if block.starts_with(':') {
-                    self.comments += 1;
-                } else {
-                    return Ok(Some(event(&block)));
+            while let Some(end) = self.bytes.windows(2).position(|two| two == b"\n\n") {
+                let block: Vec<u8> = self.bytes.drain(..end + 2).collect();
+                let block = String::from_utf8(block).unwrap();
+                if !block.starts_with(':') {
+                    return Ok(Some(event(block.trim_end())));
                 }
             }
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
             match chunk.expect("an event in time")? {
-                Some(chunk) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
+                Some(chunk) => self.bytes.extend(chunk),
                 None => {
-                    assert_eq!(self.text, "", "it ends with an event");
+                    assert_eq!(self.bytes, b"", "it ends with an event");
                     return Ok(None);
                 }
             }
@@ -90,6 +88,17 @@ impl Events {
         let event = self.next().await.unwrap();
         assert_eq!((event.name, event.id), (None, event.data["position"].as_i64()));
         event.data
+    }
+
+    /// Why it ends, after whatever payments.
+    async fn end(&mut self) -> String {
+        loop {
+            let event = self.next().await.unwrap();
+            let Some(name) = event.name else { continue };
+            assert_eq!((name.as_str(), event.id), ("end", None));
+            assert_eq!(self.next().await, None);
+            return event.data["reason"].as_str().unwrap().to_owned();
+        }
     }
 
     /// So many payments.
@@ -113,6 +122,21 @@ fn event(block: &str) -> Event {
         }
     }
     event
+}
+
+/// All payments have their positions.
+async fn numbered(app: &App) {
+    let all = "SELECT (SELECT last_position FROM feed_state) = (SELECT count(*) FROM payments)";
+    app.database.until(all).await;
+}
+
+/// Streams that one client opens again before it is noticed that he has left the one before.
+const MANY: (&str, &str) = ("PAYONCE_LIVE__STREAMS_PER_ACCOUNT_MAX", "1000");
+
+/// An answer that is no stream.
+async fn refusal(request: reqwest::RequestBuilder) -> Answer {
+    let answer = tokio::time::timeout(PATIENCE, Answer::of(request)).await;
+    answer.expect("an answer that ends")
 }
 
 fn position(payment: &Value) -> i64 {
@@ -158,6 +182,7 @@ async fn ended(app: &App, reason: &str) -> i64 {
 async fn each_payment_comes_with_its_position_and_as_the_account_sees_it() {
     let app = App::start().await;
     app.open_many(3, 1_000).await;
+    numbered(&app).await;
     let (mut events, begin) = Events::of(&app, 2).await;
     for (name, value) in [
         ("content-type", "text/event-stream"),
@@ -167,12 +192,15 @@ async fn each_payment_comes_with_its_position_and_as_the_account_sees_it() {
         assert_eq!(events.response.headers()[name], value);
     }
     app.pay(1, 2, 100, "in").await.assert_paid();
-    app.pay(1, 3, 7, "of others").await.assert_paid();
+    app.pay(1, 3, 7, "of-others").await.assert_paid();
     app.pay(2, 3, 30, "out").await.assert_paid();
     let seen = events.payments(2).await;
     assert!(position(&seen[0]) > begin);
     assert_eq!(in_order(&seen), history(&app, 2).await[1..]);
-    assert_eq!((&seen[0]["balance_after"], &seen[1]["balance_after"]), (&json!(1_100), &json!(1_070)));
+    assert_eq!(
+        (&seen[0]["balance_after"], &seen[1]["balance_after"]),
+        (&json!(1_100), &json!(1_070))
+    );
     let feed = app.get("/feed?limit=1000").await.json["payments"].clone();
     for payment in seen {
         let same = feed.as_array().unwrap().iter().find(|it| it["id"] == payment["id"]).unwrap();
@@ -207,11 +235,11 @@ async fn everything_up_to_where_it_begins_is_there_to_be_read_and_the_rest_comes
 
 #[tokio::test]
 async fn it_goes_on_after_the_position_that_was_seen_last() {
-    let app = App::start().await;
+    let app = App::start_with(&[MANY]).await;
     app.open_many(3, 100_000).await;
     for n in 1..=6 {
         app.pay(1, 2, n, &format!("k{n}")).await.assert_paid();
-        app.pay(1, 3, 50, &format!("of others {n}")).await.assert_paid();
+        app.pay(1, 3, 50, &format!("of-others-{n}")).await.assert_paid();
     }
     let all = Events::after(&app, 2, 0).await.payments(7).await;
     assert_eq!(in_order(&all), history(&app, 2).await);
@@ -237,10 +265,11 @@ async fn it_goes_on_after_the_position_that_was_seen_last() {
 async fn what_is_no_position_or_is_not_there_yet_is_refused() {
     let app = App::start().await;
     app.open_many(2, 1_000).await;
-    let (_events, last) = Events::of(&app, 1).await;
+    numbered(&app).await;
+    let last = 2;
+    let _events = Events::of(&app, 1).await;
     let after = async |text: &str| {
-        let request = app.request("GET", "/accounts/1/events").header("last-event-id", text);
-        Answer::of(request).await
+        refusal(app.request("GET", "/accounts/1/events").header("last-event-id", text)).await
     };
     for text in ["x", "", "-1", "1.5", "9007199254740992"] {
         let refused = after(text).await;
@@ -251,14 +280,16 @@ async fn what_is_no_position_or_is_not_there_yet_is_refused() {
     beyond.assert_problem(400, "invalid_request");
     assert!(beyond.json["detail"].as_str().unwrap().contains(&format!("last position, {last}")));
     let twice = app.request("GET", "/accounts/1/events").header("last-event-id", 0);
-    Answer::of(twice.header("last-event-id", 1)).await.assert_problem(400, "invalid_request");
-    app.get("/accounts/1/events?last_event_id=x").await.assert_problem(400, "invalid_request");
+    refusal(twice.header("last-event-id", 1)).await.assert_problem(400, "invalid_request");
+    let unread = app.request("GET", "/accounts/1/events?last_event_id=x");
+    refusal(unread).await.assert_problem(400, "invalid_request");
 }
 
 #[tokio::test]
 async fn a_reader_that_comes_again_and_again_misses_nothing_and_sees_nothing_twice() {
     const PAYMENTS: usize = 600;
-    let apps = App::start_two().await;
+    let database = Database::new().await;
+    let apps = [App::start_on(&database, &[MANY]), App::start_on(&database, &[MANY])];
     apps[0].open_many(4, 100_000).await;
     let paying = async {
         for part in 0..PAYMENTS / 20 {
@@ -352,10 +383,8 @@ async fn an_account_whose_times_are_behind_those_of_others_misses_nothing() {
                      now() + '{earlier}', 0, 0, 'ahead {id}')"
         );
         app.database.execute(&ahead).await;
-        let (mut of_another, _) = Events::begin(
-            app.request("GET", "/accounts/0/events?last_event_id=0"),
-        )
-        .await;
+        let (mut of_another, _) =
+            Events::begin(app.request("GET", "/accounts/0/events?last_event_id=0")).await;
         of_another.payments(2).await;
         let numbered = format!(
             "SELECT EXISTS (SELECT FROM feed_entries JOIN payments USING (batch_id)
@@ -373,6 +402,7 @@ async fn an_account_whose_times_are_behind_those_of_others_misses_nothing() {
 #[tokio::test]
 async fn a_stream_is_for_the_accounts_holder_and_operators() {
     let app = App::start_with_tokens(2).await;
+    numbered(&app).await;
     let path = "/accounts/1/events";
     app.ask(None, "GET", path, None).await.assert_problem(401, "unauthenticated");
     app.ask(Some(&owner_of(2)), "GET", path, None).await.assert_problem(403, "forbidden");
@@ -397,10 +427,7 @@ async fn a_stream_ends_when_its_token_expires() {
         let token = hs256(&json!({"sub": "1", "exp": exp}));
         let request = app.request("GET", "/accounts/1/events").bearer_auth(token);
         let (mut events, _) = Events::begin(request).await;
-        let end = events.next().await.unwrap();
-        assert_eq!(end.name.as_deref(), Some("end"));
-        assert_eq!(end.data, json!({"reason": "token_expired"}));
-        assert_eq!(events.next().await, None);
+        assert_eq!(events.end().await, "token_expired");
         assert!(exp.as_f64().unwrap() <= f64::from(i32::try_from(now()).unwrap()) + 1.0);
     }
     assert_eq!(ended(&app, "token_expired").await, 2);
@@ -416,10 +443,7 @@ async fn a_service_that_stops_ends_its_streams_and_says_so() {
     }
     assert!(app.stop(Signal::TERM).success());
     for mut events in all {
-        let end = events.next().await.unwrap();
-        assert_eq!(end.name.as_deref(), Some("end"));
-        assert_eq!((end.id, end.data), (None, json!({"reason": "stopping"})));
-        assert_eq!(events.next().await, None);
+        assert_eq!(events.end().await, "stopping");
     }
 }
 
@@ -433,9 +457,9 @@ async fn there_are_as_many_streams_as_the_settings_allow_and_a_client_that_leave
     app.open_many(3, 1_000).await;
     let first = Events::of(&app, 1).await;
     let second = Events::of(&app, 1).await;
-    app.get("/accounts/1/events").await.assert_problem(429, "rate_limited");
+    refusal(app.request("GET", "/accounts/1/events")).await.assert_problem(429, "rate_limited");
     let third = Events::of(&app, 2).await;
-    app.get("/accounts/3/events").await.assert_problem(503, "overloaded");
+    refusal(app.request("GET", "/accounts/3/events")).await.assert_problem(503, "overloaded");
     assert_eq!(streams(&app).await, 3);
     assert_eq!(metric(&app, "payonce_requests_under_way").await, 1, "the one for the metrics");
     drop(first);
@@ -451,6 +475,7 @@ async fn there_are_as_many_streams_as_the_settings_allow_and_a_client_that_leave
 async fn a_client_that_takes_too_little_is_cut_off_and_goes_on_where_it_was() {
     let app = App::start().await;
     app.open_many(2, 100_000_000).await;
+    numbered(&app).await;
     let (mut other, begin) = Events::of(&app, 1).await;
     let address = app.base.strip_prefix("http://").unwrap().parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
@@ -480,10 +505,8 @@ async fn a_client_that_takes_too_little_is_cut_off_and_goes_on_where_it_was() {
     let _ = tokio::time::timeout(PATIENCE, wire.read_to_end(&mut bytes)).await.expect("its end");
     let text = String::from_utf8_lossy(&bytes);
     assert!(!text.ends_with("0\r\n\r\n"), "it is no whole answer");
-    let ids: Vec<i64> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("id: ")?.parse().ok())
-        .collect();
+    let ids: Vec<i64> =
+        text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
     let seen = *ids.last().unwrap();
     assert!(ids.len() < paid);
     let mut events = Events::after(&app, 2, seen).await;
@@ -497,7 +520,7 @@ async fn a_client_that_takes_too_little_is_cut_off_and_goes_on_where_it_was() {
 #[tokio::test]
 async fn one_reader_serves_all_streams_and_there_is_none_without() {
     const STREAMS: i64 = 50;
-    let app = App::start_with(&[("PAYONCE_LIVE__STREAMS_PER_ACCOUNT_MAX", "50")]).await;
+    let app = App::start_with(&[MANY]).await;
     app.open_many(5, 1_000).await;
     let read = async || metric(&app, "payonce_live_reads_total").await;
     app.pay(1, 2, 1, "unseen").await.assert_paid();

@@ -180,6 +180,7 @@ async fn the_document_lists_the_routes_of_the_contract() {
         "post /payment_requests/{id}/decline",
         "post /payment_requests/{id}/cancel",
         "put /accounts/{id}/status",
+        "get /accounts/{id}/events",
     ] {
         assert!(listed.contains(route), "{route}");
     }
@@ -229,9 +230,13 @@ async fn the_examples_can_be_sent_as_they_are() {
         if !body.is_null() {
             request = request.json(body);
         }
-        let answer = Answer::of(request).await;
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16().to_string();
         let success = operation["responses"].as_object().unwrap().keys().next().unwrap();
-        assert_eq!(&answer.status.to_string(), success, "{method} {path}: {}", answer.text);
+        if status != *success {
+            // What succeeds may have no end.
+            panic!("{method} {path}: {status} {}", response.text().await.unwrap());
+        }
     }
 }
 

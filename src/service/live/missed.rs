@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::db::live::{self, Made};
 use crate::db::{self, PgConnection, feed};
 use crate::domain::{AccountId, FeedPayment, Position, Timestamp};
-use crate::service::refusal::Refusal;
 use crate::service::read_pool::ReadPool;
+use crate::service::refusal::Refusal;
 
 /// Payments of the account that are read at a time.
 const PAGE_PAYMENTS: u16 = 500;
@@ -20,7 +20,7 @@ const FEED_PAGE_PAYMENTS: u16 = 1_000;
 /// How much earlier than the payment at a position the account's next one may have been made: times of different
 /// accounts may differ by how long a transaction takes, and by how far a clock was set back.
 const EARLIER: [Duration; 3] =
-    [Duration::from_secs(20), Duration::from_secs(3_600), Duration::from_secs(366 * 24 * 3_600)];
+    [Duration::from_secs(20), Duration::from_hours(1), Duration::from_hours(366 * 24)];
 
 pub(super) struct Missed {
     account: AccountId,
@@ -80,8 +80,10 @@ impl Missed {
                     live::made_since(conn, account, (time, id), PAGE_PAYMENTS).await
                 };
                 let made = read_pool.run(read).await?;
-                let is_last = made.len() < PAGE_PAYMENTS.into();
-                let next = made.last().map(|it| Place::History(it.payment.created_at, it.payment.id.uuid()));
+                let is_last = made.len() < usize::from(PAGE_PAYMENTS);
+                let next = made
+                    .last()
+                    .map(|it| Place::History(it.payment.created_at, it.payment.id.uuid()));
                 let is_within = |it: &Made| it.position.is_some_and(|position| position <= until);
                 let found = made.len();
                 let page: Vec<Made> = made.into_iter().take_while(is_within).collect();

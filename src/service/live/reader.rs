@@ -7,6 +7,7 @@ use super::streams::Streams;
 use crate::domain::Position;
 use crate::service::feed::{Feed, FeedPage};
 use crate::service::refusal::Refusal;
+use crate::telemetry::metrics::METRICS;
 
 /// Payments that are read at a time.
 const PAGE_PAYMENTS: u16 = 500;
@@ -43,6 +44,7 @@ async fn step(
     match feed.page(reached, PAGE_PAYMENTS, WAIT, streams.emptied()).await? {
         FeedPage::Payments(page) => {
             let next = page.last().map_or(reached, |last| last.position);
+            METRICS.live_read();
             streams.hand_out(page, next);
             Ok(Some(next))
         }

@@ -19,8 +19,8 @@ const WAITING_MAX: usize = 2_048;
 
 /// The streams of a process.
 pub(super) struct Streams {
-    streams_max: usize,
-    streams_per_account_max: usize,
+    max: usize,
+    per_account_max: usize,
     open: Mutex<Open>,
     /// How far the reader has come; `None` while there is none, or it does not know yet.
     reached: watch::Sender<Option<Position>>,
@@ -44,8 +44,8 @@ struct OfAccount {
 impl Streams {
     pub fn new(settings: &config::Live) -> Self {
         Self {
-            streams_max: settings.streams_max.get(),
-            streams_per_account_max: settings.streams_per_account_max.get(),
+            max: settings.streams_max.get(),
+            per_account_max: settings.streams_per_account_max.get(),
             open: Mutex::default(),
             reached: watch::Sender::new(None),
             emptied: Notify::new(),
@@ -69,11 +69,11 @@ impl Streams {
     /// There are as many as there may be.
     pub fn enter(self: &Arc<Self>, account: AccountId) -> Result<(Place, bool), Refusal> {
         let mut open = self.lock();
-        if open.count >= self.streams_max {
+        if open.count >= self.max {
             return Err(Refusal::TooManyStreams);
         }
         let of_account = open.accounts.get(&account).map_or(0, |it| it.count);
-        if of_account >= self.streams_per_account_max {
+        if of_account >= self.per_account_max {
             return Err(Refusal::TooManyStreamsOfAccount(account));
         }
         open.accounts.entry(account).or_default().count = of_account.saturating_add(1);
