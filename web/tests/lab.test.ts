@@ -1,4 +1,4 @@
-/** The six experiments of the lab. */
+/** The experiments of the lab. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
