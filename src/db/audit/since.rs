@@ -22,9 +22,10 @@ pub struct New {
 /// - `numbered`: the payments' ids, batches and positions, as the feed has them,
 /// - `fresh`: those of the payments that are there, with their positions,
 /// - `entry`: each of them twice, as payer and payee have it, with the payment before it in that history,
-/// - `concerned`: the payers and payees, with the newest payment of each,
+/// - `concerned`: the payers and payees that have accounts, with the newest payment of each,
 ///
-/// and as `$1` and `$2` the bounds. (Postgres leaves out what a query does not use.)
+/// and as `$1` and `$2` the bounds. (Postgres leaves out what a query does not use.) Where a `LIMIT` limits nothing, it keeps
+/// Postgres from beginning with the other table.
 macro_rules! find_new {
     ($conn:ident, $new:ident, $query:tt $(, $value:expr)*) => {
         find!(
@@ -32,15 +33,17 @@ macro_rules! find_new {
             with r#"/* audit since */
         WITH numbered AS MATERIALIZED (
             SELECT made.id, batch_id, first_position + place - 1 AS position
-            FROM feed_entries
-            JOIN payment_batches batch ON batch.id = batch_id,
+            FROM feed_entries,
+                 LATERAL (SELECT payment_ids FROM payment_batches WHERE id = batch_id LIMIT 1) AS batch,
                  unnest(payment_ids) WITH ORDINALITY AS made (id, place)
             WHERE first_position >= coalesce((SELECT max(first_position) FROM feed_entries
                                               WHERE first_position <= $1::bigint + 1), 1)
               AND first_position <= $2::bigint
               AND first_position + place - 1 BETWEEN $1 + 1 AND $2
         ), fresh AS MATERIALIZED (
-            SELECT position, payments.* FROM numbered JOIN payments ON payments.id = numbered.id
+            SELECT position, made.*
+            FROM numbered,
+                 LATERAL (SELECT * FROM payments WHERE id = numbered.id LIMIT 1) AS made
         ), side AS (
             SELECT id, position, created_at, from_id AS account, -amount AS change,
                    from_balance_after AS balance_after FROM fresh
@@ -63,8 +66,11 @@ macro_rules! find_new {
                 ) AS either ORDER BY created_at DESC, id DESC LIMIT 1
             ) AS before ON true
         ), concerned AS (
-            SELECT account, newest.created_at AS newest_at, newest.balance_after
-            FROM (SELECT DISTINCT account FROM side) AS side CROSS JOIN LATERAL (
+            SELECT account, balance, last_payment_at, status, newest.created_at AS newest_at,
+                   newest.balance_after
+            FROM (SELECT DISTINCT account FROM side) AS side, LATERAL (
+                SELECT balance, last_payment_at, status FROM accounts WHERE id = account LIMIT 1
+            ) AS held, LATERAL (
                 SELECT * FROM (
                     (SELECT id, created_at, from_balance_after AS balance_after FROM payments
                      WHERE from_id = account ORDER BY created_at DESC, id DESC LIMIT 1)
@@ -87,9 +93,8 @@ pub async fn floors(conn: &mut PgConnection, new: New) -> Result<Finding, Error>
         conn,
         new,
         r#"
-        SELECT format('account %s holds %s cents', id, balance) AS what
-        FROM concerned JOIN accounts ON accounts.id = account
-        WHERE balance < 0 AND account <> 0
+        SELECT format('account %s holds %s cents', account, balance) AS what
+        FROM concerned WHERE balance < 0 AND account <> 0
         "#
     )
 }
@@ -135,20 +140,21 @@ pub async fn receipts_are_kept(conn: &mut PgConnection, new: New) -> Result<Find
     let stored = sqlx::query_as!(
         StoredReceipt,
         r#"/* audit since */
-        SELECT k.key, k.response::text AS "response!", payments.id, from_id, to_id, amount,
-               payments.created_at AS "created_at: Timestamp", from_balance_after,
-               to_balance_after, requested_at AS "requested_at: Timestamp", idempotency_key,
-               note, refund_of, refunded_after, payment_request_id, asked_by
-        FROM feed_entries
-        JOIN payment_batches batch ON batch.id = feed_entries.batch_id,
-             unnest(payment_ids) WITH ORDINALITY AS made (id, place)
-        JOIN payments ON payments.id = made.id
-        JOIN idempotency_keys k ON k.user_id = from_id AND k.key = idempotency_key
+        SELECT idempotency_key AS key, used.response::text AS "response!", payment.id, from_id, to_id,
+               amount, created_at AS "created_at: Timestamp", from_balance_after, to_balance_after,
+               requested_at AS "requested_at: Timestamp", idempotency_key, note, refund_of,
+               refunded_after, payment_request_id, asked_by
+        FROM feed_entries,
+             LATERAL (SELECT payment_ids FROM payment_batches WHERE id = batch_id LIMIT 1) AS batch,
+             unnest(payment_ids) WITH ORDINALITY AS made (id, place),
+             LATERAL (SELECT * FROM payments WHERE id = made.id LIMIT 1) AS payment,
+             LATERAL (SELECT status, response, payment_id FROM idempotency_keys
+                      WHERE user_id = from_id AND key = idempotency_key LIMIT 1) AS used
         WHERE first_position >= coalesce((SELECT max(first_position) FROM feed_entries
                                           WHERE first_position <= $1::bigint + 1), 1)
           AND first_position <= $2::bigint
           AND first_position + place - 1 BETWEEN $1 + 1 AND $2
-          AND k.status = 'success' AND k.payment_id IS NULL
+          AND used.status = 'success' AND used.payment_id IS NULL
         "#,
         new.after.get(),
         new.upto.get()
@@ -161,12 +167,13 @@ pub async fn failures_are_none(conn: &mut PgConnection, new: New) -> Result<Find
         conn,
         new,
         r#"
-        SELECT format('key %L of payer %s %s, yet payment %s is there', k.key, k.user_id,
-                      CASE k.status WHEN 'failed' THEN 'failed' ELSE 'is in progress' END,
-                      fresh.id) AS what
-        FROM fresh
-        JOIN idempotency_keys k ON k.user_id = from_id AND k.key = idempotency_key
-        WHERE k.status IN ('failed', 'in_progress')
+        SELECT format('key %L of payer %s %s, yet payment %s is there', idempotency_key, from_id,
+                      CASE used.status WHEN 'failed' THEN 'failed' ELSE 'is in progress' END,
+                      id) AS what
+        FROM fresh, LATERAL (
+            SELECT status FROM idempotency_keys WHERE user_id = from_id AND key = idempotency_key LIMIT 1
+        ) AS used
+        WHERE used.status IN ('failed', 'in_progress')
         "#
     )
 }
@@ -181,8 +188,7 @@ pub async fn times_increase(conn: &mut PgConnection, new: New) -> Result<Finding
         UNION ALL
         SELECT format('account %s has its newest payment at %s, not at %s', account, newest_at,
                       last_payment_at)
-        FROM concerned JOIN accounts ON accounts.id = account
-        WHERE last_payment_at IS DISTINCT FROM newest_at
+        FROM concerned WHERE last_payment_at IS DISTINCT FROM newest_at
         "#
     )
 }
@@ -206,8 +212,7 @@ pub async fn balances_are_explained(conn: &mut PgConnection, new: New) -> Result
         r#"
         SELECT format('account %s holds %s cents, its history gives %s', account, balance,
                       balance_after) AS what
-        FROM concerned JOIN accounts ON accounts.id = account
-        WHERE balance <> balance_after
+        FROM concerned WHERE balance <> balance_after
         "#
     )
 }
@@ -224,8 +229,9 @@ pub async fn feed_has_no_gaps(conn: &mut PgConnection, new: New) -> Result<Findi
         SELECT format('batch %s has no position, though all up to batch %s have', batch.id,
                       settled_batch)
         FROM (SELECT min(batch_id) AS first, max(batch_id) AS last FROM numbered) AS range
-        JOIN feed_state ON the_only_row
-        JOIN payment_batches batch ON batch.id BETWEEN first AND least(last, settled_batch)
+        JOIN feed_state ON the_only_row,
+             LATERAL (SELECT id FROM payment_batches
+                      WHERE id BETWEEN first AND least(last, settled_batch) ORDER BY id) AS batch
         WHERE NOT EXISTS (SELECT FROM feed_entries WHERE batch_id = batch.id)
         "#
     )
@@ -343,11 +349,12 @@ pub async fn voided_keys_paid_nothing(conn: &mut PgConnection, new: New) -> Resu
         conn,
         new,
         r#"
-        SELECT format('key %L of payer %s is voided, yet payment %s is there', k.key, k.user_id,
-                      fresh.id) AS what
-        FROM fresh
-        JOIN idempotency_keys k ON k.user_id = from_id AND k.key = idempotency_key
-        WHERE k.status = 'voided'
+        SELECT format('key %L of payer %s is voided, yet payment %s is there', idempotency_key,
+                      from_id, id) AS what
+        FROM fresh, LATERAL (
+            SELECT status FROM idempotency_keys WHERE user_id = from_id AND key = idempotency_key LIMIT 1
+        ) AS used
+        WHERE used.status = 'voided'
         "#
     )
 }
@@ -360,9 +367,9 @@ pub async fn closed_accounts_are_empty(
         conn,
         new,
         r#"
-        SELECT format('account %s is %s, and holds %s cents', id, status, balance) AS what
-        FROM concerned JOIN accounts ON accounts.id = account
-        WHERE (status = 'closed' AND balance <> 0) OR (id = 0 AND status IS NOT NULL)
+        SELECT format('account %s is %s, and holds %s cents', account, status, balance) AS what
+        FROM concerned
+        WHERE (status = 'closed' AND balance <> 0) OR (account = 0 AND status IS NOT NULL)
         "#
     )
 }
