@@ -47,9 +47,12 @@ pub async fn feed_end(conn: &mut PgConnection) -> Result<Option<FeedEnd>, Error>
     let end = sqlx::query!(
         r#"
         SELECT last_position,
-               (SELECT coalesce(sum(cardinality(payment_ids)), 0)::bigint FROM payment_batches batch
-                WHERE batch.id > settled_batch
-                  AND NOT EXISTS (SELECT FROM feed_entries WHERE batch_id = batch.id)) AS "waiting!"
+               (SELECT coalesce(sum(cardinality(payment_ids)), 0)::bigint
+                FROM payment_batches batch
+                LEFT JOIN LATERAL (
+                    SELECT batch_id FROM feed_entries WHERE batch_id = batch.id LIMIT 1
+                ) AS entry ON true
+                WHERE batch.id > settled_batch AND entry.batch_id IS NULL) AS "waiting!"
         FROM feed_state WHERE the_only_row
         "#
     );

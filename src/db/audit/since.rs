@@ -107,8 +107,8 @@ pub async fn accounts_exist(conn: &mut PgConnection, new: New) -> Result<Finding
         SELECT format('payment %s is from account %s to %s, and one of them is not there',
                       fresh.id, from_id, to_id) AS what
         FROM fresh
-        LEFT JOIN accounts payer ON payer.id = from_id
-        LEFT JOIN accounts payee ON payee.id = to_id
+        LEFT JOIN LATERAL (SELECT id FROM accounts WHERE id = from_id LIMIT 1) AS payer ON true
+        LEFT JOIN LATERAL (SELECT id FROM accounts WHERE id = to_id LIMIT 1) AS payee ON true
         WHERE payer.id IS NULL OR payee.id IS NULL
         "#
     )
@@ -229,10 +229,15 @@ pub async fn feed_has_no_gaps(conn: &mut PgConnection, new: New) -> Result<Findi
         SELECT format('batch %s has no position, though all up to batch %s have', batch.id,
                       settled_batch)
         FROM (SELECT min(batch_id) AS first, max(batch_id) AS last FROM numbered) AS range
-        JOIN feed_state ON the_only_row,
-             LATERAL (SELECT id FROM payment_batches
-                      WHERE id BETWEEN first AND least(last, settled_batch) ORDER BY id) AS batch
-        WHERE NOT EXISTS (SELECT FROM feed_entries WHERE batch_id = batch.id)
+        JOIN feed_state ON the_only_row
+        JOIN LATERAL (
+            SELECT id FROM payment_batches
+            WHERE id BETWEEN first AND least(last, settled_batch) ORDER BY id
+        ) AS batch ON true
+        LEFT JOIN LATERAL (
+            SELECT batch_id FROM feed_entries WHERE batch_id = batch.id LIMIT 1
+        ) AS entry ON true
+        WHERE entry.batch_id IS NULL
         "#
     )
 }
@@ -246,14 +251,17 @@ pub async fn batches_hold_all_payments(
         new,
         r#"
         SELECT CASE
-            WHEN payments.id IS NULL
+            WHEN payment.id IS NULL
             THEN format('batch %s has payment %s, which is not there', numbered.batch_id, numbered.id)
-            WHEN payments.batch_id <> numbered.batch_id
-                 OR (payments.batch_id IS NULL AND numbered.batch_id >= 0)
+            WHEN payment.batch_id <> numbered.batch_id
+                 OR (payment.batch_id IS NULL AND numbered.batch_id >= 0)
             THEN format('payment %s is in batch %s, and says that it is in batch %s', numbered.id,
-                        numbered.batch_id, coalesce(payments.batch_id::text, 'none'))
+                        numbered.batch_id, coalesce(payment.batch_id::text, 'none'))
         END AS what
-        FROM numbered LEFT JOIN payments ON payments.id = numbered.id
+        FROM numbered
+        LEFT JOIN LATERAL (
+            SELECT id, batch_id FROM payments WHERE id = numbered.id LIMIT 1
+        ) AS payment ON true
         UNION ALL
         SELECT format('payment %s is in batches %s times', id, count(*))
         FROM numbered GROUP BY id HAVING count(*) > 1
@@ -276,8 +284,12 @@ pub async fn the_feed_follows_histories(
             SELECT account, entry.id, position,
                    first_position + array_position(payment_ids, before_id) - 1 AS before_position
             FROM entry
-            LEFT JOIN feed_entries ON batch_id = before_batch
-            LEFT JOIN payment_batches batch ON batch.id = before_batch
+            LEFT JOIN LATERAL (
+                SELECT first_position FROM feed_entries WHERE batch_id = before_batch LIMIT 1
+            ) AS numbered ON true
+            LEFT JOIN LATERAL (
+                SELECT payment_ids FROM payment_batches WHERE id = before_batch LIMIT 1
+            ) AS batch ON true
             WHERE before_batch IS NOT NULL
         ) AS history
         WHERE before_position IS NULL OR before_position >= position
@@ -312,7 +324,7 @@ pub async fn refunds_are_bounded(conn: &mut PgConnection, new: New) -> Result<Fi
                         refund.refunded_after, paid.amount)
         END AS what
         FROM fresh AS refund
-        LEFT JOIN payments paid ON paid.id = refund.refund_of
+        LEFT JOIN LATERAL (SELECT * FROM payments WHERE id = refund.refund_of LIMIT 1) AS paid ON true
         LEFT JOIN LATERAL (
             SELECT refunded_after FROM payments
             WHERE refund_of = refund.refund_of AND refunded_after < refund.refunded_after
@@ -338,7 +350,9 @@ pub async fn requests_are_paid_once(conn: &mut PgConnection, new: New) -> Result
             THEN format('request %s is %s, and payment %s does not pay it', r.id, r.status, p.id)
         END AS what
         FROM fresh AS p
-        LEFT JOIN payment_requests r ON r.id = p.payment_request_id
+        LEFT JOIN LATERAL (
+            SELECT * FROM payment_requests WHERE id = p.payment_request_id LIMIT 1
+        ) AS r ON true
         WHERE p.payment_request_id IS NOT NULL
         "#
     )

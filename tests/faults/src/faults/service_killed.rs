@@ -48,7 +48,10 @@ pub async fn service_paused(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("the service is stopped and goes on", plan.seed);
     // Whoever asked the process that stands still asks the other one soon.
     let manner = Manner { answer_max: Duration::from_secs(1), ..Manner::plain(ACCOUNTS) };
-    let (mut stand, load) = begin(plan, layout(plan, 2), &manner).await?;
+    let mut layout = layout(plan, 2);
+    // A process that stood still believes that its clients did.
+    layout.settings.push(("PAYONCE_SERVER__READ_TIMEOUT_MS", "60000".to_owned()));
+    let (mut stand, load) = begin(plan, layout, &manner).await?;
     for _ in 0..plan.times {
         stand.pause(plan.pause).await;
         let place = stand.rng.usize(0..2);

@@ -136,8 +136,8 @@ pub fn run(seed: u64, size: Size) -> (Records, Ledger) {
     rng.shuffle(&mut world.records.attempts);
     rng.shuffle(&mut world.records.errands);
     rng.shuffle(&mut world.records.balances);
-    world.follow(&mut rng);
     let ledger = world.ledger(&mut rng);
+    world.follow(&mut rng);
     (world.records, ledger)
 }
 
