@@ -18,6 +18,7 @@ mod read_pool;
 mod refusal;
 mod retry;
 pub mod session;
+mod time_limit;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Settings, milliseconds};
-use crate::db::{self, Error, Purpose, Target};
+use crate::db::{self, Purpose, Target};
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
 use feed::Feed;
@@ -114,12 +115,4 @@ impl Writers {
             tracing::warn!("writers were still busy at the end of the time to stop");
         }
     }
-}
-
-/// Limits a step: a database that has vanished may not answer at all, and nothing else would end the wait.
-async fn within<T>(
-    limit: Duration,
-    step: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(Error::timed_out()))
 }
