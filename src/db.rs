@@ -16,6 +16,7 @@ mod error;
 pub mod health;
 pub mod history;
 pub mod migrate;
+pub mod past;
 pub mod payment_requests;
 pub mod payments;
 pub mod posting;

@@ -25,6 +25,7 @@ mod quota;
 mod route;
 mod shapes;
 mod state;
+mod statement;
 mod unread_body;
 mod voided_keys;
 mod web_ui;
@@ -90,6 +91,7 @@ fn routes(added: Option<&AddedRoute>) -> Table {
             [get().to(accounts::list), web::post().to(accounts::open)],
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
+        at("/accounts/{id}/statement", "GET, HEAD", [get().to(statement::statement)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
         at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),

@@ -15,6 +15,7 @@ mod read_pool;
 mod refusal;
 mod retry;
 pub mod session;
+pub mod statements;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
+use statements::Statements;
 
 /// The whole service: what `http` is given.
 pub struct Service {
@@ -38,6 +40,7 @@ pub struct Service {
     pub accounts: Accounts,
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
+    pub statements: Statements,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -65,6 +68,7 @@ impl Service {
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
+            statements: Statements::new(read_pool.clone()),
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };

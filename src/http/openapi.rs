@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, health, history, metrics, payment_requests, payments,
+    accounts, bulk, docs, explain, health, history, metrics, payment_requests, payments, statement,
     voided_keys,
 };
 
@@ -47,6 +47,7 @@ use super::{
         accounts::open,
         accounts::get,
         accounts::set_status,
+        statement::statement,
         health::live,
         health::ready,
         metrics::text,

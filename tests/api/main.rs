@@ -54,6 +54,7 @@ mod pruning;
 mod right_ledger;
 mod rights;
 mod startup;
+mod statements;
 mod stopping;
 mod telemetry;
 mod upgrade;
