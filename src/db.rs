@@ -19,6 +19,7 @@ pub mod health;
 pub mod history;
 pub mod migrate;
 pub mod numbering;
+pub mod past;
 pub mod payment_requests;
 pub mod payments;
 pub mod posting;

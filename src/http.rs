@@ -26,6 +26,7 @@ mod quota;
 mod route;
 mod shapes;
 mod state;
+mod statement;
 mod unread_body;
 mod voided_keys;
 mod web_ui;
@@ -91,6 +92,7 @@ fn routes(added: Option<&AddedRoute>) -> Table {
             [get().to(accounts::list), web::post().to(accounts::open)],
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
+        at("/accounts/{id}/statement", "GET, HEAD", [get().to(statement::statement)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
         at("/feed", "GET, HEAD", [get().to(feed::feed)]),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),

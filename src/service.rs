@@ -19,6 +19,7 @@ mod refusal;
 mod retry;
 pub mod session;
 mod time_limit;
+pub mod statements;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
+use statements::Statements;
 
 /// The whole service: what `http` is given.
 pub struct Service {
@@ -44,6 +46,7 @@ pub struct Service {
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
     pub feed: Feed,
+    pub statements: Statements,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -72,6 +75,7 @@ impl Service {
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
             feed: Feed::new(read_pool.clone()),
+            statements: Statements::new(read_pool.clone()),
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };

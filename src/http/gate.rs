@@ -187,6 +187,7 @@ fn cors(origins: &[String]) -> Cors {
             headers::TRACESTATE,
         ])
         .expose_headers([
+            header::CONTENT_DISPOSITION,
             header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,

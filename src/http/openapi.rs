@@ -10,8 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments,
-    voided_keys,
+    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments, statement, voided_keys,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +47,7 @@ use super::{
         accounts::get,
         accounts::set_status,
         feed::feed,
+        statement::statement,
         health::live,
         health::ready,
         metrics::text,

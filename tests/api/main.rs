@@ -55,6 +55,7 @@ mod pruning;
 mod right_ledger;
 mod rights;
 mod startup;
+mod statements;
 mod stopping;
 mod telemetry;
 mod upgrade;

@@ -140,6 +140,9 @@ async fn answers_have_the_members_that_their_schemas_list() {
     assert_shape(&app.get("/payment_history/2").await.json[0], "Payment");
     assert_shape(&app.get("/accounts/1").await.json, "Account");
     assert_shape(&app.post("/accounts", &json!({})).await.json, "Account");
+    let statement =
+        app.request("GET", "/accounts/1/statement").header("accept", "application/json");
+    assert_shape(&Answer::of(statement).await.json, "Statement");
     assert_shape(&app.get("/accounts").await.json[0], "NamedAccount");
     assert_shape(&app.get("/health/live").await.json, "Health");
     assert_shape(&app.get("/nowhere").await.json, "Problem");
@@ -151,7 +154,7 @@ async fn answers_have_the_members_that_their_schemas_list() {
 fn said_sometimes(schema: &str) -> &'static [&'static str] {
     match schema {
         "Payment" => &["by", "payment_request_id", "refund_of", "refunded"],
-        "Account" => &["status"],
+        "Account" => &["at", "status"],
         "Problem" => &["created_at", "id"],
         _ => &[],
     }
@@ -180,6 +183,7 @@ async fn the_document_lists_the_routes_of_the_contract() {
         "post /payment_requests/{id}/decline",
         "post /payment_requests/{id}/cancel",
         "put /accounts/{id}/status",
+        "get /accounts/{id}/statement",
     ] {
         assert!(listed.contains(route), "{route}");
     }

@@ -151,6 +151,40 @@ async fn a_page_reads_no_more_rows_than_it_shows_from_each_side() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_history_and_a_past_are_read_between_their_bounds_alone() {
+    let database = Database::new().await;
+    database.execute(&fill(2, 20_000)).await;
+    let plan_of = async |part: &str| {
+        let (sql, parameters) =
+            statements().into_iter().find(|(sql, _)| sql.contains(part)).unwrap();
+        explain(&database, &sql, parameters).await
+    };
+    // Of the direction that is not asked for nothing is read.
+    let filtered = plan_of("$2 AND from_id = $1").await;
+    for (parameter, column) in [("$2", "from_id"), ("$3", "to_id")] {
+        assert!(filtered.contains(&format!("One-Time Filter: {parameter}")), "{filtered}");
+        let bounds = format!("Index Cond: (({column} = $1) AND (created_at >= COALESCE($4, ");
+        assert!(filtered.contains(&bounds), "{filtered}");
+    }
+    assert_eq!(filtered.matches("AND (ROW(created_at, id) < ROW(").count(), 2, "{filtered}");
+    assert_eq!(filtered.matches("Index Scan Backward using payments_").count(), 2, "{filtered}");
+
+    let past = plan_of("from_id = $1 AND (created_at, id) > ($2, $3)").await;
+    for column in ["from_id", "to_id"] {
+        let bounds = format!(
+            "Index Cond: (({column} = $1) AND (ROW(created_at, id) > ROW($2, $3)) AND (created_at < $4))"
+        );
+        assert!(past.contains(&bounds), "{past}");
+    }
+    let balance = plan_of("from_id = $1 AND created_at < $2").await;
+    assert_eq!(balance.matches("Index Scan Backward using payments_").count(), 2, "{balance}");
+    assert_eq!(balance.matches("AND (created_at < $2))").count(), 2, "{balance}");
+    for plan in [filtered, past, balance] {
+        assert!(!plan.contains("  Filter: "), "{plan}");
+    }
+}
+
+#[tokio::test]
 async fn pruning_reads_the_pages_that_it_is_given_and_no_index() {
     let database = Database::new().await;
     database.execute(&fill(20, 20_000)).await;
