@@ -18,6 +18,7 @@ mod read_pool;
 mod refusal;
 mod retry;
 pub mod session;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
+use webhooks::Webhooks;
 
 /// The whole service: what `http` is given.
 pub struct Service {
@@ -43,6 +45,7 @@ pub struct Service {
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
     pub feed: Feed,
+    pub webhooks: Webhooks,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -65,12 +68,14 @@ impl Service {
         let pool =
             db::pool(target.clone(), Purpose::Read, sessions_max, read_timeout.div_f32(2.0))?;
         let read_pool = ReadPool::new(pool, writer.queue_max.get(), read_timeout);
+        let feed = Feed::new(read_pool.clone());
         let service = Self {
             payments: Payments::start(target, settings, &mut tasks),
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
-            feed: Feed::new(read_pool.clone()),
+            webhooks: Webhooks::new(target, settings, read_pool.clone(), feed.clone()),
+            feed,
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };

@@ -58,3 +58,4 @@ mod startup;
 mod stopping;
 mod telemetry;
 mod upgrade;
+mod webhooks;
