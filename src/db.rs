@@ -26,6 +26,7 @@ pub mod posting;
 pub mod pruning;
 pub mod schema;
 mod timestamp;
+pub mod webhooks;
 
 pub use connect::{
     DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,

@@ -20,6 +20,7 @@ mod retry;
 pub mod session;
 mod time_limit;
 pub mod statements;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
 use statements::Statements;
+use webhooks::Webhooks;
 
 /// The whole service: what `http` is given.
 pub struct Service {
@@ -47,6 +49,7 @@ pub struct Service {
     pub payment_requests: PaymentRequests,
     pub feed: Feed,
     pub statements: Statements,
+    pub webhooks: Webhooks,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -69,13 +72,15 @@ impl Service {
         let pool =
             db::pool(target.clone(), Purpose::Read, sessions_max, read_timeout.div_f32(2.0))?;
         let read_pool = ReadPool::new(pool, writer.queue_max.get(), read_timeout);
+        let feed = Feed::new(read_pool.clone());
         let service = Self {
             payments: Payments::start(target, settings, &mut tasks),
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
-            feed: Feed::new(read_pool.clone()),
             statements: Statements::new(read_pool.clone()),
+            webhooks: Webhooks::new(target, settings, read_pool.clone(), feed.clone()),
+            feed,
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };

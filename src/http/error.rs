@@ -189,6 +189,12 @@ impl From<Refusal> for ApiError {
             )),
             Refusal::PaymentNotFound => problem::PAYMENT_NOT_FOUND.into(),
             Refusal::PaymentRequestNotFound => problem::PAYMENT_REQUEST_NOT_FOUND.into(),
+            Refusal::WebhookNotFound => problem::WEBHOOK_NOT_FOUND.into(),
+            Refusal::TooManyWebhooks(max) => {
+                let detail =
+                    format!("There are {max} webhooks, as many as webhooks.endpoints_max allows.");
+                Self::invalid_request(detail)
+            }
             Refusal::KeyInProgress => problem::REQUEST_IN_PROGRESS.into(),
             Refusal::Overloaded => Self::new(
                 problem::OVERLOADED,

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments, statement, voided_keys,
+    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments, statement, voided_keys, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +48,10 @@ use super::{
         accounts::set_status,
         feed::feed,
         statement::statement,
+        webhooks::list,
+        webhooks::add,
+        webhooks::change,
+        webhooks::remove,
         health::live,
         health::ready,
         metrics::text,

@@ -93,7 +93,7 @@ impl Feed {
         after: Position,
         limit: u16,
     ) -> Result<Vec<FeedPayment>, Refusal> {
-        self.read_pool.run(async |conn| feed::after(conn, after, limit).await).await
+        self.read_pool.run(async move |conn| feed::after(conn, after, limit).await).await
     }
 
     /// The last position that there is.

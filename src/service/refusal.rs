@@ -17,6 +17,9 @@ pub enum Refusal {
     NotOver(Timestamp),
     PaymentNotFound,
     PaymentRequestNotFound,
+    WebhookNotFound,
+    /// There are as many as there may be.
+    TooManyWebhooks(usize),
     /// Another request held the key for as long as this one may wait.
     KeyInProgress,
     /// Its turn did not come in time, or the queue was full.

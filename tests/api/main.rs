@@ -59,3 +59,4 @@ mod statements;
 mod stopping;
 mod telemetry;
 mod upgrade;
+mod webhooks;

@@ -36,6 +36,8 @@ pub enum Purpose {
     Prune,
     /// Gives payments their positions in the feed.
     Number,
+    /// Notes how far webhooks are.
+    Send,
     /// Changes the schema.
     Migrate,
     /// Audits: long statements over whole tables.
@@ -188,6 +190,12 @@ impl Target {
             }
             Purpose::Number => options
                 .application_name("payonce numbering")
+                .options(limits)
+                .options(LETS_GO)
+                .options([("lock_timeout", lock_timeout.as_str())])
+                .options(INDEX_PLANS),
+            Purpose::Send => options
+                .application_name("payonce webhooks")
                 .options(limits)
                 .options(LETS_GO)
                 .options([("lock_timeout", lock_timeout.as_str())])
