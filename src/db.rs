@@ -17,6 +17,7 @@ mod error;
 pub mod feed;
 pub mod health;
 pub mod history;
+pub mod live;
 pub mod migrate;
 pub mod numbering;
 pub mod past;

@@ -8,6 +8,7 @@ pub mod feed;
 mod findings;
 pub mod health;
 pub mod history;
+pub mod live;
 mod numbering;
 pub mod payment_requests;
 pub mod payments;
@@ -18,8 +19,8 @@ mod read_pool;
 mod refusal;
 mod retry;
 pub mod session;
-mod time_limit;
 pub mod statements;
+mod time_limit;
 pub mod webhooks;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use accounts::Accounts;
 use feed::Feed;
 use health::HealthProbe;
 use history::Histories;
+use live::Live;
 use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
@@ -50,6 +52,7 @@ pub struct Service {
     pub feed: Feed,
     pub statements: Statements,
     pub webhooks: Webhooks,
+    pub live: Live,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -80,6 +83,7 @@ impl Service {
             payment_requests: PaymentRequests::new(read_pool.clone()),
             statements: Statements::new(read_pool.clone()),
             webhooks: Webhooks::new(target, settings, read_pool.clone(), feed.clone()),
+            live: Live::new(feed.clone(), read_pool.clone(), &settings.live),
             feed,
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
@@ -107,6 +111,7 @@ impl Service {
             reads_waiting: pool.waiting,
             readers_busy: pool.busy,
             readers_idle: pool.idle,
+            live_streams: self.live.open(),
         }
     }
 }

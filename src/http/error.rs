@@ -201,6 +201,14 @@ impl From<Refusal> for ApiError {
                 "More is waiting than can be done in time. This request was not done; send it again \
                  with the same key, which also tells whether an earlier one was.",
             ),
+            Refusal::TooManyStreams => Self::new(
+                problem::OVERLOADED,
+                "This process has as many live streams as it may have. Try again, or ask instead.",
+            ),
+            Refusal::TooManyStreamsOfAccount(id) => Self::new(
+                problem::RATE_LIMITED,
+                format!("Account {id} has as many live streams as it may have: end one of them."),
+            ),
             Refusal::AccountBusy => problem::ACCOUNT_BUSY.into(),
             Refusal::DatabaseUnavailable => problem::DATABASE_UNAVAILABLE.into(),
             Refusal::Internal => Self::new(

@@ -182,6 +182,7 @@ fn cors(origins: &[String]) -> Cors {
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
             headers::IDEMPOTENCY_KEY,
+            headers::LAST_EVENT_ID,
             headers::X_REQUEST_ID,
             headers::TRACEPARENT,
             headers::TRACESTATE,

@@ -10,7 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments, statement, voided_keys, webhooks,
+    accounts, bulk, docs, explain, feed, health, history, live, metrics, payment_requests,
+    payments, statement, voided_keys, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -52,6 +53,7 @@ use super::{
         webhooks::add,
         webhooks::change,
         webhooks::remove,
+        live::events,
         health::live,
         health::ready,
         metrics::text,

@@ -46,6 +46,7 @@ mod health;
 mod hostile_input;
 mod house;
 mod limits;
+mod live;
 mod metrics;
 mod openapi;
 mod page;

@@ -193,6 +193,7 @@ async fn the_document_lists_the_routes_of_the_contract() {
         "get /webhooks",
         "put /webhooks/{id}",
         "delete /webhooks/{id}",
+        "get /accounts/{id}/events",
     ] {
         assert!(listed.contains(route), "{route}");
     }
@@ -247,9 +248,13 @@ async fn the_examples_can_be_sent_as_they_are() {
         if !body.is_null() {
             request = request.json(body);
         }
-        let answer = Answer::of(request).await;
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16().to_string();
         let success = operation["responses"].as_object().unwrap().keys().next().unwrap();
-        assert_eq!(&answer.status.to_string(), success, "{method} {path}: {}", answer.text);
+        if status != *success {
+            // What succeeds may have no end.
+            panic!("{method} {path}: {status} {}", response.text().await.unwrap());
+        }
     }
 }
 
