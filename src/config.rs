@@ -11,5 +11,5 @@ mod settings;
 pub use range::{Count, Millis, Seconds, Within, milliseconds};
 pub use settings::{
     Auth, AuthMode, Database, Format, History, Live, Page, Prune, RateLimit, Server, Settings,
-    SignatureAlgorithm, Telemetry, Writer,
+    SignatureAlgorithm, Telemetry, Webhooks, Writer,
 };

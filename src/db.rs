@@ -20,12 +20,14 @@ pub mod history;
 pub mod live;
 pub mod migrate;
 pub mod numbering;
+pub mod past;
 pub mod payment_requests;
 pub mod payments;
 pub mod posting;
 pub mod pruning;
 pub mod schema;
 mod timestamp;
+pub mod webhooks;
 
 pub use connect::{
     DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,

@@ -28,9 +28,11 @@ mod quota;
 mod route;
 mod shapes;
 mod state;
+mod statement;
 mod unread_body;
 mod voided_keys;
 mod web_ui;
+mod webhooks;
 
 use std::any::Any;
 use std::io;
@@ -50,6 +52,7 @@ use tracing_actix_web::TracingLogger;
 use crate::auth::Auth;
 use crate::config::{AuthMode, Settings, milliseconds};
 use crate::service::Service;
+use crate::service::webhooks::outcomes as webhook_outcomes;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::spans_are_seen;
 pub use added::AddedRoute;
@@ -93,9 +96,20 @@ fn routes(added: Option<&AddedRoute>) -> Table {
             [get().to(accounts::list), web::post().to(accounts::open)],
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
+        at("/accounts/{id}/statement", "GET, HEAD", [get().to(statement::statement)]),
         at("/accounts/{id}/events", "GET, HEAD", [get().to(live::events)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
         at("/feed", "GET, HEAD", [get().to(feed::feed)]),
+        at(
+            "/webhooks",
+            "GET, HEAD, POST",
+            [get().to(webhooks::list), web::post().to(webhooks::add)],
+        ),
+        at(
+            "/webhooks/{id}",
+            "PUT, DELETE",
+            [web::put().to(webhooks::change), web::delete().to(webhooks::remove)],
+        ),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
         at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),
         at("/docs", "GET, HEAD", [get().to(docs::docs)]),
@@ -262,6 +276,7 @@ pub fn listen(
     let document = web::Data::new(DocumentText(document.into()));
     let rendering = web::Data::new(Rendering::default());
     METRICS.payment_outcomes(payments::outcomes());
+    METRICS.webhook_outcomes(webhook_outcomes());
     let stopping = Stopping::default();
     let origins: Arc<[String]> = Arc::from(server.cors_origins.clone());
     let defaults = DefaultHeaders::new(&origins).context("server.cors_origins")?;

@@ -19,6 +19,9 @@ mod read_pool;
 mod refusal;
 mod retry;
 pub mod session;
+pub mod statements;
+mod time_limit;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +29,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Settings, milliseconds};
-use crate::db::{self, Error, Purpose, Target};
+use crate::db::{self, Purpose, Target};
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
 use feed::Feed;
@@ -37,6 +40,8 @@ use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
+use statements::Statements;
+use webhooks::Webhooks;
 
 /// The whole service: what `http` is given.
 pub struct Service {
@@ -45,6 +50,8 @@ pub struct Service {
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
     pub feed: Feed,
+    pub statements: Statements,
+    pub webhooks: Webhooks,
     pub live: Live,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
@@ -74,6 +81,8 @@ impl Service {
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
+            statements: Statements::new(read_pool.clone()),
+            webhooks: Webhooks::new(target, settings, read_pool.clone(), feed.clone()),
             live: Live::new(feed.clone(), read_pool.clone(), &settings.live),
             feed,
             health: Arc::new(HealthProbe::new(target, settings)),
@@ -120,12 +129,4 @@ impl Writers {
             tracing::warn!("writers were still busy at the end of the time to stop");
         }
     }
-}
-
-/// Limits a step: a database that has vanished may not answer at all, and nothing else would end the wait.
-async fn within<T>(
-    limit: Duration,
-    step: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(Error::timed_out()))
 }

@@ -183,8 +183,18 @@ impl From<Refusal> for ApiError {
             Refusal::AccountExists(id) => {
                 Self::new(problem::ACCOUNT_EXISTS, format!("There is an account {id} already."))
             }
+            Refusal::NotOver(end) => Self::invalid_request(format!(
+                "That moment is not over for certain: a payment may still get an earlier time. What was \
+                 before {end} is over."
+            )),
             Refusal::PaymentNotFound => problem::PAYMENT_NOT_FOUND.into(),
             Refusal::PaymentRequestNotFound => problem::PAYMENT_REQUEST_NOT_FOUND.into(),
+            Refusal::WebhookNotFound => problem::WEBHOOK_NOT_FOUND.into(),
+            Refusal::TooManyWebhooks(max) => {
+                let detail =
+                    format!("There are {max} webhooks, as many as webhooks.endpoints_max allows.");
+                Self::invalid_request(detail)
+            }
             Refusal::KeyInProgress => problem::REQUEST_IN_PROGRESS.into(),
             Refusal::Overloaded => Self::new(
                 problem::OVERLOADED,

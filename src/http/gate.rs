@@ -177,7 +177,7 @@ fn refused(request: ServiceRequest, error: &ApiError) -> Answering {
 /// Pages of these origins may call the service and read the headers that explain an answer.
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
-        .allowed_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST])
+        .allowed_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE])
         .allowed_headers([
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
@@ -188,6 +188,7 @@ fn cors(origins: &[String]) -> Cors {
             headers::TRACESTATE,
         ])
         .expose_headers([
+            header::CONTENT_DISPOSITION,
             header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,

@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem::Problem;
 use super::{
     accounts, bulk, docs, explain, feed, health, history, live, metrics, payment_requests,
-    payments, voided_keys,
+    payments, statement, voided_keys, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +48,11 @@ use super::{
         accounts::get,
         accounts::set_status,
         feed::feed,
+        statement::statement,
+        webhooks::list,
+        webhooks::add,
+        webhooks::change,
+        webhooks::remove,
         live::events,
         health::live,
         health::ready,

@@ -1,7 +1,7 @@
 //! Refusals: why a request has no result, and the obstacles that it may have met while it waited.
 
-use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
+use crate::domain::{AccountId, Timestamp};
 
 /// Why a request has no result. After `DatabaseUnavailable` it may have been done all the same; after
 /// any other it was not, and will not be.
@@ -13,8 +13,13 @@ pub enum Refusal {
     AccountExists(AccountId),
     /// There is no such account to be read.
     AccountNotFound(AccountId),
+    /// The past that is asked for is not over for certain; up to this moment it is.
+    NotOver(Timestamp),
     PaymentNotFound,
     PaymentRequestNotFound,
+    WebhookNotFound,
+    /// There are as many as there may be.
+    TooManyWebhooks(usize),
     /// Another request held the key for as long as this one may wait.
     KeyInProgress,
     /// Its turn did not come in time, or the queue was full.

@@ -38,6 +38,9 @@ pub struct Metrics {
     pruned_keys: IntCounter,
     feed_position: IntGauge,
     feed_lag: Histogram,
+    webhook_deliveries: IntCounterVec,
+    webhook_oldest: Gauge,
+    webhooks_disabled: IntGauge,
     clock_skew: Gauge,
     dropped_lines: IntCounter,
     ready: IntGauge,
@@ -145,6 +148,22 @@ impl Metrics {
                 "payonce_feed_lag_seconds",
                 "From the time of a batch's last payment until it had its position.",
             ))),
+            webhook_deliveries: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_webhook_deliveries_total",
+                    "Attempts to deliver a payment to a webhook, by what came of them.",
+                ),
+                &["outcome"],
+            )),
+            webhook_oldest: registered(Gauge::new(
+                "payonce_webhook_oldest_undelivered_seconds",
+                "Since the oldest payment was made that an active webhook was not told of; 0 where this \
+                 process does not send.",
+            )),
+            webhooks_disabled: registered(IntGauge::new(
+                "payonce_webhooks_disabled",
+                "Webhooks that are disabled because deliveries failed; 0 where this process does not send.",
+            )),
             clock_skew: registered(Gauge::new(
                 "payonce_clock_skew_seconds",
                 "How far the database's clock is ahead of the service's, when it was looked at last.",
@@ -228,6 +247,23 @@ impl Metrics {
     /// A batch has its position, `took` after its last payment had waited for so many seconds.
     pub fn feed_lag(&self, waited_seconds: f64, took: Duration) {
         self.feed_lag.observe(waited_seconds.max(0.0) + took.as_secs_f64());
+    }
+
+    /// Outcomes that a delivery may have, so that the first of a kind is seen as one more than none.
+    pub fn webhook_outcomes<'a>(&self, outcomes: impl IntoIterator<Item = &'a str>) {
+        for outcome in outcomes {
+            self.webhook_deliveries.with_label_values(&[outcome]);
+        }
+    }
+
+    pub fn webhook_delivery(&self, outcome: &str) {
+        self.webhook_deliveries.with_label_values(&[outcome]).inc();
+    }
+
+    /// The age of the oldest payment that is to be delivered, and how many webhooks failed for good.
+    pub fn webhooks(&self, oldest: Duration, disabled: usize) {
+        self.webhook_oldest.set(oldest.as_secs_f64());
+        self.webhooks_disabled.set(i64::try_from(disabled).unwrap_or(i64::MAX));
     }
 
     pub fn clock_skew(&self, skew: SignedDuration) {

@@ -56,6 +56,8 @@ mod pruning;
 mod right_ledger;
 mod rights;
 mod startup;
+mod statements;
 mod stopping;
 mod telemetry;
 mod upgrade;
+mod webhooks;
