@@ -91,6 +91,12 @@ test('one request, five clicks: it is paid once, and the others are replays', as
   assert.match(findings['Taken from the payer'] ?? '', /\$7\.00/);
 });
 
+test('follow: a reader that is killed again and again sees every payment once, in order', async () => {
+  const findings = await run('follow');
+  assert.match(findings['Payments seen'] ?? '', /60 of 60/);
+  assert.match(findings['Seen twice'] ?? '', /✓ 0\b/);
+});
+
 test('an experiment can be run again', async () => {
   await run('pagination');
   await run('idempotency');
