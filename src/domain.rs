@@ -21,19 +21,19 @@ mod text;
 mod timestamp;
 mod webhook;
 
-pub use account::{Account, AccountId, AccountStatus};
+pub use account::{Account, AccountId, AccountStatus, AccountThen};
 pub use caller::Caller;
 pub use cursor::Cursor;
 pub use derived_id::{PAYMENT_ID_NAMESPACE, PaymentId, PaymentRequestId};
 pub use fingerprint::Fingerprint;
-pub use history_page::HistoryPage;
+pub use history_page::{HistoryFilter, HistoryPage};
 pub use idempotency::IdempotencyKey;
 pub use instruction::{CloseRequest, Closing, Instruction, SetStatus, VoidKey};
 pub use intent::{Intent, SimilarWithin};
 pub use money::{Amount, Balance, CENTS_MAX};
 pub use numbering::{Committed, CommittedBatch, Entry, FeedState, Gap, Numbering};
 pub use opening::Opening;
-pub use payment::{Payment, PaymentView, Refund};
+pub use payment::{Payment, PaymentDirection, PaymentView, Refund};
 pub use payment_request::{
     AskForMoney, PaymentRequest, PaymentRequestView, RequestDirection, RequestState, RequestStatus,
 };

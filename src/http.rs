@@ -8,6 +8,7 @@ mod body;
 mod bulk;
 mod docs;
 mod error;
+mod event_stream;
 mod explain;
 mod feed;
 mod gate;
@@ -15,6 +16,7 @@ mod headers;
 mod health;
 mod history;
 mod instructions;
+mod live;
 mod metrics;
 mod observe;
 mod openapi;
@@ -26,6 +28,7 @@ mod quota;
 mod route;
 mod shapes;
 mod state;
+mod statement;
 mod unread_body;
 mod voided_keys;
 mod web_ui;
@@ -93,6 +96,8 @@ fn routes(added: Option<&AddedRoute>) -> Table {
             [get().to(accounts::list), web::post().to(accounts::open)],
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
+        at("/accounts/{id}/statement", "GET, HEAD", [get().to(statement::statement)]),
+        at("/accounts/{id}/events", "GET, HEAD", [get().to(live::events)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
         at("/feed", "GET, HEAD", [get().to(feed::feed)]),
         at(

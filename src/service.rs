@@ -8,6 +8,7 @@ pub mod feed;
 mod findings;
 pub mod health;
 pub mod history;
+pub mod live;
 mod numbering;
 pub mod payment_requests;
 pub mod payments;
@@ -18,6 +19,8 @@ mod read_pool;
 mod refusal;
 mod retry;
 pub mod session;
+pub mod statements;
+mod time_limit;
 pub mod webhooks;
 
 use std::sync::Arc;
@@ -26,16 +29,18 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Settings, milliseconds};
-use crate::db::{self, Error, Purpose, Target};
+use crate::db::{self, Purpose, Target};
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
 use feed::Feed;
 use health::HealthProbe;
 use history::Histories;
+use live::Live;
 use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
+use statements::Statements;
 use webhooks::Webhooks;
 
 /// The whole service: what `http` is given.
@@ -45,7 +50,9 @@ pub struct Service {
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
     pub feed: Feed,
+    pub statements: Statements,
     pub webhooks: Webhooks,
+    pub live: Live,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -74,7 +81,9 @@ impl Service {
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
+            statements: Statements::new(read_pool.clone()),
             webhooks: Webhooks::new(target, settings, read_pool.clone(), feed.clone()),
+            live: Live::new(feed.clone(), read_pool.clone(), &settings.live),
             feed,
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
@@ -102,6 +111,7 @@ impl Service {
             reads_waiting: pool.waiting,
             readers_busy: pool.busy,
             readers_idle: pool.idle,
+            live_streams: self.live.open(),
         }
     }
 }
@@ -119,12 +129,4 @@ impl Writers {
             tracing::warn!("writers were still busy at the end of the time to stop");
         }
     }
-}
-
-/// Limits a step: a database that has vanished may not answer at all, and nothing else would end the wait.
-async fn within<T>(
-    limit: Duration,
-    step: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(Error::timed_out()))
 }

@@ -21,6 +21,7 @@ pub struct Settings {
     pub database: Database,
     pub writer: Writer,
     pub history: History,
+    pub live: Live,
     pub prune: Prune,
     pub webhooks: Webhooks,
     pub page: Page,
@@ -194,6 +195,16 @@ pub struct History {
     pub page_size_max: Within<10, 1, 1_000, u16>,
     /// Statements that read pages side by side. One serves two cores best, more serve more.
     pub reader_count: Within<1, 1, 64>,
+}
+
+/// How many watch accounts (`GET /accounts/{id}/events`).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Live {
+    /// Streams of this process. For a process that may open fewer files, or has more memory.
+    pub streams_max: Count<10_000, 1, 1_000_000>,
+    /// Streams of one account. For people with many devices, or few.
+    pub streams_per_account_max: Count<10, 1, 1_000_000>,
 }
 
 /// Removing the rows of old idempotency keys. The payments stay, and so does what the keys promise.

@@ -11,7 +11,7 @@ use crate::domain::{FeedPayment, Position, Timestamp};
 /// # Errors
 /// The database's.
 pub async fn last_position(conn: &mut PgConnection) -> Result<Option<Position>, Error> {
-    let last = sqlx::query_scalar!("SELECT last_position FROM feed_state");
+    let last = sqlx::query_scalar!("SELECT last_position FROM feed_state WHERE the_only_row");
     Ok(last.fetch_optional(conn).await?.map(Position::trusted))
 }
 

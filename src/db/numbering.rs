@@ -13,7 +13,9 @@ const BATCHES_MAX: i64 = 1_000;
 /// # Errors
 /// The database's.
 pub async fn state(conn: &mut PgConnection) -> Result<Option<FeedState>, Error> {
-    let row = sqlx::query!("SELECT last_position, settled_batch, settled_position FROM feed_state");
+    let row = sqlx::query!(
+        "SELECT last_position, settled_batch, settled_position FROM feed_state WHERE the_only_row"
+    );
     Ok(row.fetch_optional(conn).await?.map(|row| FeedState {
         last_position: Position::trusted(row.last_position),
         settled_batch: row.settled_batch,
@@ -105,7 +107,7 @@ pub async fn append(
         WITH moved AS (
             UPDATE feed_state
             SET last_position = $2, settled_batch = $3, settled_position = $4
-            WHERE last_position = $1
+            WHERE the_only_row AND last_position = $1
             RETURNING pg_current_xact_id()::text::bigint AS transaction
         ), entered AS (
             INSERT INTO feed_entries (first_position, batch_id)

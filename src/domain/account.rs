@@ -73,6 +73,16 @@ pub struct Account {
     pub status: AccountStatus,
 }
 
+/// An account as it was at a moment that is over. Its status then is not known.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountThen {
+    pub id: AccountId,
+    pub name: Option<String>,
+    pub balance: Balance,
+    pub created_at: Timestamp,
+    pub at: Timestamp,
+}
+
 /// Whether an account takes part in payments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]

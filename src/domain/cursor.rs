@@ -2,7 +2,6 @@
 
 use uuid::Uuid;
 
-use super::timestamp::DATE_CHARACTERS;
 use super::{Invalid, Timestamp};
 
 /// The place in a history after which the next page begins: keyset pagination on
@@ -28,15 +27,7 @@ impl Cursor {
                 Some(_) => Err(Invalid::value("last_seen_id goes with last_seen_timestamp")),
             };
         };
-        // In a query string a plus sign that was not escaped arrives as a space.
-        let timestamp = match timestamp.rsplit_once(' ') {
-            // The other space that a timestamp can have is the one after its date.
-            Some((before, offset)) if before.len() > DATE_CHARACTERS => {
-                format!("{before}+{offset}")
-            }
-            _ => timestamp.to_owned(),
-        };
-        let last_seen_timestamp = Timestamp::parse_bound(&timestamp)
+        let last_seen_timestamp = Timestamp::parse_bound(&Timestamp::unescaped(timestamp))
             .map_err(|invalid| invalid.of("last_seen_timestamp"))?;
         let last_seen_id = id
             .map(Uuid::parse_str)

@@ -1,6 +1,14 @@
 //! A page of a history, written as the payments are read: most of what the service does is to send these.
 
-use super::{Cursor, PaymentView};
+use super::{Cursor, PaymentDirection, PaymentView, Timestamp};
+
+/// The payments of a history that are asked for; all by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HistoryFilter {
+    pub direction: Option<PaymentDirection>,
+    /// Those of this moment, and later ones.
+    pub since: Option<Timestamp>,
+}
 
 /// A page of an account's history, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]

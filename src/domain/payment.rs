@@ -1,9 +1,12 @@
 //! Payments that were made, and what their parties see of them.
 
+use std::str::FromStr;
+
 use serde::Serialize;
 
 use super::{
-    AccountId, Amount, Balance, Fingerprint, IdempotencyKey, PaymentId, PaymentRequestId, Timestamp,
+    AccountId, Amount, Balance, Fingerprint, IdempotencyKey, Invalid, PaymentId, PaymentRequestId,
+    Timestamp,
 };
 
 /// A payment that was made. It never changes.
@@ -37,6 +40,21 @@ pub struct Refund {
 }
 
 impl Payment {
+    /// The way that its money goes, as one of its two accounts sees it.
+    #[must_use]
+    pub fn direction(&self, account: AccountId) -> PaymentDirection {
+        if account == self.from { PaymentDirection::Sent } else { PaymentDirection::Received }
+    }
+
+    /// The balance that one of its two accounts had after it.
+    #[must_use]
+    pub fn balance_after(&self, account: AccountId) -> Balance {
+        match self.direction(account) {
+            PaymentDirection::Sent => self.from_balance_after,
+            PaymentDirection::Received => self.to_balance_after,
+        }
+    }
+
     /// The payment as `reader` may see it: with his own balance after it, never the other's.
     #[must_use]
     pub fn seen_by(&self, reader: Option<AccountId>) -> PaymentView<'_> {
@@ -118,5 +136,31 @@ impl PaymentView<'_> {
     pub fn write_json(&self, json: &mut Vec<u8>) {
         // It has no map and no number that JSON lacks, and a vector takes all: this cannot fail.
         let _ = serde_json::to_writer(json, self);
+    }
+}
+
+/// The way that money goes, as an account sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentDirection {
+    Sent,
+    Received,
+}
+
+impl PaymentDirection {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+        }
+    }
+}
+
+impl FromStr for PaymentDirection {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let found = [Self::Sent, Self::Received].into_iter().find(|it| it.name() == text);
+        found.ok_or_else(|| Invalid::value("is sent or received"))
     }
 }

@@ -1,5 +1,6 @@
 //! Moments, as the contract writes and reads them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -24,13 +25,16 @@ const US_PER_SECOND: i64 = 1_000_000;
 const TEXT: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 
 /// The length of the date, as in 2026-11-22.
-pub(super) const DATE_CHARACTERS: usize = 10;
+const DATE_CHARACTERS: usize = 10;
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: what four digits of a year can write.
 const UNIX_US_MIN: i64 = -62_135_596_800_000_000;
 const UNIX_US_MAX: i64 = 253_402_300_799_999_999;
 
 impl Timestamp {
+    /// The first moment that there is.
+    pub const FIRST: Self = Self { unix_us: UNIX_US_MIN };
+
     /// The last moment that there is; nothing is made then.
     pub const LAST: Self = Self { unix_us: UNIX_US_MAX };
 
@@ -51,6 +55,18 @@ impl Timestamp {
         let ns = Self::parse_ns(text).ok_or_else(Self::invalid)?;
         let down = Self::from_ns(ns).ok_or_else(Self::invalid)?;
         Ok(ns.checked_add(to_next).and_then(Self::from_ns).unwrap_or(down))
+    }
+
+    /// The text of a timestamp in a query string, where a plus sign that was not escaped arrives as a space.
+    #[must_use]
+    pub fn unescaped(text: &str) -> Cow<'_, str> {
+        match text.rsplit_once(' ') {
+            // The other space that a timestamp can have is the one after its date.
+            Some((before, offset)) if before.len() > DATE_CHARACTERS => {
+                format!("{before}+{offset}").into()
+            }
+            _ => text.into(),
+        }
     }
 
     /// # Errors

@@ -14,11 +14,11 @@ use super::body::{Integer, Json, idempotency_key};
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_REPLAYED;
 use super::instructions::{PayerLimit, carry_out};
-use super::query::{account_id, limit, link_next, query};
+use super::query::{account_id, limit, link_next, query, time};
 use super::shapes::{self, problems};
 use crate::auth::Identity;
 use crate::domain::{
-    AccountId, AccountStatus, Amount, Instruction, Invalid, Name, Opening, SetStatus,
+    AccountId, AccountStatus, Amount, Instruction, Invalid, Name, Opening, SetStatus, Timestamp,
 };
 use crate::service::Service;
 
@@ -29,15 +29,28 @@ const LIST_SIZE_MAX: u16 = 100;
 /// Accounts that a search finds, by default; and at the most for those who may not list all.
 const SEARCH_SIZE: u16 = 10;
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GetQuery {
+    /// A moment that is over: RFC 3339, or a Unix time in milliseconds. The balance is that after the last payment until
+    /// then, and the answer says `at` instead of `status`.
+    #[param(format = "date-time")]
+    at: Option<String>,
+}
+
 problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
 
-/// An account with its balance.
+/// An account with its balance: now, or at a moment that is over.
 #[utoipa::path(
     get,
     path = "/accounts/{id}",
     tag = "accounts",
-    params(("id" = i64, Path, description = "The account's id.", minimum = 0,
-            maximum = 9_007_199_254_740_991_i64, example = 2)),
+    params(
+        ("id" = i64, Path, description = "The account's id.", minimum = 0,
+         maximum = 9_007_199_254_740_991_i64, example = 2),
+        GetQuery,
+    ),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The account.", body = shapes::Account),
@@ -47,12 +60,18 @@ problems!(GetProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
 pub(super) async fn get(
     Authenticated(Identity { caller, .. }): Authenticated,
     service: web::Data<Service>,
+    request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = account_id("id", &id)?;
     require(caller.may_read(id))?;
-    let account = service.accounts.get(id).await?;
-    Ok(HttpResponse::Ok().json(account))
+    let query: GetQuery = query(&request)?;
+    let Some(at) = query.at else {
+        let account = service.accounts.get(id).await?;
+        return Ok(HttpResponse::Ok().json(account));
+    };
+    let at = time("at", &at, Timestamp::parse)?;
+    Ok(HttpResponse::Ok().json(service.statements.account_at(id, at).await?))
 }
 
 #[derive(Deserialize, IntoParams)]

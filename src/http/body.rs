@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for Integer {
     }
 }
 
-fn integer(literal: &str) -> Option<Integer> {
+pub(super) fn integer(literal: &str) -> Option<Integer> {
     let digits = literal.strip_prefix('-').unwrap_or(literal);
     // Minus zero is no way to write the bank's number.
     if digits.is_empty() || literal == "-0" || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -183,6 +183,10 @@ impl From<Refusal> for ApiError {
             Refusal::AccountExists(id) => {
                 Self::new(problem::ACCOUNT_EXISTS, format!("There is an account {id} already."))
             }
+            Refusal::NotOver(end) => Self::invalid_request(format!(
+                "That moment is not over for certain: a payment may still get an earlier time. What was \
+                 before {end} is over."
+            )),
             Refusal::PaymentNotFound => problem::PAYMENT_NOT_FOUND.into(),
             Refusal::PaymentRequestNotFound => problem::PAYMENT_REQUEST_NOT_FOUND.into(),
             Refusal::WebhookNotFound => problem::WEBHOOK_NOT_FOUND.into(),
@@ -196,6 +200,14 @@ impl From<Refusal> for ApiError {
                 problem::OVERLOADED,
                 "More is waiting than can be done in time. This request was not done; send it again \
                  with the same key, which also tells whether an earlier one was.",
+            ),
+            Refusal::TooManyStreams => Self::new(
+                problem::OVERLOADED,
+                "This process has as many live streams as it may have. Try again, or ask instead.",
+            ),
+            Refusal::TooManyStreamsOfAccount(id) => Self::new(
+                problem::RATE_LIMITED,
+                format!("Account {id} has as many live streams as it may have: end one of them."),
             ),
             Refusal::AccountBusy => problem::ACCOUNT_BUSY.into(),
             Refusal::DatabaseUnavailable => problem::DATABASE_UNAVAILABLE.into(),

@@ -182,11 +182,13 @@ fn cors(origins: &[String]) -> Cors {
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
             headers::IDEMPOTENCY_KEY,
+            headers::LAST_EVENT_ID,
             headers::X_REQUEST_ID,
             headers::TRACEPARENT,
             headers::TRACESTATE,
         ])
         .expose_headers([
+            header::CONTENT_DISPOSITION,
             header::LINK,
             header::LOCATION,
             header::RETRY_AFTER,

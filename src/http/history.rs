@@ -2,6 +2,8 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes its paths in full")]
 
+use std::str::FromStr;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -9,11 +11,13 @@ use utoipa::IntoParams;
 use super::auth::{Authenticated, require};
 use super::error::ApiError;
 use super::problem;
-use super::query::{PAGE_SIZE, account_id, limit, link_next, query, uuid};
+use super::query::{PAGE_SIZE, account_id, bound, limit, link_next, query, uuid};
 use super::shapes::{Payment, problems};
 use super::state::HttpLimits;
 use crate::auth::Identity;
-use crate::domain::{AccountId, Cursor, IdempotencyKey, PaymentId, PaymentView};
+use crate::domain::{
+    AccountId, Cursor, HistoryFilter, IdempotencyKey, PaymentDirection, PaymentId, PaymentView,
+};
 use crate::service::{Refusal, Service};
 
 #[derive(Deserialize, IntoParams)]
@@ -29,13 +33,18 @@ pub(super) struct HistoryQuery {
     /// 1 to 10, or what the service's settings allow; 10 by default.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 10)]
     limit: Option<String>,
+    /// `sent` or `received`; both by default.
+    direction: Option<String>,
+    /// The payments of this moment and later ones: RFC 3339, or a Unix time in milliseconds.
+    #[param(format = "date-time")]
+    since: Option<String>,
 }
 
 problems!(HistoryProblems:
     WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND],
 );
 
-/// An account's payments, sent and received, newest first.
+/// An account's payments, newest first: sent and received, or a part of them.
 #[utoipa::path(
     get,
     path = "/payment_history/{user}",
@@ -65,19 +74,27 @@ pub(super) async fn page(
     let limit = limit(query.limit.as_deref(), PAGE_SIZE, limits.page_size_max)?;
     let cursor =
         Cursor::parse(query.last_seen_timestamp.as_deref(), query.last_seen_id.as_deref())?;
-    let page = service.histories.page(account, cursor, limit).await?;
+    let direction = query.direction.as_deref().map(PaymentDirection::from_str).transpose();
+    let direction = direction.map_err(|invalid| invalid.of("direction"))?;
+    let filter = HistoryFilter { direction, since: bound("since", query.since.as_deref())? };
+    let page = service.histories.page(account, filter, cursor, limit).await?;
 
     let mut response = HttpResponse::Ok();
     if let Some(next) = page.next() {
-        link_next(&mut response, &next_page(account, next, limit));
+        link_next(&mut response, &next_page(account, filter, next, limit));
     }
     Ok(response.content_type("application/json").body(page.into_json()))
 }
 
-fn next_page(account: AccountId, cursor: Cursor, limit: u16) -> String {
+fn next_page(account: AccountId, filter: HistoryFilter, cursor: Cursor, limit: u16) -> String {
     let time = cursor.last_seen_timestamp;
     let id = cursor.last_seen_id.map(|id| format!("&last_seen_id={id}")).unwrap_or_default();
-    format!("/payment_history/{account}?last_seen_timestamp={time}{id}&limit={limit}")
+    let direction =
+        filter.direction.map(|it| format!("&direction={}", it.name())).unwrap_or_default();
+    let since = filter.since.map(|since| format!("&since={since}")).unwrap_or_default();
+    format!(
+        "/payment_history/{account}?last_seen_timestamp={time}{id}&limit={limit}{direction}{since}"
+    )
 }
 
 problems!(PaymentProblems: WITH_CALLER, [INVALID_REQUEST, PAYMENT_NOT_FOUND]);

@@ -10,8 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments,
-    voided_keys, webhooks,
+    accounts, bulk, docs, explain, feed, health, history, live, metrics, payment_requests,
+    payments, statement, voided_keys, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -48,10 +48,12 @@ use super::{
         accounts::get,
         accounts::set_status,
         feed::feed,
+        statement::statement,
         webhooks::list,
         webhooks::add,
         webhooks::change,
         webhooks::remove,
+        live::events,
         health::live,
         health::ready,
         metrics::text,

@@ -7,8 +7,9 @@ use actix_web::{HttpRequest, HttpResponseBuilder, web};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::body::{Integer, integer};
 use super::error::ApiError;
-use crate::domain::{AccountId, Invalid};
+use crate::domain::{AccountId, Invalid, Timestamp};
 
 /// The brief's page: ten payments.
 pub(super) const PAGE_SIZE: u16 = 10;
@@ -35,6 +36,30 @@ pub(super) fn account_id(parameter: &str, text: &str) -> Result<AccountId, Inval
 /// It is none; the text says which `field` it is.
 pub(super) fn uuid(field: &str, text: &str) -> Result<Uuid, Invalid> {
     Uuid::parse_str(text).map_err(|_| Invalid::Value(format!("{field}: an id is a UUID")))
+}
+
+/// The moment from which on, or before which, something is asked for: RFC 3339, or a Unix time in milliseconds.
+///
+/// # Errors
+/// It is none; the text says which `parameter` it is.
+pub(super) fn bound(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, Invalid> {
+    text.map(|text| time(parameter, text, Timestamp::parse_bound)).transpose()
+}
+
+/// A moment: RFC 3339, which `parse` reads, or a Unix time in milliseconds.
+///
+/// # Errors
+/// It is none; the text says which `parameter` it is.
+pub(super) fn time(
+    parameter: &str,
+    text: &str,
+    parse: fn(&str) -> Result<Timestamp, Invalid>,
+) -> Result<Timestamp, Invalid> {
+    let time = match integer(text) {
+        Some(Integer(ms)) => Timestamp::from_unix_ms(ms),
+        None => parse(&Timestamp::unescaped(text)),
+    };
+    time.map_err(|invalid| invalid.of(parameter))
 }
 
 /// A page size from 1 to `max`.

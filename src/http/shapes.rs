@@ -199,6 +199,27 @@ pub(super) struct Account {
     /// Not there where it is open.
     #[schema(nullable = false)]
     status: Option<AccountStatus>,
+    /// The moment that was asked for, whose balance it is. Not there otherwise.
+    #[schema(nullable = false, format = "date-time")]
+    at: Option<String>,
+}
+
+/// An account's payments between two moments.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, written as the payments are read")]
+pub(super) struct Statement {
+    account: i64,
+    #[schema(format = "date-time")]
+    since: String,
+    /// The payments are earlier.
+    #[schema(format = "date-time")]
+    until: String,
+    /// Cents.
+    opening_balance: i64,
+    /// Oldest first, each with the account's balance after it.
+    payments: Vec<Payment>,
+    /// Cents.
+    closing_balance: i64,
 }
 
 #[derive(ToSchema)]

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::within;
+use super::time_limit::within;
 use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target, election};
 
 /// How often the others look whether the task is free.

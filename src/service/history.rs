@@ -17,7 +17,9 @@ use crate::config::{Settings, milliseconds};
 use crate::db::PgConnection;
 use crate::db::history::{self, PageOf};
 use crate::db::payments;
-use crate::domain::{AccountId, Amount, Cursor, HistoryPage, IdempotencyKey, Payment, PaymentId};
+use crate::domain::{
+    AccountId, Amount, Cursor, HistoryFilter, HistoryPage, IdempotencyKey, Payment, PaymentId,
+};
 
 /// Pages that one statement reads.
 const PAGES_MAX: usize = 64;
@@ -49,17 +51,25 @@ impl Histories {
         self.pages.waiting()
     }
 
-    /// Up to `limit` payments before the cursor.
+    /// Up to `limit` payments before the cursor; where there is a filter, of those that pass it.
     ///
     /// # Errors
     /// The account does not exist, or the database does not answer.
     pub async fn page(
         &self,
         account: AccountId,
+        filter: HistoryFilter,
         cursor: Option<Cursor>,
         limit: u16,
     ) -> Result<HistoryPage, Refusal> {
-        let found = self.pages.submit(PageOf { account, cursor, limit }).await??;
+        let asked = PageOf { account, cursor, limit };
+        let found = if filter == HistoryFilter::default() {
+            self.pages.submit(asked).await??
+        } else {
+            let read =
+                async |conn: &mut PgConnection| history::filtered_page(conn, asked, filter).await;
+            self.read_pool.run(read).await?
+        };
         found.ok_or(Refusal::AccountNotFound(account))
     }
 

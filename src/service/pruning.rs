@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::within;
+use super::time_limit::within;
 use crate::config::Prune;
 use crate::db::{self, Error, PgConnection, Purpose, Target, election, pruning};
 use crate::telemetry::metrics::METRICS;

@@ -1,7 +1,7 @@
 //! Refusals: why a request has no result, and the obstacles that it may have met while it waited.
 
-use crate::domain::AccountId;
 use crate::domain::ledger::Declined;
+use crate::domain::{AccountId, Timestamp};
 
 /// Why a request has no result. After `DatabaseUnavailable` it may have been done all the same; after
 /// any other it was not, and will not be.
@@ -13,6 +13,8 @@ pub enum Refusal {
     AccountExists(AccountId),
     /// There is no such account to be read.
     AccountNotFound(AccountId),
+    /// The past that is asked for is not over for certain; up to this moment it is.
+    NotOver(Timestamp),
     PaymentNotFound,
     PaymentRequestNotFound,
     WebhookNotFound,
@@ -22,6 +24,10 @@ pub enum Refusal {
     KeyInProgress,
     /// Its turn did not come in time, or the queue was full.
     Overloaded,
+    /// There are as many live streams as there may be.
+    TooManyStreams,
+    /// The same of one account's.
+    TooManyStreamsOfAccount(AccountId),
     /// Somebody else held an account's row for as long as the request may wait.
     AccountBusy,
     /// The database did not answer, or lost the connection.

@@ -32,6 +32,9 @@ pub struct Metrics {
     reposts: IntCounterVec,
     waiting: IntGaugeVec,
     readers: IntGaugeVec,
+    live_streams: IntGauge,
+    live_streams_ended: IntCounterVec,
+    live_reads: IntCounter,
     pruned_keys: IntCounter,
     feed_position: IntGauge,
     feed_lag: Histogram,
@@ -69,6 +72,7 @@ pub struct Load {
     pub reads_waiting: usize,
     pub readers_busy: usize,
     pub readers_idle: usize,
+    pub live_streams: usize,
 }
 
 impl Metrics {
@@ -116,6 +120,21 @@ impl Metrics {
             readers: registered(IntGaugeVec::new(
                 Opts::new("payonce_reader_sessions", "Sessions with the database that read."),
                 &["state"],
+            )),
+            live_streams: registered(IntGauge::new(
+                "payonce_live_streams",
+                "Streams of accounts' payments that are open.",
+            )),
+            live_streams_ended: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_live_streams_ended_total",
+                    "Streams that have ended, by reason.",
+                ),
+                &["reason"],
+            )),
+            live_reads: registered(IntCounter::new(
+                "payonce_live_reads_total",
+                "Parts of the feed that were read for live streams, each once for all of them.",
             )),
             pruned_keys: registered(IntCounter::new(
                 "payonce_pruned_keys_total",
@@ -181,6 +200,21 @@ impl Metrics {
         for outcome in outcomes {
             self.payments.with_label_values(&[outcome]);
         }
+    }
+
+    /// Reasons for which a stream may end, so that the first of a kind is seen as one more than none.
+    pub fn live_stream_ends(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        for reason in reasons {
+            self.live_streams_ended.with_label_values(&[reason]);
+        }
+    }
+
+    pub fn live_stream_ended(&self, reason: &str) {
+        self.live_streams_ended.with_label_values(&[reason]).inc();
+    }
+
+    pub fn live_read(&self) {
+        self.live_reads.inc();
     }
 
     /// Whether the database is.
@@ -283,6 +317,7 @@ impl Metrics {
         set(&self.waiting, "reads", load.reads_waiting);
         set(&self.readers, "busy", load.readers_busy);
         set(&self.readers, "idle", load.readers_idle);
+        self.live_streams.set(i64::try_from(load.live_streams).unwrap_or(i64::MAX));
         self.rendered.inc();
         let (has_keys, keys_age) = match *self.keys() {
             PublicKeys::NotNeeded => (true, Duration::ZERO),

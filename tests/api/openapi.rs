@@ -141,6 +141,9 @@ async fn answers_have_the_members_that_their_schemas_list() {
     assert_shape(&app.get("/payment_history/2").await.json[0], "Payment");
     assert_shape(&app.get("/accounts/1").await.json, "Account");
     assert_shape(&app.post("/accounts", &json!({})).await.json, "Account");
+    let statement =
+        app.request("GET", "/accounts/1/statement").header("accept", "application/json");
+    assert_shape(&Answer::of(statement).await.json, "Statement");
     assert_shape(&app.get("/accounts").await.json[0], "NamedAccount");
     assert_shape(&app.get("/health/live").await.json, "Health");
     assert_shape(&app.get("/nowhere").await.json, "Problem");
@@ -155,7 +158,7 @@ async fn answers_have_the_members_that_their_schemas_list() {
 fn said_sometimes(schema: &str) -> &'static [&'static str] {
     match schema {
         "Payment" => &["by", "payment_request_id", "refund_of", "refunded"],
-        "Account" => &["status"],
+        "Account" => &["at", "status"],
         "Problem" => &["created_at", "id"],
         "Webhook" => &["secret"],
         _ => &[],
@@ -185,10 +188,12 @@ async fn the_document_lists_the_routes_of_the_contract() {
         "post /payment_requests/{id}/decline",
         "post /payment_requests/{id}/cancel",
         "put /accounts/{id}/status",
+        "get /accounts/{id}/statement",
         "post /webhooks",
         "get /webhooks",
         "put /webhooks/{id}",
         "delete /webhooks/{id}",
+        "get /accounts/{id}/events",
     ] {
         assert!(listed.contains(route), "{route}");
     }
@@ -243,9 +248,13 @@ async fn the_examples_can_be_sent_as_they_are() {
         if !body.is_null() {
             request = request.json(body);
         }
-        let answer = Answer::of(request).await;
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16().to_string();
         let success = operation["responses"].as_object().unwrap().keys().next().unwrap();
-        assert_eq!(&answer.status.to_string(), success, "{method} {path}: {}", answer.text);
+        if status != *success {
+            // What succeeds may have no end.
+            panic!("{method} {path}: {status} {}", response.text().await.unwrap());
+        }
     }
 }
 

@@ -87,6 +87,80 @@ async fn the_largest_page_is_a_setting() {
     app.get("/payment_history/1?limit=26").await.assert_problem(400, "invalid_request");
 }
 
+/// Follows the links of a history to its end: the notes, and how many pages there were.
+async fn notes(app: &App, path: &str) -> (Vec<String>, usize) {
+    let (mut path, mut all, mut pages) = (path.to_owned(), Vec::new(), 0);
+    loop {
+        let page = app.get(&path).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        all.extend(keys(page.json.as_array().unwrap()).into_iter().map(str::to_owned));
+        pages += 1;
+        match page.next_link() {
+            Some(next) => path = next,
+            None => return (all, pages),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_history_has_the_same_pages_and_its_links_keep_to_it() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    for number in 0..12 {
+        pay_numbered(
+            &app,
+            1 + i64::from(number % 2),
+            2 - i64::from(number % 2),
+            number..number + 1,
+        )
+        .await;
+    }
+    let numbered = |numbers: &[u32]| -> Vec<String> {
+        numbers.iter().map(|number| format!("n{number}")).collect()
+    };
+    let sent = numbered(&[10, 8, 6, 4, 2, 0]);
+    let received = [numbered(&[11, 9, 7, 5, 3, 1]), vec![String::new()]].concat();
+    let path = "/payment_history/1?limit=2";
+    assert_eq!(notes(&app, &format!("{path}&direction=sent")).await, (sent, 3));
+    assert_eq!(notes(&app, &format!("{path}&direction=received")).await, (received, 4));
+
+    let history = app.history(1).await;
+    let fourth = history.iter().find(|it| it["note"] == "n4").unwrap();
+    let since = fourth["created_at"].as_str().unwrap();
+    let all = numbered(&[11, 10, 9, 8, 7, 6, 5, 4]);
+    assert_eq!(notes(&app, &format!("{path}&since={since}")).await, (all, 4));
+    let sent = numbered(&[10, 8, 6, 4]);
+    let both = format!("{path}&direction=sent&since={since}");
+    assert_eq!(notes(&app, &both).await, (sent, 2));
+    // Each is as in the whole history, with the balance of its account.
+    let found = app.get(&format!("/payment_history/1?direction=sent&since={since}")).await;
+    let expected: Vec<&Value> = history.iter().filter(|it| it["from_id"] == 1).take(4).collect();
+    assert_eq!(found.json.as_array().unwrap().iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_part_of_a_history_is_asked_for_as_the_whole_is() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    pay_numbered(&app, 1, 2, 0..1).await;
+    let app = &app;
+    let get = async |query: &str| app.get(&format!("/payment_history/1?{query}")).await;
+    assert_eq!(get("since=2001-01-01T02:00:00+02:00&direction=sent").await.text.len(), {
+        get("since=978307200000&direction=sent").await.text.len()
+    });
+    assert_eq!(get("since=2200-01-01T00:00:00Z").await.text, "[]");
+    // A part of a microsecond later is later.
+    let paid = get("direction=sent").await.json[0]["created_at"].as_str().unwrap().to_owned();
+    assert_eq!(get(&format!("since={paid}")).await.json[0]["note"], "n0");
+    assert_eq!(get(&format!("since={}", paid.replace('Z', "1Z"))).await.text, "[]");
+    for wrong in ["direction=", "direction=both", "direction=SENT", "since=", "since=yesterday"] {
+        get(wrong).await.assert_problem(400, "invalid_request");
+    }
+    for path in ["/payment_history/3?direction=sent", "/payment_history/3?since=0"] {
+        app.get(path).await.assert_problem(404, "account_not_found");
+    }
+}
+
 #[tokio::test]
 async fn paging_neither_repeats_nor_skips_while_payments_arrive() {
     let [app, other] = App::start_two().await;

@@ -788,7 +788,7 @@ async fn the_receiver_of_the_readme_takes_each_payment_once_and_none_that_is_not
     let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
     let stdout = python.0.stdout.take().unwrap();
     std::thread::spawn(move || {
-        for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
+        for line in io::BufRead::lines(io::BufReader::new(stdout)) {
             let _ = sender.send(line.unwrap());
         }
     });

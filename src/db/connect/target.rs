@@ -42,6 +42,8 @@ pub enum Purpose {
     Migrate,
     /// Audits: long statements over whole tables.
     Audit,
+    /// Audits what is new in the ledger.
+    AuditOfNew,
     /// Finds out where there are ledgers, whatever they are like.
     Find,
 }
@@ -204,6 +206,7 @@ impl Target {
                 // That something is there already is no news.
                 .options([("client_min_messages", "warning")]),
             Purpose::Audit => options.application_name("payonce audit"),
+            Purpose::AuditOfNew => options.application_name("payonce audit").options(INDEX_PLANS),
             Purpose::Find => options.application_name("payonce"),
         }
     }

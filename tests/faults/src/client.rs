@@ -2,12 +2,13 @@
 //! a definite answer.
 
 mod errands;
+mod followers;
 mod windows;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +23,7 @@ use crate::record::{
 };
 use crate::recorder::Recorder;
 use errands::{Known, Referable, id_in};
+use followers::Follower;
 use windows::Person;
 
 /// The opening balance of everybody's account, in cents.
@@ -117,6 +119,8 @@ pub struct World {
     pub doors: Vec<SocketAddr>,
     accounts: i64,
     stopping: AtomicBool,
+    /// The last position of the feed, once nobody pays any more.
+    end_of_feed: OnceLock<u64>,
     payments: Known,
     requests: Known,
     /// Makes the keys of this run different from those of others.
@@ -128,8 +132,8 @@ impl World {
     pub fn new(doors: Vec<SocketAddr>, accounts: i64, run: u64) -> Self {
         let recorder = Recorder::default();
         let (payments, requests) = (Known::new(PAYMENTS_KNOWN_MAX), Known::new(REQUESTS_KNOWN_MAX));
-        let stopping = AtomicBool::new(false);
-        Self { recorder, doors, accounts, stopping, payments, requests, run }
+        let (stopping, end_of_feed) = (AtomicBool::new(false), OnceLock::new());
+        Self { recorder, doors, accounts, stopping, end_of_feed, payments, requests, run }
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -333,6 +337,7 @@ fn is_definite(outcome: &Outcome) -> bool {
 pub struct Load {
     world: Arc<World>,
     tasks: JoinSet<()>,
+    followers: JoinSet<()>,
     rng: Rng,
     clients: u32,
 }
@@ -340,7 +345,8 @@ pub struct Load {
 impl Load {
     #[must_use]
     pub fn new(world: &Arc<World>, rng: Rng) -> Self {
-        Self { world: Arc::clone(world), tasks: JoinSet::new(), rng, clients: 0 }
+        let (tasks, followers) = (JoinSet::new(), JoinSet::new());
+        Self { world: Arc::clone(world), tasks, followers, rng, clients: 0 }
     }
 
     pub fn add_payers(&mut self, count: u32, manner: &Manner) {
@@ -389,21 +395,44 @@ impl Load {
         }
     }
 
+    /// Adds followers of the feed.
+    pub fn add_followers(&mut self, count: u32) {
+        for _ in 0..count {
+            self.clients += 1;
+            let follower = Follower::new(&self.world, self.clients, self.rng.fork());
+            self.followers.spawn(follower.run());
+        }
+    }
+
     /// Lets no new intent begin, and waits until those that have begun have an end. Faults that keep
     /// them from it must have been ended.
     ///
     /// # Errors
     /// A client panicked, or has no end.
-    pub async fn finish(mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         self.world.stopping.store(true, Ordering::Relaxed);
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                ended?;
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(PATIENCE * 2, all).await.context("clients do not end")?
+        all_ended(&mut self.tasks).await
     }
+
+    /// Lets all followers read up to the feed's last position, and one more read all of it.
+    ///
+    /// # Errors
+    /// A follower panicked, or has no end.
+    pub async fn finish(mut self, end_of_feed: u64) -> Result<()> {
+        self.world.end_of_feed.get_or_init(|| end_of_feed);
+        self.add_followers(1);
+        all_ended(&mut self.followers).await
+    }
+}
+
+async fn all_ended(tasks: &mut JoinSet<()>) -> Result<()> {
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            ended?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE * 2, all).await.context("clients do not end")?
 }
 
 /// Opens accounts 1 to `count`.

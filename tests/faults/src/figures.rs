@@ -35,6 +35,8 @@ pub struct Figures {
     /// Refusals by code.
     pub refused: BTreeMap<String, u64>,
     pub reads: u64,
+    /// Positions of the feed that followers were given.
+    pub followed: u64,
     /// From the end of a fault, or the begin of a restart, to the next payment.
     pub recoveries: Vec<Duration>,
     /// COMMITs whose answer was cut.
@@ -109,6 +111,8 @@ impl Figures {
         }
         self.voided += voided.len() as u64;
         self.reads += records.balances.len() as u64;
+        self.followed +=
+            records.feed.iter().map(|read| read.next.saturating_sub(read.after)).sum::<u64>();
         self.reads += records.scrolls.iter().map(|scroll| scroll.pages.len() as u64).sum::<u64>();
     }
 
@@ -128,7 +132,7 @@ impl Figures {
         let refused: Vec<String> =
             self.refused.iter().map(|(code, count)| format!("{code} {count}")).collect();
         format!(
-            "{}: {} times, {} paid ({} refunds, {} requests, {} in bulks), {} keys voided, {} asked, {} repeated, {} replayed, {} lost, {} reads, refused: \
+            "{}: {} times, {} paid ({} refunds, {} requests, {} in bulks), {} keys voided, {} asked, {} repeated, {} replayed, {} lost, {} reads, {} positions followed, refused: \
              [{}], slowest recovery {:.2} s, {} COMMITs unanswered, {} violations, {:.0} s, SEED={}",
             self.fault,
             self.times,
@@ -142,6 +146,7 @@ impl Figures {
             self.replayed,
             self.lost,
             self.reads,
+            self.followed,
             refused.join(", "),
             self.recoveries.iter().max().map_or(0.0, Duration::as_secs_f64),
             self.commits_unanswered,

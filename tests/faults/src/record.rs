@@ -150,6 +150,17 @@ pub struct Scroll {
     pub complete: bool,
 }
 
+/// One answer to a follower of the feed, `GET /feed`: with 200, or a refusal for good.
+#[derive(Debug, Clone)]
+pub struct FeedRead {
+    pub client: u32,
+    /// What he had read up to.
+    pub after: u64,
+    /// What he has read up to now.
+    pub next: u64,
+    pub outcome: Outcome,
+}
+
 /// One payment that a person wants, whichever of his windows asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
@@ -164,6 +175,8 @@ pub struct Records {
     pub errands: Vec<ErrandRun>,
     pub balances: Vec<BalanceRead>,
     pub scrolls: Vec<Scroll>,
+    /// Each follower's in their order.
+    pub feed: Vec<FeedRead>,
     pub drafts: Vec<Draft>,
     /// Payers whose payments the database itself refuses.
     pub refused_payers: BTreeSet<i64>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::record::{Attempt, BalanceRead, Draft, ErrandRun, Outcome, Records, Scroll};
+use crate::record::{Attempt, BalanceRead, Draft, ErrandRun, FeedRead, Outcome, Records, Scroll};
 
 /// A recovery that takes longer fails the run.
 const RECOVERY_MAX: Duration = Duration::from_mins(1);
@@ -16,7 +16,7 @@ pub struct Recorder {
     records: Mutex<Records>,
     /// When the youngest payment that was acknowledged had been asked for.
     paid_asked_us: AtomicU64,
-    /// Intents whose client gave up before it had a definite answer.
+    /// Clients that gave up before they had a definite answer, or before they had read all of the feed.
     given_up: AtomicU64,
 }
 
@@ -55,6 +55,10 @@ impl Recorder {
 
     pub fn scroll(&self, scroll: Scroll) {
         self.lock().scrolls.push(scroll);
+    }
+
+    pub fn feed(&self, read: FeedRead) {
+        self.lock().feed.push(read);
     }
 
     pub fn draft(&self, draft: Draft) {

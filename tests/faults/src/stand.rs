@@ -25,6 +25,9 @@ use crate::service;
 /// How long a process may be tried to be started: its database may be down.
 const START_MAX: Duration = Duration::from_mins(1);
 
+/// How long payments that go on may be without positions.
+const NUMBERED_MAX: Duration = Duration::from_mins(1);
+
 /// Violations that are told.
 const TOLD_MAX: usize = 20;
 
@@ -46,6 +49,13 @@ const EXPECTED: [&str; 8] = [
 /// True when no session of the service is in a transaction.
 const IDLE: &str = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
     WHERE application_name LIKE 'payonce%' AND state <> 'idle')";
+
+/// True when every payment has its position in the feed.
+const ALL_HAVE_POSITIONS: &str =
+    "SELECT last_position = (SELECT count(*) FROM payments) FROM feed_state";
+
+/// The last position of the feed.
+const END_OF_FEED: &str = "SELECT last_position FROM feed_state";
 
 /// The parts of a stand.
 #[derive(Debug, Clone, Default)]
@@ -182,13 +192,25 @@ impl Stand {
         tokio::time::sleep(pause).await;
     }
 
+    /// Waits until so many payments more have their positions in the feed.
+    ///
+    /// # Errors
+    /// They have not within a minute.
+    pub async fn wait_for_positions(&self, more: i64) -> Result<()> {
+        let enough = self.postgres.count(END_OF_FEED).await?.saturating_add(more);
+        let have_come = async || Ok(self.postgres.count(END_OF_FEED).await? >= enough);
+        testbed::until("payments have positions", NUMBERED_MAX, have_come).await
+    }
+
     /// Ends faults and load, and checks the ledger and what clients were told.
     ///
     /// # Errors
     /// Something does not come to rest. Violations are in the figures.
-    pub async fn finish(mut self, load: Load, figures: &mut Figures) -> Result<()> {
+    pub async fn finish(mut self, mut load: Load, figures: &mut Figures) -> Result<()> {
         self.end_faults();
-        load.finish().await?;
+        load.stop().await?;
+        self.postgres.until(ALL_HAVE_POSITIONS).await?;
+        load.finish(u64::try_from(self.postgres.count(END_OF_FEED).await?)?).await?;
         for place in &mut self.places {
             if let Some(service) = &mut place.service
                 && let Some(status) = service.ended()?

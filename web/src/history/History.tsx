@@ -1,6 +1,6 @@
 'use client';
 
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useId, useRef, useState } from 'react';
 import type { Payment } from '../api/client';
 import { whyReadFailed } from '../api/problems';
 import { Trouble } from '../app/Trouble';
@@ -9,7 +9,8 @@ import { inWords } from '../people/names';
 import { useCalled } from '../people/people';
 import { useNow } from '../useNow';
 import { Row } from './Row';
-import { NEWS_MAX } from './pages';
+import { Download } from './Download';
+import { inPart, NEWS_MAX, PARTS, type Part } from './pages';
 import { useHistory, useNews, type News } from './useHistory';
 import { useScrolledPast } from './useScrolledPast';
 
@@ -18,7 +19,9 @@ const NOW_EVERY_MS = 15_000;
 
 /** The payments, newest first; ten more at a time. */
 export function History({ me }: { me: number }) {
-  const history = useHistory(me);
+  const [part, setPart] = useState<Part>('all');
+  const whole = useHistory(me);
+  const history = useHistory(me, part);
   const { news, take } = useNews(me);
   const heading = useRef<HTMLHeadingElement>(null);
   const isPast = useScrolledPast(heading);
@@ -33,18 +36,21 @@ export function History({ me }: { me: number }) {
     if (hasNews && (areOwn || !isPast)) taking.current();
   }, [hasNews, areOwn, isPast]);
   const now = useNow(NOW_EVERY_MS);
-  const payments = history.data?.pages.flatMap((page) => page.payments) ?? [];
-  const latest = news.payments[0] ?? payments[0];
+  const [all, read] = [whole, history].map(
+    ({ data }) => data?.pages.flatMap((page) => page.payments) ?? [],
+  ) as [Payment[], Payment[]];
+  const payments = inPart(me, part, all, history.isSuccess ? read : []);
+  const latest = news.payments[0] ?? all[0];
   const called = useCalled(
     [...payments, ...(latest ? [latest] : [])].flatMap(({ from_id, to_id }) => [from_id, to_id]),
   );
   const end = useScrolledTo(history.hasNextPage && !history.isFetching, payments.length, () => {
     void history.fetchNextPage();
   });
-  const newest = payments[0];
+  const newest = all[0];
   // The newest payment's time when the page was opened: later ones are news.
   const [since, setSince] = useState<string | null>(null);
-  if (history.isSuccess && since === null) setSince(newest?.created_at ?? '');
+  if (whole.isSuccess && since === null) setSince(newest?.created_at ?? '');
   const isNews = ({ created_at }: Payment) => since !== null && created_at > since;
 
   return (
@@ -64,9 +70,12 @@ export function History({ me }: { me: number }) {
           </button>
         </div>
       )}
-      <h2 id="history" ref={heading} tabIndex={-1} className="px-3 pt-3 text-xl font-bold">
-        History
-      </h2>
+      <div className="flex flex-wrap items-center justify-between gap-x-3 gap-y-2 px-3 pt-3">
+        <h2 id="history" ref={heading} tabIndex={-1} className="text-xl font-bold">
+          History
+        </h2>
+        <Which part={part} choose={setPart} />
+      </div>
       <p className="sr-only" role="status">
         {latest && isNews(latest) && latest.to_id === me
           ? `${inWords(called(latest.from_id))} sent you ${formatCents(latest.amount)}.`
@@ -75,7 +84,7 @@ export function History({ me }: { me: number }) {
       {history.isPending && <Loading />}
       {history.isSuccess && payments.length === 0 && (
         <p className="px-3 py-10 text-center text-muted">
-          Nothing yet. What you send and receive will be here.
+          {NOTHING[part]}
         </p>
       )}
       <ol aria-label="Payments, newest first" className="mt-2">
@@ -116,7 +125,41 @@ export function History({ me }: { me: number }) {
           <p className="text-sm text-muted">That is everything.</p>
         )}
       </div>
+      {all.length > 0 && <Download me={me} />}
     </section>
+  );
+}
+
+const NOTHING: Record<Part, string> = {
+  all: 'Nothing yet. What you send and receive will be here.',
+  sent: 'You have sent nothing yet.',
+  received: 'You have received nothing yet.',
+};
+
+const PART_NAMES: Record<Part, string> = { all: 'All', sent: 'Sent', received: 'Received' };
+
+/** Chooses the part of the history that is shown. */
+function Which({ part, choose }: { part: Part; choose: (part: Part) => void }) {
+  const id = useId();
+  return (
+    <fieldset className="flex gap-1 rounded-full bg-paper p-1">
+      <legend className="sr-only">Which payments</legend>
+      {PARTS.map((each) => (
+        <label
+          key={each}
+          className="cursor-pointer rounded-full px-3 py-1.5 text-sm font-medium text-muted has-checked:bg-accent has-checked:text-on-accent has-focus-visible:outline-3 has-focus-visible:outline-accent"
+        >
+          <input
+            type="radio"
+            name={`${id}-part`}
+            className="sr-only"
+            checked={part === each}
+            onChange={() => choose(each)}
+          />
+          {PART_NAMES[each]}
+        </label>
+      ))}
+    </fieldset>
   );
 }
 

@@ -17,6 +17,10 @@ export interface Page {
   next: Cursor | null;
 }
 
+/** The payments of a history that are looked at. */
+export const PARTS = ['all', 'sent', 'received'] as const;
+export type Part = (typeof PARTS)[number];
+
 /** The brief's page. */
 export const PAGE_SIZE = 10;
 
@@ -26,15 +30,17 @@ const NEWS_PAGES_MAX = 10;
 /** So many news are there at least, then. */
 export const NEWS_MAX = NEWS_PAGES_MAX * PAGE_SIZE;
 
-/** Reads a page: the newest payments, or those after a cursor. */
+/** Reads a page: the newest payments of a part, or those after a cursor. */
 export async function readPage(
   account: number,
+  part: Part,
   cursor: Cursor | null,
   signal?: AbortSignal,
 ): Promise<Page> {
+  const direction = part === 'all' ? undefined : part;
   const { data, response } = await answered(
     api.GET('/payment_history/{user}', {
-      params: { path: { user: account }, query: { ...cursor, limit: PAGE_SIZE } },
+      params: { path: { user: account }, query: { ...cursor, direction, limit: PAGE_SIZE } },
       signal: readSignal(signal),
       // The browser's cache knows nothing of money.
       cache: 'no-store',
@@ -66,7 +72,7 @@ export async function readNews(
   const news: Payment[] = [];
   let cursor: Cursor | null = null;
   for (let pages = 0; pages < NEWS_PAGES_MAX; pages += 1) {
-    const page = await readPage(account, cursor, signal);
+    const page = await readPage(account, 'all', cursor, signal);
     const known = page.payments.findIndex((payment) => payment.id === newest);
     if (known >= 0) return [...news, ...page.payments.slice(0, known)];
     news.push(...page.payments);
@@ -83,4 +89,15 @@ export function withNews(pages: Page[], news: Payment[]): Page[] {
   const known = new Set(first.payments.map((payment) => payment.id));
   const added = news.filter((payment) => !known.has(payment.id));
   return [{ ...first, payments: [...added, ...first.payments] }, ...rest];
+}
+
+/**
+ * The payments of a part: those that were read as it, below those of the whole history that came later. News join the
+ * whole alone, whose payments from its top down have no gap.
+ */
+export function inPart(account: number, part: Part, whole: Payment[], read: Payment[]): Payment[] {
+  if (part === 'all') return whole;
+  const isIn = ({ from_id }: Payment) => (from_id === account) === (part === 'sent');
+  const newest = read[0]?.created_at ?? '';
+  return [...whole.filter((it) => isIn(it) && it.created_at > newest), ...read];
 }

@@ -8,7 +8,7 @@ import { answered, api, ApiFailure, readSignal, type Payment } from '../api/clie
 import { getToKnow } from '../people/people';
 import { paymentKey } from '../receipt/usePayment';
 import { requestsKey } from '../requests/useRequests';
-import { readNews, readPage, withNews, type Cursor, type Page } from './pages';
+import { readNews, readPage, withNews, type Cursor, type Page, type Part } from './pages';
 
 /** How often the page looks for money that arrived, while it is visible. */
 const LOOK_EVERY_MS = 2_000;
@@ -20,13 +20,13 @@ function lookAgainMs({ state: { error } }: { state: { error: unknown } }): numbe
 
 type Pages = InfiniteData<Page, Cursor | null>;
 
-const historyKey = (account: number) => ['history', account];
+const historyKey = (account: number, part: Part = 'all') => ['history', account, part];
 
-/** The account's payments, newest first, as far as they were scrolled to. */
-export function useHistory(account: number) {
+/** The account's payments, or a part of them, newest first, as far as they were scrolled to. */
+export function useHistory(account: number, part: Part = 'all') {
   return useInfiniteQuery({
-    queryKey: historyKey(account),
-    queryFn: ({ pageParam, signal }) => readPage(account, pageParam, signal),
+    queryKey: historyKey(account, part),
+    queryFn: ({ pageParam, signal }) => readPage(account, part, pageParam, signal),
     initialPageParam: null as Cursor | null,
     getNextPageParam: (page: Page) => page.next,
     // Pages that were read stay true; new payments come from `useNews`.
