@@ -70,21 +70,22 @@ impl Live {
             self.runtime.spawn(read);
         }
         let reached = self.streams.reached(self.read_pool.timeout()).await?;
+        let after = seen.unwrap_or(reached);
+        if after > reached {
+            // Another process may be ahead.
+            let last = self.feed.last_position().await?;
+            if after > last {
+                return Ok(Begun::BeyondTheEnd(last));
+            }
+        }
         let mut stream = Stream {
             place,
             read_pool: self.read_pool.clone(),
-            after: seen.unwrap_or(reached),
+            after,
             missed: None,
             channel: None,
             end: End::ClientLeft,
         };
-        if stream.after > reached {
-            // Another process may be ahead.
-            let last = self.feed.last_position().await?;
-            if stream.after > last {
-                return Ok(Begun::BeyondTheEnd(last));
-            }
-        }
         let begun = match seen {
             Some(_) => stream.catch_up(),
             None => stream.connect().map(|reached| stream.after = reached),
