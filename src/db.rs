@@ -12,10 +12,13 @@
 pub mod accounts;
 pub mod audit;
 mod connect;
+pub mod election;
 mod error;
+pub mod feed;
 pub mod health;
 pub mod history;
 pub mod migrate;
+pub mod numbering;
 pub mod past;
 pub mod payment_requests;
 pub mod payments;

@@ -12,9 +12,11 @@ mod instruction;
 mod intent;
 pub mod ledger;
 mod money;
+mod numbering;
 mod opening;
 mod payment;
 mod payment_request;
+mod position;
 mod text;
 mod timestamp;
 
@@ -28,11 +30,13 @@ pub use idempotency::IdempotencyKey;
 pub use instruction::{CloseRequest, Closing, Instruction, SetStatus, VoidKey};
 pub use intent::{Intent, SimilarWithin};
 pub use money::{Amount, Balance, CENTS_MAX};
+pub use numbering::{Committed, CommittedBatch, Entry, FeedState, Gap, Numbering};
 pub use opening::Opening;
 pub use payment::{Payment, PaymentDirection, PaymentView, Refund};
 pub use payment_request::{
     AskForMoney, PaymentRequest, PaymentRequestView, RequestDirection, RequestState, RequestStatus,
 };
+pub use position::{FeedPayment, FeedPaymentView, Position};
 pub use text::{Name, Note};
 pub use timestamp::Timestamp;
 

@@ -9,6 +9,7 @@ mod bulk;
 mod docs;
 mod error;
 mod explain;
+mod feed;
 mod gate;
 mod headers;
 mod health;
@@ -93,6 +94,7 @@ fn routes(added: Option<&AddedRoute>) -> Table {
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
         at("/accounts/{id}/statement", "GET, HEAD", [get().to(statement::statement)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
+        at("/feed", "GET, HEAD", [get().to(feed::feed)]),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
         at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),
         at("/docs", "GET, HEAD", [get().to(docs::docs)]),

@@ -184,6 +184,7 @@ impl Prepared {
             let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
             upkeep.spawn(keep_pruning(ledger.target.clone(), settings.prune, step_timeout));
         }
+        service.keep_feed(&ledger.target, settings, &mut upkeep);
         Ok(Self { service: Arc::new(service), auth, writers, upkeep })
     }
 
@@ -261,6 +262,7 @@ impl Serving {
             }
         }
         listening.stopping.announce();
+        listening.stopping.end_waits();
         // Through the log: a terminal that takes nothing must not keep the service.
         tracing::info!("stopping: what was accepted is answered");
         let began = Instant::now();

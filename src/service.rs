@@ -3,9 +3,12 @@
 
 pub mod accounts;
 pub mod audit;
+mod election;
+pub mod feed;
 mod findings;
 pub mod health;
 pub mod history;
+mod numbering;
 pub mod payment_requests;
 pub mod payments;
 pub mod posting;
@@ -16,6 +19,7 @@ mod refusal;
 mod retry;
 pub mod session;
 pub mod statements;
+mod time_limit;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +27,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::config::{Settings, milliseconds};
-use crate::db::{self, Purpose};
+use crate::db::{self, Purpose, Target};
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
+use feed::Feed;
 use health::HealthProbe;
 use history::Histories;
 use payment_requests::PaymentRequests;
@@ -41,6 +46,7 @@ pub struct Service {
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
     pub statements: Statements,
+    pub feed: Feed,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -53,7 +59,7 @@ impl Service {
     ///
     /// # Errors
     /// The pool cannot be built.
-    pub fn start(target: &db::Target, settings: &Settings) -> anyhow::Result<(Self, Writers)> {
+    pub fn start(target: &Target, settings: &Settings) -> anyhow::Result<(Self, Writers)> {
         let mut tasks = JoinSet::new();
         // Half of a read's time may pass before it has a session: too few sessions are told as
         // overload, not as a database that does not answer.
@@ -69,10 +75,19 @@ impl Service {
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
             statements: Statements::new(read_pool.clone()),
+            feed: Feed::new(read_pool.clone()),
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };
         Ok((service, Writers(tasks)))
+    }
+
+    /// Gives payments their positions, in turn with other processes, and tells those who wait for them.
+    pub fn keep_feed(&self, target: &Target, settings: &Settings, tasks: &mut JoinSet<()>) {
+        let step_timeout = milliseconds(settings.database.transaction_timeout_ms);
+        let tail = self.feed.tail();
+        tasks.spawn(numbering::keep_numbering(target.clone(), tail, step_timeout));
+        tasks.spawn(feed::keep_looking(self.feed.clone()));
     }
 
     /// How busy it is at this moment.

@@ -70,6 +70,7 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     let small = stand.database("payonce");
     small.migrate().await?;
     small.script("seed.sql", &[("accounts", ACCOUNTS)]).await?;
+    small.script("feed.sql", &[]).await?;
     let large = stand.database("large");
     large.create_as_copy_of(&small).await?;
     small.value("VACUUM ANALYZE").await?;
@@ -135,6 +136,8 @@ async fn load_large(database: &Database) -> Result<()> {
     database.script("long-history.sql", &variables).await?;
     step("making indexes and constraints");
     database.script("indexes-on.sql", &[]).await?;
+    step("giving positions in the feed");
+    database.script("feed.sql", &[]).await?;
     step("auditing");
     database.audit().await.context("the large ledger")?;
     step("done");

@@ -29,6 +29,8 @@ pub async fn look(conn: &mut PgConnection, target: &Target) -> Result<OffsetDate
                        ('UPDATE', 'accounts', 'status'),
                        ('SELECT', 'payments', NULL),
                        ('INSERT', 'payments', NULL),
+                       ('SELECT', 'payment_batches', NULL),
+                       ('INSERT', 'payment_batches', NULL),
                        ('SELECT', 'idempotency_keys', NULL),
                        ('INSERT', 'idempotency_keys', NULL),
                        ('UPDATE', 'idempotency_keys', 'status'),

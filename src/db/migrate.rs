@@ -89,7 +89,8 @@ async fn drop_unfinished_indexes(conn: &mut PgConnection) -> Result<(), Error> {
         FROM pg_index AS index JOIN pg_class AS class ON class.oid = index.indexrelid
         JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
         WHERE NOT index.indisvalid AND namespace.nspname = current_schema()
-          AND class.relname IN ('payments_refunds', 'payments_of_requests', 'accounts_by_name')
+          AND class.relname IN ('payments_refunds', 'payments_of_requests', 'accounts_by_name',
+                                'payments_before_the_feed')
         "#
     );
     for name in unfinished.fetch_all(&mut *conn).await? {

@@ -8,6 +8,7 @@ mod statuses;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::PgConnection;
+use sqlx::types::Uuid;
 
 use self::columns::{AccountColumns, ClaimColumns, PaymentColumns, all_written, known_already};
 use super::accounts::status;
@@ -85,8 +86,9 @@ pub async fn lock_accounts(
 /// Takes the locks on tables that writing takes. While they are held nobody can have taken a stronger
 /// one, so that a later wait is not for a table.
 pub async fn lock_tables(conn: &mut PgConnection) -> Result<(), Error> {
-    let lock =
-        sqlx::query!("LOCK TABLE accounts, payments, idempotency_keys IN ROW EXCLUSIVE MODE");
+    let lock = sqlx::query!(
+        "LOCK TABLE accounts, payments, payment_batches, idempotency_keys IN ROW EXCLUSIVE MODE"
+    );
     lock.execute(conn).await?;
     Ok(())
 }
@@ -230,8 +232,8 @@ pub async fn read_payments(
     Ok(known.collect())
 }
 
-/// Writes everything that a batch changes: balances, payments and keys in one statement, and before and after
-/// it what only some batches have.
+/// Writes everything that a batch changes: balances, payments, their row for the feed and keys in one statement, and
+/// before and after it what only some batches have.
 ///
 /// # Errors
 /// [`Error::KnownAlready`] where a payment was there although its key was not: the transaction is
@@ -243,17 +245,22 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
         decision.payments.iter().partition::<Vec<_>, _>(|payment| payment.is_plain());
     let (claims, particular_claims) =
         decision.claims.iter().partition::<Vec<_>, _>(|claim| claim.is_plain());
-    if !(decision.changed.is_empty() && claims.is_empty()) {
-        write_plain(conn, &decision.changed, &payments, &claims).await?;
-    }
-    particulars::write(conn, &particular_payments, &particular_claims).await?;
+    // Payments of both kinds, in the order in which they were made.
+    let batch: Vec<Uuid> = decision.payments.iter().map(|payment| payment.id.uuid()).collect();
+    let batch_id = if decision.changed.is_empty() && claims.is_empty() {
+        None
+    } else {
+        write_plain(conn, &decision.changed, &batch, &payments, &claims).await?
+    };
+    particulars::write(conn, batch_id, &particular_payments, &particular_claims).await?;
     if !decision.statuses.is_empty() {
         statuses::write(conn, &decision.statuses).await?;
     }
     Ok(())
 }
 
-/// Writes balances, payments and keys, in one statement.
+/// Writes balances, the batch's row for the feed, payments and keys, in one statement. Returns the batch's id, where
+/// it has payments.
 ///
 /// The accounts are there, locked: each of them is updated. It is written as an upsert because
 /// that goes through the primary key by its nature. An `UPDATE ... FROM unnest(...)` takes 0.4 us less for
@@ -261,9 +268,10 @@ pub async fn write(conn: &mut PgConnection, decision: &Decision) -> Result<(), E
 async fn write_plain(
     conn: &mut PgConnection,
     changed: &BTreeMap<AccountId, AccountState>,
+    batch: &[Uuid],
     payments: &[&Payment],
     claims: &[&Claim],
-) -> Result<(), Error> {
+) -> Result<Option<i64>, Error> {
     let accounts = AccountColumns::of(changed);
     let payments = PaymentColumns::of(payments);
     let claims = ClaimColumns::of(claims);
@@ -275,12 +283,17 @@ async fn write_plain(
             ON CONFLICT (id) DO UPDATE
             SET balance = excluded.balance, last_payment_at = excluded.last_payment_at
             RETURNING 1
+        ), batch AS (
+            INSERT INTO payment_batches (payment_ids)
+            SELECT $19::uuid[] WHERE cardinality($19::uuid[]) > 0
+            RETURNING id
         ), inserted AS (
             INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
-                                  to_balance_after, requested_at, idempotency_key, note)
-            SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[],
-                                 $8::timestamptz[], $9::bigint[], $10::bigint[],
-                                 $11::timestamptz[], $12::text[], $13::text[])
+                                  to_balance_after, requested_at, idempotency_key, note, batch_id)
+            SELECT made.*, (SELECT id FROM batch)
+            FROM unnest($4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[],
+                        $8::timestamptz[], $9::bigint[], $10::bigint[],
+                        $11::timestamptz[], $12::text[], $13::text[]) AS made
             RETURNING 1
         ), claimed AS (
             INSERT INTO idempotency_keys (user_id, key, status, fingerprint, response)
@@ -294,6 +307,7 @@ async fn write_plain(
             RETURNING 1
         )
         SELECT (SELECT count(*) FROM updated) AS "updated!",
+               (SELECT id FROM batch) AS "batch?",
                (SELECT count(*) FROM inserted) AS "inserted!",
                (SELECT count(*) FROM claimed) AS "claimed!"
         "#,
@@ -315,14 +329,18 @@ async fn write_plain(
         &claims.statuses as _,
         &claims.fingerprints as _,
         &claims.responses as _,
+        batch,
     )
     .fetch_one(conn)
     .await
     .map_err(known_already)?;
     let counted = |rows| u64::try_from(rows).unwrap_or_default();
     all_written("accounts", counted(written.updated), accounts.ids.len())?;
+    let batches = usize::from(!batch.is_empty());
+    all_written("payment_batches", written.batch.map_or(0, |_| 1), batches)?;
     all_written("payments", counted(written.inserted), payments.ids.len())?;
     // A key that is not ours to write was written by somebody else meanwhile.
     all_written("idempotency_keys", counted(written.claimed), claims.keys.len())
-        .map_err(|_| Error::KnownAlready)
+        .map_err(|_| Error::KnownAlready)?;
+    Ok(written.batch)
 }

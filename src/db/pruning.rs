@@ -6,18 +6,6 @@ use sqlx::PgConnection;
 
 use super::Error;
 
-/// Whether this session is the one that prunes: it is until it ends. Several would read the same
-/// pages.
-///
-/// # Errors
-/// The database's.
-pub async fn try_begin(conn: &mut PgConnection) -> Result<bool, Error> {
-    let lock = sqlx::query_scalar!(
-        r#"SELECT pg_try_advisory_lock(hashtext('payonce prune')::bigint) AS "is_ours!""#
-    );
-    Ok(lock.fetch_one(conn).await?)
-}
-
 /// Notes that a sweep begins, unless another one began or ended within the last `interval_seconds`.
 /// Returns whether it may begin.
 ///
@@ -63,16 +51,6 @@ pub async fn due_in_seconds(
     );
     let due_in = due_in.fetch_optional(conn).await?.unwrap_or_default();
     Ok(u32::try_from(due_in).ok().filter(|seconds| *seconds > 0))
-}
-
-/// Lets another session prune. The end of this one does so, too, but some time later.
-///
-/// # Errors
-/// The database's.
-pub async fn end(conn: &mut PgConnection) -> Result<(), Error> {
-    let unlock = sqlx::query!("SELECT pg_advisory_unlock(hashtext('payonce prune')::bigint)");
-    unlock.fetch_one(conn).await?;
-    Ok(())
 }
 
 /// How many pages the table of keys has.

@@ -75,6 +75,12 @@ impl Caller {
         self == Self::Operator
     }
 
+    /// Whether he may follow the payments of all accounts.
+    #[must_use]
+    pub fn may_follow_everybody(self) -> bool {
+        self == Self::Operator
+    }
+
     /// Whether he is to know that the payment exists.
     #[must_use]
     pub fn may_see(self, payment: &Payment) -> bool {

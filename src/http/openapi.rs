@@ -10,8 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, health, history, metrics, payment_requests, payments, statement,
-    voided_keys,
+    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments,
+    statement, voided_keys,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +48,7 @@ use super::{
         accounts::get,
         accounts::set_status,
         statement::statement,
+        feed::feed,
         health::live,
         health::ready,
         metrics::text,

@@ -108,6 +108,28 @@ pub(super) struct Payment {
     by: Option<String>,
 }
 
+/// A part of the feed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, filled by `http::feed`")]
+pub(super) struct Feed {
+    payments: Vec<FeedPayment>,
+    /// The position to ask for next.
+    #[schema(minimum = 0)]
+    next: i64,
+}
+
+/// A payment with its position in the feed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, filled by `domain::FeedPaymentView`")]
+pub(super) struct FeedPayment {
+    /// It never changes.
+    #[schema(minimum = 1)]
+    position: i64,
+    #[schema(inline)]
+    #[serde(flatten)]
+    payment: Payment,
+}
+
 /// A request for money, as its parties see it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a shape, filled by `domain::PaymentRequestView`")]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 /// A larger body is refused. The largest request that can succeed has a third of it.
 pub(super) const BODY_BYTES_MAX: usize = 16_384;
 
@@ -23,15 +25,29 @@ pub(super) struct HttpLimits {
 
 /// Whether the service is about to stop: it is not ready any more, and keeps no connection.
 #[derive(Debug, Clone, Default)]
-pub struct Stopping(Arc<AtomicBool>);
+pub struct Stopping {
+    is_announced: Arc<AtomicBool>,
+    waits_end: Arc<watch::Sender<bool>>,
+}
 
 impl Stopping {
     /// From now on it is.
     pub fn announce(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.is_announced.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on no request waits for what may come.
+    pub fn end_waits(&self) {
+        self.waits_end.send_replace(true);
     }
 
     pub(super) fn is_announced(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_announced.load(Ordering::Relaxed)
+    }
+
+    /// Is ready when no request is to wait any longer for what may come.
+    pub(super) async fn waits_end(&self) {
+        // The sender is in `self`: it does not end before the wait.
+        let _ = self.waits_end.subscribe().wait_for(|end| *end).await;
     }
 }

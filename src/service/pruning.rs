@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
+use super::time_limit::within;
 use crate::config::Prune;
-use crate::db::{self, Error, PgConnection, Purpose, Target, pruning};
+use crate::db::{self, Error, PgConnection, Purpose, Target, election, pruning};
 use crate::telemetry::metrics::METRICS;
+
+/// Several that sweep would read the same pages.
+const TASK: &str = "payonce prune";
 
 /// The result of a sweep that may not be due.
 enum Swept {
@@ -28,7 +32,7 @@ pub async fn sweep(
     step_timeout: Duration,
 ) -> Result<Option<u64>, Error> {
     let mut conn = db::connect(target, Purpose::Prune).await?;
-    if !within(step_timeout, pruning::try_begin(&mut conn)).await? {
+    if !within(step_timeout, election::try_win(&mut conn, TASK)).await? {
         return Ok(None);
     }
     // Without an interval it is always due.
@@ -44,13 +48,13 @@ async fn sweep_if_due(
     step_timeout: Duration,
 ) -> Result<Swept, Error> {
     let mut conn = db::connect(target, Purpose::Prune).await?;
-    if !within(step_timeout, pruning::try_begin(&mut conn)).await? {
+    if !within(step_timeout, election::try_win(&mut conn, TASK)).await? {
         return Ok(Swept::NotOurTurn);
     }
     let interval = settings.interval_seconds.get();
     if !within(step_timeout, pruning::note_begin(&mut conn, interval)).await? {
         let due_in = within(step_timeout, pruning::due_in_seconds(&mut conn, interval)).await?;
-        within(step_timeout, pruning::end(&mut conn)).await?;
+        within(step_timeout, election::resign(&mut conn, TASK)).await?;
         return Ok(Swept::NotDue(due_in.unwrap_or(1).min(interval)));
     }
     sweep_pages(&mut conn, settings, step_timeout).await.map(Swept::Removed)
@@ -78,16 +82,8 @@ async fn sweep_pages(
         }
     }
     within(step_timeout, pruning::note_end(&mut *conn)).await?;
-    within(step_timeout, pruning::end(&mut *conn)).await?;
+    within(step_timeout, election::resign(&mut *conn, TASK)).await?;
     Ok(removed)
-}
-
-/// A database that has vanished may not answer at all, and nothing else would end the wait.
-async fn within<T>(
-    limit: Duration,
-    step: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(Error::timed_out()))
 }
 
 /// Sweeps again and again, in turn with all other processes of this database.

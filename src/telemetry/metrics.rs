@@ -33,6 +33,8 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     readers: IntGaugeVec,
     pruned_keys: IntCounter,
+    feed_position: IntGauge,
+    feed_lag: Histogram,
     clock_skew: Gauge,
     dropped_lines: IntCounter,
     ready: IntGauge,
@@ -116,6 +118,14 @@ impl Metrics {
                 "payonce_pruned_keys_total",
                 "Idempotency keys whose rows were removed because they were past their retention.",
             )),
+            feed_position: registered(IntGauge::new(
+                "payonce_feed_position",
+                "The last position in the feed, where this process gives them.",
+            )),
+            feed_lag: registered(Histogram::with_opts(seconds(
+                "payonce_feed_lag_seconds",
+                "From the time of a batch's last payment until it had its position.",
+            ))),
             clock_skew: registered(Gauge::new(
                 "payonce_clock_skew_seconds",
                 "How far the database's clock is ahead of the service's, when it was looked at last.",
@@ -175,6 +185,15 @@ impl Metrics {
 
     pub fn pruned_keys(&self, count: u64) {
         self.pruned_keys.inc_by(count);
+    }
+
+    pub fn feed_position(&self, last: i64) {
+        self.feed_position.set(last);
+    }
+
+    /// A batch has its position, `took` after its last payment had waited for so many seconds.
+    pub fn feed_lag(&self, waited_seconds: f64, took: Duration) {
+        self.feed_lag.observe(waited_seconds.max(0.0) + took.as_secs_f64());
     }
 
     pub fn clock_skew(&self, skew: SignedDuration) {

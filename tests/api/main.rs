@@ -41,6 +41,7 @@ mod certainty;
 mod database_urls;
 mod deployment;
 mod errors;
+mod feed;
 mod health;
 mod hostile_input;
 mod house;

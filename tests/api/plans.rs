@@ -79,7 +79,15 @@ async fn assert_index_plans(database: &Database, size: &str) {
         for scan in ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"] {
             assert!(!plan.contains(scan), "on {size} ledger:\n{sql}\n{plan}");
         }
-        let tables = ["accounts", "payments", "idempotency_keys", "payment_requests"];
+        let tables = [
+            "accounts",
+            "payments",
+            "idempotency_keys",
+            "payment_requests",
+            "payment_batches",
+            "feed_entries",
+            "feed_state",
+        ];
         let touches_tables = tables.iter().any(|table| {
             ["FROM", "JOIN", "UPDATE"].iter().any(|word| sql.contains(&format!("{word} {table}")))
         });

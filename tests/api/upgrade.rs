@@ -5,10 +5,10 @@ use std::process::Stdio;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migration, Migrator};
 use sqlx::{AssertSqlSafe, Column, Connection, Executor, PgConnection, SqlSafeStr, TypeInfo};
 
-use crate::harness::{Answer, App, Database, command, eventually, payment, refund};
+use crate::harness::{Answer, App, Database, SERVICE_ROLE, command, eventually, payment, refund};
 
 /// The queries of released versions, and the schemas that they were checked against. A release adds its `sqlx-data.json`
 /// here; one that nobody runs any more may go.
@@ -104,19 +104,29 @@ async fn an_older_version_starts_on_a_schema_that_a_newer_one_has_migrated() {
 
 /// A ledger as the migrations up to one of them left it.
 async fn ledger_after_migration(last: i64) -> Database {
+    ledger_after(|it| it.version <= last).await
+}
+
+/// A ledger before the migrations that take their time beside payments.
+async fn ledger_before_the_long_migrations() -> Database {
+    ledger_after(|it| !it.no_tx).await
+}
+
+async fn ledger_after(is_done: impl Fn(&Migration) -> bool) -> Database {
     let database = Database::new().await;
     database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-    let mut some: Migrator = sqlx::migrate!();
-    let until = some.migrations.iter().filter(|it| it.version <= last).cloned();
-    some.migrations = until.collect::<Vec<_>>().into();
-    some.run(&mut database.session().await).await.unwrap();
+    migrate_some(&database, is_done).await;
     database
 }
 
-const EVERY_INDEX_IS_VALID: &str = "SELECT NOT EXISTS (SELECT FROM pg_index WHERE NOT indisvalid)";
+async fn migrate_some(database: &Database, is_wanted: impl Fn(&Migration) -> bool) {
+    let mut some: Migrator = sqlx::migrate!();
+    let wanted = some.migrations.iter().filter(|it| is_wanted(it)).cloned();
+    some.migrations = wanted.collect::<Vec<_>>().into();
+    some.run(&mut database.session().await).await.unwrap();
+}
 
-/// The migration before the indexes of version 0.3.
-const BEFORE_THE_INDEXES: i64 = 7;
+const EVERY_INDEX_IS_VALID: &str = "SELECT NOT EXISTS (SELECT FROM pg_index WHERE NOT indisvalid)";
 
 /// The statements of all migrations, without their comments.
 fn migrations() -> Vec<(i64, String)> {
@@ -158,7 +168,7 @@ fn in_new_tables(sql: &str) -> String {
 
 #[tokio::test]
 async fn payments_go_on_while_an_index_is_made() {
-    let database = ledger_after_migration(BEFORE_THE_INDEXES).await;
+    let database = ledger_before_the_long_migrations().await;
     let mut migrate = command(&database);
     // A report that began before: a new index has to wait for its end.
     let mut outside = database.session().await;
@@ -166,9 +176,7 @@ async fn payments_go_on_while_an_index_is_made() {
     sqlx::raw_sql(report).execute(&mut outside).await.unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
     migrate.arg("migrate").stdout(Stdio::null()).stderr(log.reopen().unwrap());
-    database
-        .execute(&format!("SELECT grant_rights_of_the_service('{}')", crate::harness::SERVICE_ROLE))
-        .await;
+    database.execute(&format!("SELECT grant_rights_of_the_service('{}')", SERVICE_ROLE)).await;
     let app = App::start_on(&database, &[("PAYONCE_DATABASE__MIGRATE_ON_START", "false")]);
     app.open_many(2, 1_000).await;
     let mut migrating = migrate.spawn().unwrap();
@@ -199,15 +207,15 @@ async fn payments_go_on_while_an_index_is_made() {
 
 #[tokio::test]
 async fn an_index_that_an_interrupted_migration_left_is_made_again() {
-    let database = ledger_after_migration(BEFORE_THE_INDEXES).await;
+    let database = ledger_before_the_long_migrations().await;
     let mut outside = database.session().await;
     let report = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class";
     sqlx::raw_sql(report).execute(&mut outside).await.unwrap();
     let mut interrupted = database.session().await;
     sqlx::raw_sql("SET lock_timeout = 50").execute(&mut interrupted).await.unwrap();
-    let indexes = migrations().into_iter().filter(|(version, _)| *version > BEFORE_THE_INDEXES);
     let mut left = 0;
-    for (_, sql) in indexes.filter(|(_, sql)| sql.contains("CONCURRENTLY")) {
+    let makes_an_index = |sql: &str| sql.contains("INDEX CONCURRENTLY IF NOT EXISTS");
+    for (_, sql) in migrations().into_iter().filter(|(_, sql)| makes_an_index(sql)) {
         let made = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut interrupted).await;
         assert!(made.is_err(), "it waits for the report");
         left += 1;
@@ -233,13 +241,117 @@ async fn an_index_that_an_interrupted_migration_left_is_made_again() {
 
 #[tokio::test]
 async fn processes_that_start_at_once_make_the_indexes_one_after_another() {
-    let database = ledger_after_migration(BEFORE_THE_INDEXES).await;
+    let database = ledger_before_the_long_migrations().await;
     let mut migrating: Vec<_> =
         (0..3).map(|_| command(&database).arg("migrate").spawn().unwrap()).collect();
     assert!(migrating.iter_mut().all(|it| it.wait().unwrap().success()));
     database.until(EVERY_INDEX_IS_VALID).await;
     App::start_on(&database, &[]).open(1, 0).await;
     database.assert_sound();
+}
+
+/// A ledger of a version that did not know the feed, with payments that were not written in the order of their times.
+async fn ledger_without_a_feed(payments: i64) -> Database {
+    let database = ledger_after_migration(10).await;
+    let fill = format!(
+        "SELECT grant_rights_of_the_service('{SERVICE_ROLE}');
+         INSERT INTO accounts (id, balance, last_payment_at) SELECT n, 1000, now() FROM generate_series(1, 4) AS n;
+         INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
+                               to_balance_after, idempotency_key)
+         SELECT gen_random_uuid(), 1 + n % 2 * 2, 2 + n % 2 * 2, 1, now() - make_interval(secs => n), 0, 0, n
+         FROM generate_series(1, {payments}) AS n"
+    );
+    database.execute(&fill).await;
+    database
+}
+
+/// Every payment by its position: its time, and whether it is older than the feed.
+const POSITIONS: &str = "SELECT entry.first_position + item.n - 1 AS position, payment.created_at,
+                                payment.batch_id IS NULL AS is_old
+                         FROM feed_entries AS entry
+                         JOIN payment_batches AS batch ON batch.id = entry.batch_id
+                         CROSS JOIN unnest(batch.payment_ids) WITH ORDINALITY AS item (id, n)
+                         JOIN payments AS payment ON payment.id = item.id";
+
+/// Asserts that the oldest payments have the positions from 1 on, in the order of their times.
+async fn assert_old_payments_come_first(database: &Database, old: i64) {
+    let right = format!(
+        "SELECT count(*) FROM (SELECT position, is_old, row_number() OVER (ORDER BY created_at) AS n
+                               FROM ({POSITIONS}) AS each) AS it
+         WHERE is_old AND position = n"
+    );
+    assert_eq!(database.count(&right).await, old);
+    assert_eq!(database.count("SELECT count(*) FROM payments WHERE batch_id IS NULL").await, old);
+}
+
+#[tokio::test]
+async fn payments_that_are_older_than_the_feed_come_first_in_it_in_the_order_of_their_times() {
+    let database = ledger_without_a_feed(600).await;
+    assert!(command(&database).arg("migrate").status().unwrap().success());
+    assert_old_payments_come_first(&database, 600).await;
+    let app = App::start_on(&database, &[]);
+    app.pay(1, 2, 10, "new").await.assert_paid();
+    let next = app.get("/feed?after=600&wait_ms=30000").await.json;
+    assert_eq!(next["payments"][0]["position"], 601);
+    assert_eq!(next["payments"][0]["amount"], 10);
+    let page = app.get("/feed?after=248&limit=4").await.json;
+    let positions: Vec<_> = page["payments"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        positions.iter().map(|it| &it["position"]).collect::<Vec<_>>(),
+        [249, 250, 251, 252]
+    );
+}
+
+#[tokio::test]
+async fn numbering_what_is_older_than_the_feed_goes_on_where_it_was_interrupted() {
+    let database = ledger_without_a_feed(25_000).await;
+    // The third step meets what it cannot write beside.
+    database
+        .execute(
+            "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'the disk is full'; END $$",
+        )
+        .await;
+    let steps_until = "CREATE TRIGGER disk_is_full BEFORE INSERT ON feed_entries FOR EACH ROW
+                       WHEN (NEW.first_position > 20000) EXECUTE FUNCTION disk_is_full()";
+    migrate_some(&database, |it| it.version <= 11).await;
+    database.execute(steps_until).await;
+    assert!(!command(&database).arg("migrate").stderr(Stdio::null()).status().unwrap().success());
+    assert_eq!(database.count(&format!("SELECT count(*) FROM ({POSITIONS}) AS it")).await, 20_000);
+    database.execute("DROP TRIGGER disk_is_full ON feed_entries").await;
+    assert!(command(&database).arg("migrate").status().unwrap().success());
+    assert_old_payments_come_first(&database, 25_000).await;
+}
+
+#[tokio::test]
+async fn an_older_version_pays_on_while_what_is_older_than_the_feed_is_numbered() {
+    let database = ledger_without_a_feed(600).await;
+    migrate_some(&database, |it| it.version <= 11).await;
+    let mut outside = database.session().await;
+    let held = "BEGIN; LOCK TABLE feed_entries IN SHARE MODE";
+    sqlx::raw_sql(held).execute(&mut outside).await.unwrap();
+    let mut migrating = command(&database);
+    let mut migrating = migrating.arg("migrate").stderr(Stdio::null()).spawn().unwrap();
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                 WHERE datname = current_database() AND application_name = 'payonce migration'
+                   AND query LIKE '%number_payments%' AND wait_event_type = 'Lock')";
+    database.until(waits).await;
+    let service = Database::at(database.service_url());
+    for n in 0..5 {
+        let pay = format!(
+            "INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
+                                   to_balance_after, idempotency_key)
+             VALUES (gen_random_uuid(), 1, 2, 1, '2000-01-0{} 00:00:00Z', 0, 0, 'meanwhile {n}')",
+            n + 1
+        );
+        service.execute(&pay).await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    assert!(migrating.wait().unwrap().success());
+    let app = App::start_on(&database, &[]);
+    let next = app.get("/feed?after=600&wait_ms=30000").await.json;
+    assert_eq!(next["payments"].as_array().unwrap().len(), 5, "{next}");
+    assert_eq!(database.count("SELECT count(*) FROM payments WHERE batch_id IS NULL").await, 600);
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub enum Purpose {
     Look,
     /// Removes old keys.
     Prune,
+    /// Gives payments their positions in the feed.
+    Number,
     /// Changes the schema.
     Migrate,
     /// Audits: long statements over whole tables.
@@ -72,6 +74,10 @@ const MARK: &str = "payonce.session";
 /// How long a migration waits for a lock on a table. All that need the table then wait behind it,
 /// payments too, however small the change is: so it gives way, and tries again.
 const MIGRATION_LOCK_TIMEOUT_MS: &str = "1000";
+
+/// A session that is elected for a task and is idle for so long is of a process that is paused: its end lets another
+/// process take over.
+const LETS_GO: [(&str, &str); 1] = [("idle_session_timeout", "2000")];
 
 impl Purpose {
     /// The name of sessions that post batches, in `pg_stat_activity`.
@@ -178,6 +184,12 @@ impl Target {
             Purpose::Prune => {
                 options.application_name("payonce pruner").options(limits).options(INDEX_PLANS)
             }
+            Purpose::Number => options
+                .application_name("payonce numbering")
+                .options(limits)
+                .options(LETS_GO)
+                .options([("lock_timeout", lock_timeout.as_str())])
+                .options(INDEX_PLANS),
             Purpose::Migrate => options
                 .application_name("payonce migration")
                 .options([("lock_timeout", MIGRATION_LOCK_TIMEOUT_MS)])
@@ -204,7 +216,7 @@ impl Purpose {
 
     /// Whether somebody is told of what its sessions commit.
     pub(super) fn acknowledges(self) -> bool {
-        matches!(self, Self::Write | Self::Look | Self::Migrate)
+        matches!(self, Self::Write | Self::Look | Self::Number | Self::Migrate)
     }
 }
 

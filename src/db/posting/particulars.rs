@@ -110,11 +110,12 @@ pub async fn read_similar(
 /// Writes the payments and keys that say more than others.
 pub(super) async fn write(
     conn: &mut PgConnection,
+    batch_id: Option<i64>,
     payments: &[&Payment],
     claims: &[&Claim],
 ) -> Result<(), Error> {
     if !payments.is_empty() {
-        write_payments(&mut *conn, payments).await?;
+        write_payments(&mut *conn, batch_id, payments).await?;
     }
     if !claims.is_empty() {
         write_claims(conn, claims).await?;
@@ -122,7 +123,11 @@ pub(super) async fn write(
     Ok(())
 }
 
-async fn write_payments(conn: &mut PgConnection, payments: &[&Payment]) -> Result<(), Error> {
+async fn write_payments(
+    conn: &mut PgConnection,
+    batch_id: Option<i64>,
+    payments: &[&Payment],
+) -> Result<(), Error> {
     let columns = PaymentColumns::of(payments);
     let (mut refund_of, mut refunded_after) = (vec![], vec![]);
     let (mut requests, mut asked_by) = (vec![], vec![]);
@@ -135,11 +140,12 @@ async fn write_payments(conn: &mut PgConnection, payments: &[&Payment]) -> Resul
     let insert = sqlx::query!(
         "INSERT INTO payments (id, from_id, to_id, amount, created_at, from_balance_after,
                                to_balance_after, requested_at, idempotency_key, note,
-                               refund_of, refunded_after, payment_request_id, asked_by)
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[],
-                              $5::timestamptz[], $6::bigint[], $7::bigint[], $8::timestamptz[],
-                              $9::text[], $10::text[], $11::uuid[], $12::bigint[], $13::uuid[],
-                              $14::text[])",
+                               refund_of, refunded_after, payment_request_id, asked_by, batch_id)
+         SELECT made.*, $15::bigint
+         FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[],
+                     $5::timestamptz[], $6::bigint[], $7::bigint[], $8::timestamptz[],
+                     $9::text[], $10::text[], $11::uuid[], $12::bigint[], $13::uuid[],
+                     $14::text[]) AS made",
         &columns.ids,
         &columns.from,
         &columns.to,
@@ -154,6 +160,7 @@ async fn write_payments(conn: &mut PgConnection, payments: &[&Payment]) -> Resul
         &refunded_after as _,
         &requests as _,
         &asked_by as _,
+        batch_id,
     );
     let written = insert.execute(conn).await.map_err(known_already)?.rows_affected();
     all_written("payments", written, payments.len())

@@ -1,0 +1,26 @@
+//! Tasks that one process at a time does, of all that share a database.
+
+use sqlx::PgConnection;
+
+use super::Error;
+
+/// Whether this session is the one that does the task: it is until it ends, or resigns.
+///
+/// # Errors
+/// The database's.
+pub async fn try_win(conn: &mut PgConnection, task: &str) -> Result<bool, Error> {
+    let lock = sqlx::query_scalar!(
+        r#"SELECT pg_try_advisory_lock(hashtext($1)::bigint) AS "is_ours!""#,
+        task
+    );
+    Ok(lock.fetch_one(conn).await?)
+}
+
+/// Lets another session do the task. The end of this one does so, too, but some time later.
+///
+/// # Errors
+/// The database's.
+pub async fn resign(conn: &mut PgConnection, task: &str) -> Result<(), Error> {
+    sqlx::query!("SELECT pg_advisory_unlock(hashtext($1)::bigint)", task).fetch_one(conn).await?;
+    Ok(())
+}
