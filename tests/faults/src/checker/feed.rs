@@ -83,16 +83,16 @@ fn check_heard(
 ) -> Result<(), String> {
     let mut last = None;
     for Heard { after, events, .. } in heard {
-        let mut is_begun = false;
+        let mut is_first = true;
         for event in events {
             let position = field_of(event, "id").and_then(|id| id.parse().ok());
             let position: u64 = position.ok_or_else(|| format!("no position: {event}"))?;
-            if !is_begun {
+            if is_first {
                 let is_begin = field_of(event, "event") == Some("begin");
                 if !is_begin || after.is_some_and(|after| after != position) || *after != last {
                     return Err(format!("it begins after {after:?} with {event}"));
                 }
-                (is_begun, last) = (true, Some(position));
+                (is_first, last) = (false, Some(position));
                 continue;
             }
             let next = history.range(last.unwrap_or(0).saturating_add(1)..).next();
