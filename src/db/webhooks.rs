@@ -261,8 +261,8 @@ pub async fn note_reached(conn: &mut PgConnection, reached: &[Reached]) -> Resul
              last_failure = CASE WHEN NOT delivered THEN last_failure END
          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[])
               AS reached (id, revision, position, delivered)
-         WHERE webhooks.id = reached.id AND webhooks.revision = reached.revision
-           AND webhooks.position < reached.position",
+         WHERE webhooks.id = ANY ($1) AND webhooks.id = reached.id
+           AND webhooks.revision = reached.revision AND webhooks.position < reached.position",
         &ids,
         &revisions,
         &positions,

@@ -27,7 +27,7 @@ use crate::service::Service;
 use crate::service::live::{Begun, End, Stream};
 
 /// How often a token's time is looked at, at least: the clock may be set.
-const LOOK_AT_TOKEN_EVERY: Duration = Duration::from_secs(60);
+const LOOK_AT_TOKEN_EVERY: Duration = Duration::from_mins(1);
 
 /// The parameter, in words.
 const HEADER: &str = "Last-Event-ID";

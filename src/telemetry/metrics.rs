@@ -38,9 +38,7 @@ pub struct Metrics {
     pruned_keys: IntCounter,
     feed_position: IntGauge,
     feed_lag: Histogram,
-    webhook_deliveries: IntCounterVec,
-    webhook_oldest: Gauge,
-    webhooks_disabled: IntGauge,
+    webhooks: WebhookMetrics,
     clock_skew: Gauge,
     dropped_lines: IntCounter,
     ready: IntGauge,
@@ -148,22 +146,7 @@ impl Metrics {
                 "payonce_feed_lag_seconds",
                 "From the time of a batch's last payment until it had its position.",
             ))),
-            webhook_deliveries: registered(IntCounterVec::new(
-                Opts::new(
-                    "payonce_webhook_deliveries_total",
-                    "Attempts to deliver a payment to a webhook, by what came of them.",
-                ),
-                &["outcome"],
-            )),
-            webhook_oldest: registered(Gauge::new(
-                "payonce_webhook_oldest_undelivered_seconds",
-                "Since the oldest payment was made that an active webhook was not told of; 0 where this \
-                 process does not send.",
-            )),
-            webhooks_disabled: registered(IntGauge::new(
-                "payonce_webhooks_disabled",
-                "Webhooks that are disabled because deliveries failed; 0 where this process does not send.",
-            )),
+            webhooks: WebhookMetrics::new(),
             clock_skew: registered(Gauge::new(
                 "payonce_clock_skew_seconds",
                 "How far the database's clock is ahead of the service's, when it was looked at last.",
@@ -252,18 +235,18 @@ impl Metrics {
     /// Outcomes that a delivery may have, so that the first of a kind is seen as one more than none.
     pub fn webhook_outcomes<'a>(&self, outcomes: impl IntoIterator<Item = &'a str>) {
         for outcome in outcomes {
-            self.webhook_deliveries.with_label_values(&[outcome]);
+            self.webhooks.deliveries.with_label_values(&[outcome]);
         }
     }
 
     pub fn webhook_delivery(&self, outcome: &str) {
-        self.webhook_deliveries.with_label_values(&[outcome]).inc();
+        self.webhooks.deliveries.with_label_values(&[outcome]).inc();
     }
 
     /// The age of the oldest payment that is to be delivered, and how many webhooks failed for good.
     pub fn webhooks(&self, oldest: Duration, disabled: usize) {
-        self.webhook_oldest.set(oldest.as_secs_f64());
-        self.webhooks_disabled.set(i64::try_from(disabled).unwrap_or(i64::MAX));
+        self.webhooks.oldest.set(oldest.as_secs_f64());
+        self.webhooks.disabled.set(i64::try_from(disabled).unwrap_or(i64::MAX));
     }
 
     pub fn clock_skew(&self, skew: SignedDuration) {
@@ -327,6 +310,35 @@ impl Metrics {
         self.ready.set((has_keys && self.is_database_ready.load(Ordering::Relaxed)).into());
         self.keys_age.set(keys_age.as_secs_f64());
         TextEncoder::new().encode_to_string(&prometheus::gather())
+    }
+}
+
+struct WebhookMetrics {
+    deliveries: IntCounterVec,
+    oldest: Gauge,
+    disabled: IntGauge,
+}
+
+impl WebhookMetrics {
+    fn new() -> Self {
+        Self {
+            deliveries: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_webhook_deliveries_total",
+                    "Attempts to deliver a payment to a webhook, by what came of them.",
+                ),
+                &["outcome"],
+            )),
+            oldest: registered(Gauge::new(
+                "payonce_webhook_oldest_undelivered_seconds",
+                "Since the oldest payment was made that an active webhook was not told of; 0 where this \
+                 process does not send.",
+            )),
+            disabled: registered(IntGauge::new(
+                "payonce_webhooks_disabled",
+                "Webhooks that are disabled because deliveries failed; 0 where this process does not send.",
+            )),
+        }
     }
 }
 

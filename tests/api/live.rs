@@ -425,7 +425,7 @@ async fn a_stream_ends_when_its_token_expires() {
     let app = App::start_with_tokens(1).await;
     // Some issuers write fractions.
     for fraction in [None, Some(0.5)] {
-        let exp = now() + 2;
+        let exp = now() + 5;
         let with_fraction = fraction.map(|it| f64::from(i32::try_from(exp).unwrap()) + it);
         let claims = json!({"sub": "1", "exp": with_fraction.map_or(json!(exp), Value::from)});
         let token = hs256(&claims);

@@ -113,6 +113,12 @@ pub enum Rule {
     FeedIsComplete,
     /// Of two payments of an account the earlier has the smaller position.
     FeedFollowsHistories,
+    /// Who listens to an account's events hears each of its payments once, with its position and in the order of the feed,
+    /// none left out since what he heard last; and in the end all of them.
+    EventsFollowTheFeed,
+    /// The receiver of a webhook is told of each payment of its account, with its position, some of them again, but of none
+    /// before it has taken the one before; and in the end of all of them.
+    DeliveriesFollowTheFeed,
 }
 
 /// Evidence against a rule.

@@ -3,6 +3,7 @@
 
 mod errands;
 mod followers;
+mod listeners;
 mod windows;
 
 use std::net::SocketAddr;
@@ -18,12 +19,14 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::receiver::Receiver;
 use crate::record::{
     Attempt, BalanceRead, Demand, End, Errand, ErrandRun, Intent, Outcome, Reference, Scroll,
 };
 use crate::recorder::Recorder;
 use errands::{Known, Referable, id_in};
 use followers::Follower;
+use listeners::Listener;
 use windows::Person;
 
 /// The opening balance of everybody's account, in cents.
@@ -46,6 +49,9 @@ const CANCEL_PERCENT: u8 = 15;
 /// the same time.
 const PAYMENTS_KNOWN_MAX: usize = 8;
 const REQUESTS_KNOWN_MAX: usize = 4;
+
+/// The account that everybody pays, in most runs.
+pub const EVERYBODYS: i64 = 1;
 
 /// Old intents that a client may send once more.
 const REMEMBERED_MAX: usize = 64;
@@ -112,6 +118,13 @@ impl Manner {
     }
 }
 
+/// The last position of the feed, and that of [`EVERYBODYS`] last payment.
+#[derive(Debug, Clone, Copy)]
+pub struct EndOfFeed {
+    pub last: u64,
+    pub everybodys: u64,
+}
+
 /// Where clients come in, and who writes down what happens to them.
 pub struct World {
     pub recorder: Recorder,
@@ -119,8 +132,8 @@ pub struct World {
     pub doors: Vec<SocketAddr>,
     accounts: i64,
     stopping: AtomicBool,
-    /// The last position of the feed, once nobody pays any more.
-    end_of_feed: OnceLock<u64>,
+    /// Once nobody pays any more.
+    end_of_feed: OnceLock<EndOfFeed>,
     payments: Known,
     requests: Known,
     /// Makes the keys of this run different from those of others.
@@ -338,6 +351,7 @@ pub struct Load {
     world: Arc<World>,
     tasks: JoinSet<()>,
     followers: JoinSet<()>,
+    receiver: Option<Receiver>,
     rng: Rng,
     clients: u32,
 }
@@ -346,7 +360,7 @@ impl Load {
     #[must_use]
     pub fn new(world: &Arc<World>, rng: Rng) -> Self {
         let (tasks, followers) = (JoinSet::new(), JoinSet::new());
-        Self { world: Arc::clone(world), tasks, followers, rng, clients: 0 }
+        Self { world: Arc::clone(world), tasks, followers, receiver: None, rng, clients: 0 }
     }
 
     pub fn add_payers(&mut self, count: u32, manner: &Manner) {
@@ -404,6 +418,25 @@ impl Load {
         }
     }
 
+    /// Adds listeners to the events of the account that everybody pays.
+    pub fn add_listeners(&mut self, count: u32) {
+        for _ in 0..count {
+            self.clients += 1;
+            let listener = Listener::new(&self.world, self.clients, self.rng.fork());
+            self.followers.spawn(listener.run());
+        }
+    }
+
+    /// Adds a receiver of a webhook, which the service at an address is told of.
+    ///
+    /// # Errors
+    /// The service refuses it.
+    pub async fn add_receiver(&mut self, service: SocketAddr) -> Result<()> {
+        let rng = self.rng.fork();
+        self.receiver = Some(Receiver::start(&self.world, service, rng).await?);
+        Ok(())
+    }
+
     /// Lets no new intent begin, and waits until those that have begun have an end. Faults that keep
     /// them from it must have been ended.
     ///
@@ -414,14 +447,20 @@ impl Load {
         all_ended(&mut self.tasks).await
     }
 
-    /// Lets all followers read up to the feed's last position, and one more read all of it.
+    /// Lets all followers read up to the feed's last position, and listeners and the receiver hear up to their account's,
+    /// and one more follower read all of it.
     ///
     /// # Errors
     /// A follower panicked, or has no end.
-    pub async fn finish(mut self, end_of_feed: u64) -> Result<()> {
+    pub async fn finish(mut self, end_of_feed: EndOfFeed) -> Result<()> {
         self.world.end_of_feed.get_or_init(|| end_of_feed);
         self.add_followers(1);
-        all_ended(&mut self.followers).await
+        all_ended(&mut self.followers).await?;
+        if self.receiver.is_some() {
+            let has_come = async || Ok(self.world.recorder.delivered() >= end_of_feed.everybodys);
+            testbed::until("the last payment is delivered", PATIENCE, has_come).await?;
+        }
+        Ok(())
     }
 }
 

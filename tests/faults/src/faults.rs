@@ -75,6 +75,8 @@ async fn begin(plan: &Plan, layout: Layout, manner: &Manner) -> Result<(Stand, L
     load.add_payers(plan.payers, manner);
     load.add_readers(4);
     load.add_followers(3);
+    load.add_listeners(2);
+    load.add_receiver(stand.service(0)?.address()?).await?;
     wait_for_payment(&stand).await?;
     Ok((stand, load))
 }

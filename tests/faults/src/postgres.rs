@@ -400,5 +400,5 @@ fn has_life(pid: Pid) -> bool {
 
 /// Whether a server that is there takes no session yet (SQLSTATE 57P03).
 fn is_recovering(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("57P03")
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("57P03")
 }

@@ -14,13 +14,13 @@ use testbed::Service;
 use tokio::task::block_in_place;
 
 use crate::checker;
-use crate::client::{self, Load, World};
+use crate::client::{self, EVERYBODYS, EndOfFeed, Load, World};
 use crate::figures::Figures;
 use crate::ledger::Ledger;
 use crate::postgres::{Files, Postgres, url_through};
 use crate::proxy::{Proxy, Upstream};
 use crate::record::{Outcome, Records};
-use crate::service;
+use crate::{receiver, service};
 
 /// How long a process may be tried to be started: its database may be down.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -56,6 +56,17 @@ const ALL_HAVE_POSITIONS: &str =
 
 /// The last position of the feed.
 const END_OF_FEED: &str = "SELECT last_position FROM feed_state";
+
+/// The position of an account's last payment.
+fn last_position_of(account: i64) -> String {
+    format!(
+        "SELECT max(first_position + array_position(payment_ids, payments.id) - 1)
+         FROM payments
+         JOIN payment_batches AS batch ON batch.id = payments.batch_id
+         JOIN feed_entries ON feed_entries.batch_id = batch.id
+         WHERE {account} IN (from_id, to_id)"
+    )
+}
 
 /// The parts of a stand.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +131,8 @@ impl Stand {
             ("DATABASE_URL".to_owned(), url_through(wire.address)),
             ("PAYONCE_DATABASE__MIGRATE_ON_START".to_owned(), "false".to_owned()),
         ];
+        settings
+            .extend(receiver::SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         settings.extend(
             layout.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
@@ -210,7 +223,9 @@ impl Stand {
         self.end_faults();
         load.stop().await?;
         self.postgres.until(ALL_HAVE_POSITIONS).await?;
-        load.finish(u64::try_from(self.postgres.count(END_OF_FEED).await?)?).await?;
+        let last = self.postgres.count(END_OF_FEED).await?.try_into()?;
+        let everybodys = self.postgres.count(&last_position_of(EVERYBODYS)).await?.try_into()?;
+        load.finish(EndOfFeed { last, everybodys }).await?;
         for place in &mut self.places {
             if let Some(service) = &mut place.service
                 && let Some(status) = service.ended()?

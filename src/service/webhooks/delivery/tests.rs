@@ -1,6 +1,5 @@
 #![expect(
     clippy::unwrap_used,
-    clippy::arithmetic_side_effects,
     reason = "a test that meets something unexpected is to fail on the spot"
 )]
 

@@ -1,4 +1,4 @@
-//! Checks what followers of the feed were given.
+//! Checks what followers of the feed were given, listeners to an account's events, and the receiver of a webhook.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use super::receipt::Receipt;
 use super::{Found, Rule};
+use crate::client::EVERYBODYS;
 use crate::ledger::{Ledger, Payment};
-use crate::record::{FeedRead, Outcome, Records};
+use crate::record::{Delivery, FeedRead, Heard, Outcome, Records, field_of};
 
 /// A page of the feed.
 #[derive(Deserialize)]
@@ -51,6 +52,70 @@ pub(super) fn check(records: &Records, ledger: &Ledger, found: &mut Found) {
         }
     }
     check_order(&positions, found);
+    let history_of = |account: i64| -> BTreeMap<u64, &Payment> {
+        let is_of = |payment: &Payment| [payment.from_id, payment.to_id].contains(&account);
+        let history = positions.iter().filter(|(_, payment)| is_of(payment));
+        history.map(|(position, payment)| (*position, *payment)).collect()
+    };
+    if let Some(after) = records.deliveries_after
+        && let Err(wrong) = check_deliveries(after, &records.deliveries, &history_of(EVERYBODYS))
+    {
+        found.add(Rule::DeliveriesFollowTheFeed, || wrong);
+    }
+    let mut listeners: BTreeMap<(u32, i64), Vec<&Heard>> = BTreeMap::new();
+    for heard in &records.heard {
+        listeners.entry((heard.client, heard.account)).or_default().push(heard);
+    }
+    for ((client, account), heard) in listeners {
+        if let Err(wrong) = check_heard(account, &heard, &history_of(account)) {
+            found.add(Rule::EventsFollowTheFeed, || {
+                format!("listener {client}, account {account}: {wrong}")
+            });
+        }
+    }
+}
+
+/// Checks what one listener has heard, connection by connection. An error is the first thing that is wrong.
+fn check_heard(
+    account: i64,
+    heard: &[&Heard],
+    history: &BTreeMap<u64, &Payment>,
+) -> Result<(), String> {
+    let mut last = None;
+    for Heard { after, events, .. } in heard {
+        let mut is_first = true;
+        for event in events {
+            let position = field_of(event, "id").and_then(|id| id.parse().ok());
+            let position: u64 = position.ok_or_else(|| format!("no position: {event}"))?;
+            if is_first {
+                let is_begin = field_of(event, "event") == Some("begin");
+                if !is_begin || after.is_some_and(|after| after != position) || *after != last {
+                    return Err(format!("it begins after {after:?} with {event}"));
+                }
+                (is_first, last) = (false, Some(position));
+                continue;
+            }
+            let next = history.range(last.unwrap_or(0).saturating_add(1)..).next();
+            let Some((_, payment)) = next.filter(|(next, _)| **next == position) else {
+                return Err(format!("{next:?} comes next, not {event}"));
+            };
+            let data = field_of(event, "data").unwrap_or_default();
+            let row: Numbered =
+                serde_json::from_str(data).map_err(|it| format!("{it}: {event}"))?;
+            let is_payer = account == payment.from_id;
+            let balance =
+                if is_payer { payment.from_balance_after } else { payment.to_balance_after };
+            let wrong = row.payment.differs_from(payment, Some(balance));
+            if row.position != position || !wrong.is_empty() {
+                return Err(format!("another {wrong:?}: {event} for {payment:?}"));
+            }
+            last = Some(position);
+        }
+    }
+    match history.range(last.unwrap_or(0).saturating_add(1)..).next() {
+        Some(missing) => Err(format!("he never heard of {missing:?}")),
+        None => Ok(()),
+    }
 }
 
 /// Checks what one follower was given, in the order in which he was. Returns the positions by the ids of their payments, as
@@ -108,6 +173,46 @@ fn check_reads<'a>(
         }
     }
     given
+}
+
+/// What is delivered.
+#[derive(Deserialize)]
+struct Message<'a> {
+    r#type: &'a str,
+    #[serde(borrow)]
+    data: Numbered<'a>,
+}
+
+/// Checks what the receiver of a webhook was told. An error is the first thing that is wrong.
+fn check_deliveries(
+    after: u64,
+    deliveries: &[Delivery],
+    history: &BTreeMap<u64, &Payment>,
+) -> Result<(), String> {
+    let mut taken = after;
+    for delivery in deliveries {
+        let message: Message = serde_json::from_str(&delivery.body)
+            .map_err(|error| format!("{error}: {delivery:?}"))?;
+        let Numbered { position, payment: row } = message.data;
+        let next = history.range(taken.saturating_add(1)..).next();
+        let payment = history.get(&position).filter(|_| position > after);
+        let Some(payment) = payment.filter(|_| next.is_none_or(|(next, _)| position <= *next))
+        else {
+            return Err(format!("after position {taken} {next:?} comes next, not {delivery:?}"));
+        };
+        let wrong = row.differs_from(payment, None);
+        let is_named = message.r#type == "payment.made" && delivery.webhook_id == payment.id;
+        if !is_named || !wrong.is_empty() {
+            return Err(format!("another {wrong:?}: {delivery:?} for {payment:?}"));
+        }
+        if delivery.is_taken {
+            taken = taken.max(position);
+        }
+    }
+    match history.range(taken.saturating_add(1)..).next() {
+        Some(missing) => Err(format!("{missing:?} was never taken")),
+        None => Ok(()),
+    }
 }
 
 /// Checks each account's payments in the order of their positions.

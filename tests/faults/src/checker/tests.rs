@@ -19,8 +19,8 @@ use proptest::test_runner::Config;
 use super::{Rule, check};
 use crate::ledger::{Account, Key, Ledger, Payment, Request};
 use crate::record::{
-    Attempt, BalanceRead, Draft, End, Errand, ErrandRun, FeedRead, Intent, Outcome, Records,
-    Reference, Scroll,
+    Attempt, BalanceRead, Delivery, Draft, End, Errand, ErrandRun, FeedRead, Intent, Outcome,
+    Records, Reference, Scroll,
 };
 use serde_json::{Value, json};
 use simulation::{Size, shown, shown_request};
@@ -161,7 +161,8 @@ fn the_simulated_run_has_everything_that_a_rule_is_about() {
     assert!(records.scrolls.iter().any(|it| it.complete && it.pages.len() >= 3));
     assert!(records.scrolls.iter().any(|it| !it.complete));
     assert!(ledger.payments.len() > 200);
-    assert!(records.feed.len() > 10);
+    assert!(records.feed.len() > 10 && records.heard.len() > 3);
+    assert!(records.deliveries.iter().any(|it| !it.is_taken));
     assert!(ledger.keys.iter().any(|it| it.status == "failed"));
     let attempts = || records.attempts.iter();
     assert!(attempts().any(|it| it.is_in_bulk && body(it).is_some()));
@@ -1318,14 +1319,13 @@ fn a_feed_that_shows_a_payment_otherwise_is_found() {
 
 #[test]
 fn a_gap_in_the_feed_is_found() {
-    let rules = violated(|records, _| {
+    assert_finds(Rule::FeedHasNoGaps, |records, _| {
         change_feed(records, |_, payments| {
             payments.iter_mut().skip(7).for_each(|payment| {
                 payment["position"] = json!(payment["position"].as_u64().unwrap() + 1);
             });
         });
     });
-    assert_eq!(rules, BTreeSet::from([Rule::FeedHasNoGaps]));
     // Of one who is told to go on somewhere else.
     let rules = violated(|records, _| {
         change_feed(records, |_, _| ());
@@ -1382,13 +1382,76 @@ fn a_payment_without_a_position_is_found() {
 
 #[test]
 fn a_feed_in_another_order_than_an_accounts_history_is_found() {
-    let rules = violated(|records, _| {
+    assert_finds(Rule::FeedFollowsHistories, |records, _| {
         change_feed(records, |_, payments| {
             let place = neighbours(payments, true);
             exchange(payments, place, place + 1);
         });
     });
-    assert_eq!(rules, BTreeSet::from([Rule::FeedFollowsHistories]));
+}
+
+#[test]
+fn a_listener_who_hears_otherwise_too_little_or_again_is_found() {
+    type Plant = fn(&mut Records);
+    let plants: [Plant; 8] = [
+        |records| drop(records.heard[1].events.remove(2)),
+        |records| records.heard[1].events.swap(1, 2),
+        |records| {
+            let again = records.heard[1].events[1].clone();
+            records.heard[1].events.insert(2, again);
+        },
+        |records| {
+            let event = &mut records.heard[1].events[1];
+            *event = event.replacen("\"amount\":", "\"amount\":1", 1);
+        },
+        |records| {
+            let event = &mut records.heard[1].events[1];
+            *event = event.replacen("\"position\":", "\"position\":1", 1);
+        },
+        // He goes on somewhere else than where he was.
+        |records| drop(records.heard.remove(1)),
+        |records| records.heard[1].events[0] = "event: begin\nid: 1".to_owned(),
+        |records| drop(records.heard.pop()),
+    ];
+    for plant in plants {
+        let rules = violated(|records, _| {
+            assert!(records.heard[1].events.len() > 2);
+            plant(records);
+        });
+        assert_eq!(rules, BTreeSet::from([Rule::EventsFollowTheFeed]));
+    }
+}
+
+#[test]
+fn a_receiver_who_is_told_otherwise_too_little_or_too_early_is_found() {
+    type Plant = fn(&mut Vec<Delivery>);
+    let plants: [Plant; 6] = [
+        |deliveries| {
+            let position = deliveries[9].position();
+            deliveries.retain(|it| it.position() != position);
+        },
+        |deliveries| {
+            let position = deliveries[9].position();
+            deliveries
+                .iter_mut()
+                .filter(|it| it.position() == position)
+                .for_each(|it| it.is_taken = false);
+        },
+        |deliveries| deliveries.truncate(20),
+        |deliveries| deliveries[9].webhook_id = "another".to_owned(),
+        |deliveries| {
+            let delivery = &mut deliveries[9];
+            delivery.body = delivery.body.replacen("\"amount\":", "\"amount\":1", 1);
+        },
+        |deliveries| {
+            let delivery = &mut deliveries[9];
+            delivery.body = delivery.body.replacen("\"type\":\"", "\"type\":\"un", 1);
+        },
+    ];
+    for plant in plants {
+        let rules = violated(|records, _| plant(&mut records.deliveries));
+        assert_eq!(rules, BTreeSet::from([Rule::DeliveriesFollowTheFeed]));
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Follower {
         let mut ending = None;
         loop {
             if let Some(end) = self.world.end_of_feed.get() {
-                if self.position >= *end {
+                if self.position >= end.last {
                     return;
                 }
                 if ending.get_or_insert_with(Instant::now).elapsed() > PATIENCE {

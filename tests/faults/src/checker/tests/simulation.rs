@@ -7,10 +7,11 @@ use fastrand::Rng;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::client::EVERYBODYS;
 use crate::ledger::{Account, Key, Ledger, Payment, Request};
 use crate::record::{
-    Attempt, BalanceRead, Demand, End, Errand, ErrandRun, FeedRead, Intent, Outcome, Records,
-    Reference, Scroll,
+    Attempt, BalanceRead, Delivery, Demand, End, Errand, ErrandRun, FeedRead, Heard, Intent,
+    Outcome, Records, Reference, Scroll,
 };
 
 /// How much happens.
@@ -541,7 +542,7 @@ impl World {
                 feed.swap(n - 1, n);
             }
         }
-        let numbered: Vec<String> = (1..).zip(feed).map(|(n, it)| shown_numbered(it, n)).collect();
+        let numbered: Vec<String> = (1..).zip(&feed).map(|(n, it)| shown_numbered(it, n)).collect();
         for client in FOLLOWERS {
             let mut rest = &numbered[..];
             let mut after = 0;
@@ -553,6 +554,47 @@ impl World {
                 self.records.feed.push(FeedRead { client, after, next, outcome });
                 (after, rest) = (next, later);
             }
+        }
+        let begin = rng.u64(0..10);
+        self.records.deliveries_after = Some(begin);
+        for (position, payment) in (1_u64..).zip(&feed).filter(|(position, _)| *position > begin) {
+            if [payment.from_id, payment.to_id].contains(&EVERYBODYS) {
+                let data = shown_numbered(payment, position);
+                let (kind, created_at) = ("payment.made", shown_time(payment.created_us));
+                let body =
+                    format!(r#"{{"type":"{kind}","timestamp":"{created_at}","data":{data}}}"#);
+                let webhook_id = payment.id.clone();
+                let delivery = Delivery { webhook_id, body, is_taken: true };
+                // Some are told again: they were not taken, or nobody knows that they were.
+                for is_taken in [false, true].into_iter().filter(|_| rng.u8(0..10) == 0) {
+                    self.records.deliveries.push(Delivery { is_taken, ..delivery.clone() });
+                }
+                self.records.deliveries.push(delivery);
+            }
+        }
+        let mut after = None;
+        let mut events = Vec::new();
+        for (position, payment) in (1_u64..).zip(feed) {
+            if events.is_empty() {
+                // Before the first payment of a connection.
+                let begin = after.unwrap_or(position - 1);
+                events.push(format!("event: begin\nid: {begin}\ndata: {{\"position\":{begin}}}"));
+            }
+            if [payment.from_id, payment.to_id].contains(&EVERYBODYS) {
+                let shown = shown(payment, EVERYBODYS);
+                let data = shown.replacen('{', &format!("{{\"position\":{position},"), 1);
+                events.push(format!("id: {position}\ndata: {data}"));
+                if rng.u8(0..20) == 0 {
+                    let events = std::mem::take(&mut events);
+                    let (client, account) = (FOLLOWERS.end, EVERYBODYS);
+                    self.records.heard.push(Heard { client, account, after, events });
+                    after = Some(position);
+                }
+            }
+        }
+        if !events.is_empty() {
+            let (client, account) = (FOLLOWERS.end, EVERYBODYS);
+            self.records.heard.push(Heard { client, account, after, events });
         }
     }
 
