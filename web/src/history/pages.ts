@@ -33,9 +33,9 @@ export const NEWS_MAX = NEWS_PAGES_MAX * PAGE_SIZE;
 /** Reads a page: the newest payments of a part, or those after a cursor. */
 export async function readPage(
   account: number,
-  part: Part,
   cursor: Cursor | null,
   signal?: AbortSignal,
+  part: Part = 'all',
 ): Promise<Page> {
   const direction = part === 'all' ? undefined : part;
   const { data, response } = await answered(
@@ -72,7 +72,7 @@ export async function readNews(
   const news: Payment[] = [];
   let cursor: Cursor | null = null;
   for (let pages = 0; pages < NEWS_PAGES_MAX; pages += 1) {
-    const page = await readPage(account, 'all', cursor, signal);
+    const page = await readPage(account, cursor, signal);
     const known = page.payments.findIndex((payment) => payment.id === newest);
     if (known >= 0) return [...news, ...page.payments.slice(0, known)];
     news.push(...page.payments);

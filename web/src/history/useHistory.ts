@@ -26,7 +26,7 @@ const historyKey = (account: number, part: Part = 'all') => ['history', account,
 export function useHistory(account: number, part: Part = 'all') {
   return useInfiniteQuery({
     queryKey: historyKey(account, part),
-    queryFn: ({ pageParam, signal }) => readPage(account, part, pageParam, signal),
+    queryFn: ({ pageParam, signal }) => readPage(account, pageParam, signal, part),
     initialPageParam: null as Cursor | null,
     getNextPageParam: (page: Page) => page.next,
     // Pages that were read stay true; new payments come from `useNews`.
