@@ -77,6 +77,10 @@ bench-growth: build-bench ## The same with ten thousand and with ten million pay
 load: build-bench ## Requests at fixed rates, with k6. SCRIPT=steady runs one of tests/load (3 minutes).
 	cargo run --release --locked --quiet --package payonce-bench -- load
 
+.PHONY: bench-live
+bench-live: build-bench ## 5,000 clients watch their accounts while 1,000 payments a second are made (1 minute).
+	cargo run --release --locked --quiet --package payonce-bench -- live
+
 .PHONY: audit
 audit: ## Checks the invariants of the ledger that `make run` serves, beside it or without it.
 	cargo run --release --locked --package payonce-playground -- audit

@@ -10,7 +10,7 @@ use clap::Args;
 use utoipa::openapi::OpenApi;
 
 use crate::config::Settings;
-use crate::domain::AccountId;
+use crate::domain::{AccountId, Position};
 use crate::http::AddedRoute;
 use crate::process::{Ledger, Prepared, Serving, Signals};
 use crate::service::audit;
@@ -21,6 +21,9 @@ pub struct AuditOptions {
     /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Audits only what came after this position of the feed, as an earlier audit printed it.
+    #[arg(long, value_name = "POSITION")]
+    since: Option<Position>,
 }
 
 #[derive(Args)]
@@ -36,13 +39,18 @@ pub struct TokenOptions {
     expires_in_seconds: u32,
 }
 
-/// Checks the ledger's invariants over the whole database, and prints the report; failure on a violation.
+/// Checks the ledger's invariants over the whole database, or in what is new, and prints the report; failure on a
+/// violation.
 ///
 /// # Errors
-/// The database does not answer, or the report cannot be printed.
+/// The database does not answer, the feed has no such position, or the report cannot be printed.
 pub async fn audit(ledger: &Ledger, options: &AuditOptions) -> Result<ExitCode> {
     ledger.find(&ledger.owner).await?;
-    let report = audit::run(&ledger.owner).await.context("the audit could not be made")?;
+    let audited = match options.since {
+        None => audit::run(&ledger.owner).await,
+        Some(since) => audit::run_since(&ledger.owner, since).await,
+    };
+    let report = audited.context("the audit could not be made")?;
     let text =
         if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
     writeln!(std::io::stdout(), "{text}").context("the report cannot be printed")?;

@@ -10,6 +10,6 @@ mod settings;
 
 pub use range::{Count, Millis, Seconds, Within, milliseconds};
 pub use settings::{
-    Auth, AuthMode, Database, Format, History, Page, Prune, RateLimit, Server, Settings,
-    SignatureAlgorithm, Telemetry, Writer,
+    Auth, AuthMode, Database, Format, History, Live, Page, Prune, RateLimit, Server, Settings,
+    SignatureAlgorithm, Telemetry, Webhooks, Writer,
 };

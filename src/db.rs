@@ -17,6 +17,7 @@ mod error;
 pub mod feed;
 pub mod health;
 pub mod history;
+pub mod live;
 pub mod migrate;
 pub mod numbering;
 pub mod past;
@@ -26,6 +27,7 @@ pub mod posting;
 pub mod pruning;
 pub mod schema;
 mod timestamp;
+pub mod webhooks;
 
 pub use connect::{
     DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,

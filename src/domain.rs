@@ -19,6 +19,7 @@ mod payment_request;
 mod position;
 mod text;
 mod timestamp;
+mod webhook;
 
 pub use account::{Account, AccountId, AccountStatus, AccountThen};
 pub use caller::Caller;
@@ -39,6 +40,7 @@ pub use payment_request::{
 pub use position::{FeedPayment, FeedPaymentView, Position};
 pub use text::{Name, Note};
 pub use timestamp::Timestamp;
+pub use webhook::{FollowedAccounts, Webhook, WebhookId, WebhookMessage, WebhookStatus};
 
 /// Why a value from outside is not what it should be; the text is for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ mod body;
 mod bulk;
 mod docs;
 mod error;
+mod event_stream;
 mod explain;
 mod feed;
 mod gate;
@@ -15,6 +16,7 @@ mod headers;
 mod health;
 mod history;
 mod instructions;
+mod live;
 mod metrics;
 mod observe;
 mod openapi;
@@ -30,6 +32,7 @@ mod statement;
 mod unread_body;
 mod voided_keys;
 mod web_ui;
+mod webhooks;
 
 use std::any::Any;
 use std::io;
@@ -49,6 +52,7 @@ use tracing_actix_web::TracingLogger;
 use crate::auth::Auth;
 use crate::config::{AuthMode, Settings, milliseconds};
 use crate::service::Service;
+use crate::service::webhooks::outcomes as webhook_outcomes;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::spans_are_seen;
 pub use added::AddedRoute;
@@ -93,8 +97,19 @@ fn routes(added: Option<&AddedRoute>) -> Table {
         ),
         at("/accounts/{id}", "GET, HEAD", [get().to(accounts::get)]),
         at("/accounts/{id}/statement", "GET, HEAD", [get().to(statement::statement)]),
+        at("/accounts/{id}/events", "GET, HEAD", [get().to(live::events)]),
         at("/accounts/{id}/status", "PUT", [web::put().to(accounts::set_status)]),
         at("/feed", "GET, HEAD", [get().to(feed::feed)]),
+        at(
+            "/webhooks",
+            "GET, HEAD, POST",
+            [get().to(webhooks::list), web::post().to(webhooks::add)],
+        ),
+        at(
+            "/webhooks/{id}",
+            "PUT, DELETE",
+            [web::put().to(webhooks::change), web::delete().to(webhooks::remove)],
+        ),
         at("/problems/{code}", "GET, HEAD", [get().to(explain::explain)]),
         at("/openapi.json", "GET, HEAD", [get().to(docs::document)]),
         at("/docs", "GET, HEAD", [get().to(docs::docs)]),
@@ -261,6 +276,7 @@ pub fn listen(
     let document = web::Data::new(DocumentText(document.into()));
     let rendering = web::Data::new(Rendering::default());
     METRICS.payment_outcomes(payments::outcomes());
+    METRICS.webhook_outcomes(webhook_outcomes());
     let stopping = Stopping::default();
     let origins: Arc<[String]> = Arc::from(server.cors_origins.clone());
     let defaults = DefaultHeaders::new(&origins).context("server.cors_origins")?;

@@ -25,7 +25,7 @@ enum Command {
     Serve,
     /// Brings the schema up to date.
     Migrate,
-    /// Checks the ledger's invariants over the whole database; exit status 1 on a violation.
+    /// Checks the ledger's invariants, over the whole database or in what is new; exit status 1 on a violation.
     Audit(AuditOptions),
     /// Removes the rows of idempotency keys that are past their retention.
     Prune,

@@ -18,6 +18,7 @@ use crate::db::{self, DEFAULT_SCHEMA, Purpose, Target, Unfit};
 use crate::http::{self, AddedRoute};
 use crate::service::health::keep_looking;
 use crate::service::pruning::keep_pruning;
+use crate::service::webhooks::Sending;
 use crate::service::{Service, Writers};
 
 /// How often a migration gives way to payments before the start is given up, and for how long.
@@ -151,6 +152,7 @@ pub struct Prepared {
     pub service: Arc<Service>,
     auth: Auth,
     writers: Writers,
+    sending: Sending,
     upkeep: JoinSet<()>,
 }
 
@@ -185,7 +187,8 @@ impl Prepared {
             upkeep.spawn(keep_pruning(ledger.target.clone(), settings.prune, step_timeout));
         }
         service.keep_feed(&ledger.target, settings, &mut upkeep);
-        Ok(Self { service: Arc::new(service), auth, writers, upkeep })
+        let sending = service.webhooks.start_sending()?;
+        Ok(Self { service: Arc::new(service), auth, writers, sending, upkeep })
     }
 
     /// Lets it be reached, with the route that the program adds to the service's own, if any.
@@ -193,13 +196,14 @@ impl Prepared {
     /// # Errors
     /// An address is not ours or is in use.
     pub fn listen(self, settings: &Settings, added: Option<&AddedRoute>) -> Result<Serving> {
-        let Self { service, auth, writers, mut upkeep } = self;
+        let Self { service, auth, writers, sending, mut upkeep } = self;
         let health = Arc::clone(&service.health);
         let listening = http::listen(service, auth, settings, added)?;
         upkeep.spawn(keep_looking(health));
         Ok(Serving {
             listening,
             writers,
+            sending,
             upkeep,
             stop_delay: milliseconds(settings.server.stop_delay_ms),
             shutdown_timeout: milliseconds(settings.server.shutdown_timeout_ms),
@@ -211,6 +215,7 @@ impl Prepared {
 pub struct Serving {
     listening: http::Listening,
     writers: Writers,
+    sending: Sending,
     /// Ends with it.
     upkeep: JoinSet<()>,
     stop_delay: Duration,
@@ -235,8 +240,14 @@ impl Serving {
     /// # Errors
     /// The server or a writer ended by itself.
     pub async fn until_asked_to_stop(self, mut signals: Signals) -> Result<()> {
-        let Self { mut listening, mut writers, upkeep: _upkeep, stop_delay, shutdown_timeout } =
-            self;
+        let Self {
+            mut listening,
+            mut writers,
+            sending,
+            upkeep: _upkeep,
+            stop_delay,
+            shutdown_timeout,
+        } = self;
         let mut delay = None;
         loop {
             let delayed = async {
@@ -266,7 +277,9 @@ impl Serving {
         // Through the log: a terminal that takes nothing must not keep the service.
         tracing::info!("stopping: what was accepted is answered");
         let began = Instant::now();
-        listening.servers.stop().await?;
+        let (stopped, ()) =
+            tokio::join!(listening.servers.stop(), sending.finish(shutdown_timeout));
+        stopped?;
         writers.finish(shutdown_timeout.saturating_sub(began.elapsed())).await;
         Ok(())
     }

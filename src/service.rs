@@ -8,6 +8,7 @@ pub mod feed;
 mod findings;
 pub mod health;
 pub mod history;
+pub mod live;
 mod numbering;
 pub mod payment_requests;
 pub mod payments;
@@ -20,6 +21,7 @@ mod retry;
 pub mod session;
 pub mod statements;
 mod time_limit;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +35,13 @@ use accounts::Accounts;
 use feed::Feed;
 use health::HealthProbe;
 use history::Histories;
+use live::Live;
 use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
 use statements::Statements;
+use webhooks::Webhooks;
 
 /// The whole service: what `http` is given.
 pub struct Service {
@@ -45,8 +49,10 @@ pub struct Service {
     pub accounts: Accounts,
     pub histories: Histories,
     pub payment_requests: PaymentRequests,
-    pub statements: Statements,
     pub feed: Feed,
+    pub statements: Statements,
+    pub webhooks: Webhooks,
+    pub live: Live,
     pub health: Arc<HealthProbe>,
     read_pool: ReadPool,
 }
@@ -69,13 +75,16 @@ impl Service {
         let pool =
             db::pool(target.clone(), Purpose::Read, sessions_max, read_timeout.div_f32(2.0))?;
         let read_pool = ReadPool::new(pool, writer.queue_max.get(), read_timeout);
+        let feed = Feed::new(read_pool.clone());
         let service = Self {
             payments: Payments::start(target, settings, &mut tasks),
             accounts: Accounts::start(target, settings, read_pool.clone(), &mut tasks),
             histories: Histories::start(read_pool.clone(), settings, &mut tasks),
             payment_requests: PaymentRequests::new(read_pool.clone()),
             statements: Statements::new(read_pool.clone()),
-            feed: Feed::new(read_pool.clone()),
+            webhooks: Webhooks::new(target, settings, read_pool.clone(), feed.clone()),
+            live: Live::new(feed.clone(), read_pool.clone(), &settings.live),
+            feed,
             health: Arc::new(HealthProbe::new(target, settings)),
             read_pool,
         };
@@ -102,6 +111,7 @@ impl Service {
             reads_waiting: pool.waiting,
             readers_busy: pool.busy,
             readers_idle: pool.idle,
+            live_streams: self.live.open(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod ceiling;
 mod growth;
 mod http_alone;
 mod knobs;
+mod live;
 mod load;
 mod machine;
 mod meter;
@@ -74,7 +75,8 @@ async fn run() -> Result<Verdict> {
         "throughput" => throughput::run(&knobs).await,
         "growth" => growth::run(&knobs).await,
         "load" => load::run(&knobs).await,
-        _ => bail!("usage: bench throughput|growth|load [--write]"),
+        "live" => live::run(&knobs).await,
+        _ => bail!("usage: bench throughput|growth|load|live [--write]"),
     }
 }
 

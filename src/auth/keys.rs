@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -72,8 +72,9 @@ impl KeySet {
         let key = self.key(key_id);
         let key = key.ok_or(Unauthenticated::Refused("It names a key that is not known."))?;
         let claims = key.verify(token)?;
-        let times = claims.times(key.validation.leeway);
-        let identity = claims.identity()?;
+        let leeway = key.validation.leeway;
+        let (times, valid_until) = (claims.times(leeway), claims.valid_until(leeway));
+        let identity = Identity { valid_until, ..claims.identity()? };
         if let Some((valid_from, valid_until)) = times {
             let identity = identity.clone();
             self.verified.remember(token, Known { identity, valid_from, valid_until });
@@ -179,6 +180,15 @@ impl Claims {
         Some((from.saturating_sub(leeway), self.exp.as_ref()?.as_u64()?.saturating_add(leeway)))
     }
 
+    /// When it is not valid any more. Some issuers write fractions of seconds.
+    fn valid_until(&self, leeway: u64) -> Option<SystemTime> {
+        let exp = self.exp.as_ref()?;
+        let whole = exp.as_u64().map(Duration::from_secs);
+        let since = whole.or_else(|| Duration::try_from_secs_f64(exp.as_f64()?).ok())?;
+        let since = since.checked_add(Duration::from_secs(leeway))?;
+        SystemTime::UNIX_EPOCH.checked_add(since)
+    }
+
     fn identity(self) -> Result<Identity, Unauthenticated> {
         let is_operator = match &self.scope {
             Some(Scope::Text(text)) => text.split(' ').any(|word| word == OPERATOR),
@@ -191,7 +201,7 @@ impl Claims {
                 Some(TextOrNumber::Number(id)) => Some(id.to_string().into()),
                 None => None,
             };
-            return Ok(Identity { caller: Caller::Operator, name });
+            return Ok(Identity { name, ..Caller::Operator.into() });
         }
         let account = match self.sub {
             Some(TextOrNumber::Text(text)) => AccountId::from_str(&text).ok(),
@@ -202,7 +212,7 @@ impl Claims {
         let account = account.filter(|id| !id.is_bank());
         let caller = account.map(Caller::Holder);
         let caller = caller.ok_or(Unauthenticated::Refused("Its sub is no account's id."))?;
-        Ok(Identity { caller, name: None })
+        Ok(caller.into())
     }
 }
 

@@ -4,10 +4,16 @@ use anyhow::{Result, bail};
 use reqwest::Url;
 use secrecy::ExposeSecret;
 
-use super::settings::{Auth, AuthMode, Database, RateLimit, Settings, SignatureAlgorithm};
+use super::settings::{
+    Auth, AuthMode, Database, RateLimit, Settings, SignatureAlgorithm, Webhooks,
+};
 
 /// HS256 needs so many bytes of a secret at least.
 const SECRET_BYTES_MIN: usize = 32;
+
+/// A receiver that is away for longer than this is not waited for.
+const PAUSES_MAX: usize = 100;
+const PAUSE_SECONDS_MAX: u32 = 604_800;
 
 /// The bytes of a name that Postgres keeps.
 const NAME_BYTES_MAX: usize = 63;
@@ -49,6 +55,7 @@ impl Settings {
 
         self.auth.check()?;
         self.rate_limit.check()?;
+        self.webhooks.check()?;
 
         if let Some(endpoint) = &self.telemetry.otlp_endpoint
             && !Url::parse(endpoint).is_ok_and(|url| is_base(&url))
@@ -107,6 +114,19 @@ impl Auth {
                 "the settings are wrong: auth.mode is jwt, which needs auth.jwt_secret or \
                  auth.jwks_url, one of the two"
             ),
+        }
+        Ok(())
+    }
+}
+
+impl Webhooks {
+    fn check(&self) -> Result<()> {
+        let pauses = &self.pauses_seconds;
+        if pauses.len() > PAUSES_MAX || pauses.iter().any(|pause| *pause > PAUSE_SECONDS_MAX) {
+            bail!(
+                "the settings are wrong: webhooks.pauses_seconds has at most {PAUSES_MAX} pauses of at most \
+                 {PAUSE_SECONDS_MAX} seconds each"
+            );
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use smart_default::SmartDefault;
 
-use super::list::list;
+use super::list::{list, numbers};
 use super::range::{Count, Millis, Seconds, Within};
 
 /// Every setting. In the environment `writer.batch_max` is `PAYONCE_WRITER__BATCH_MAX`.
@@ -21,7 +21,9 @@ pub struct Settings {
     pub database: Database,
     pub writer: Writer,
     pub history: History,
+    pub live: Live,
     pub prune: Prune,
+    pub webhooks: Webhooks,
     pub page: Page,
     pub telemetry: Telemetry,
 }
@@ -195,6 +197,16 @@ pub struct History {
     pub reader_count: Within<1, 1, 64>,
 }
 
+/// How many watch accounts (`GET /accounts/{id}/events`).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Live {
+    /// Streams of this process. For a process that may open fewer files, or has more memory.
+    pub streams_max: Count<10_000, 1, 1_000_000>,
+    /// Streams of one account. For people with many devices, or few.
+    pub streams_per_account_max: Count<10, 1, 1_000_000>,
+}
+
 /// Removing the rows of old idempotency keys. The payments stay, and so does what the keys promise.
 #[derive(Debug, Clone, Copy, SmartDefault, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -210,6 +222,24 @@ pub struct Prune {
     pub step_pages: Within<128, 1, 1_000>,
     /// How long it pauses between two statements. For a disk that is busy.
     pub pause_ms: Within<20, 0, 60_000>,
+}
+
+/// Addresses of others that are told of payments.
+#[derive(Debug, Clone, SmartDefault, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhooks {
+    /// How many there may be; 0: none can be added. For many receivers.
+    pub endpoints_max: Count<100, 0, 1_000>,
+    /// How long a receiver may take to answer. For slow ones.
+    pub timeout_ms: Millis<10_000, 1, 60_000>,
+    /// Between a failed delivery and the next attempt, the first, the second...; each up to a fifth longer. After the
+    /// last one the webhook is disabled. For receivers that are away for longer than three days, or not worth it.
+    #[default([5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400].into())]
+    #[serde(deserialize_with = "numbers")]
+    pub pauses_seconds: Vec<u32>,
+    /// Whether receivers may be in the service's own network, and may be without TLS. For tests, and for receivers
+    /// that nobody else reaches.
+    pub allow_private_addresses: bool,
 }
 
 /// The page in the browser.

@@ -1,4 +1,4 @@
-//! Tasks that one process at a time does, of all that share a database.
+//! Tasks that one process at a time does, of all that share a ledger: a database may have one in each of its schemas.
 
 use sqlx::PgConnection;
 
@@ -10,7 +10,7 @@ use super::Error;
 /// The database's.
 pub async fn try_win(conn: &mut PgConnection, task: &str) -> Result<bool, Error> {
     let lock = sqlx::query_scalar!(
-        r#"SELECT pg_try_advisory_lock(hashtext($1)::bigint) AS "is_ours!""#,
+        r#"SELECT pg_try_advisory_lock(hashtext($1), hashtext(current_schema()::text)) AS "is_ours!""#,
         task
     );
     Ok(lock.fetch_one(conn).await?)
@@ -21,6 +21,10 @@ pub async fn try_win(conn: &mut PgConnection, task: &str) -> Result<bool, Error>
 /// # Errors
 /// The database's.
 pub async fn resign(conn: &mut PgConnection, task: &str) -> Result<(), Error> {
-    sqlx::query!("SELECT pg_advisory_unlock(hashtext($1)::bigint)", task).fetch_one(conn).await?;
+    let unlock = sqlx::query!(
+        "SELECT pg_advisory_unlock(hashtext($1), hashtext(current_schema()::text))",
+        task
+    );
+    unlock.fetch_one(conn).await?;
     Ok(())
 }

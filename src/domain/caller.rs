@@ -81,6 +81,12 @@ impl Caller {
         self == Self::Operator
     }
 
+    /// Whether he may say who is told of payments.
+    #[must_use]
+    pub fn may_manage_webhooks(self) -> bool {
+        self == Self::Operator
+    }
+
     /// Whether he is to know that the payment exists.
     #[must_use]
     pub fn may_see(self, payment: &Payment) -> bool {

@@ -32,6 +32,9 @@ const UNIX_US_MIN: i64 = -62_135_596_800_000_000;
 const UNIX_US_MAX: i64 = 253_402_300_799_999_999;
 
 impl Timestamp {
+    /// The first moment that there is.
+    pub const FIRST: Self = Self { unix_us: UNIX_US_MIN };
+
     /// The last moment that there is; nothing is made then.
     pub const LAST: Self = Self { unix_us: UNIX_US_MAX };
 

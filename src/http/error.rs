@@ -189,11 +189,25 @@ impl From<Refusal> for ApiError {
             )),
             Refusal::PaymentNotFound => problem::PAYMENT_NOT_FOUND.into(),
             Refusal::PaymentRequestNotFound => problem::PAYMENT_REQUEST_NOT_FOUND.into(),
+            Refusal::WebhookNotFound => problem::WEBHOOK_NOT_FOUND.into(),
+            Refusal::TooManyWebhooks(max) => {
+                let detail =
+                    format!("There are {max} webhooks, as many as webhooks.endpoints_max allows.");
+                Self::invalid_request(detail)
+            }
             Refusal::KeyInProgress => problem::REQUEST_IN_PROGRESS.into(),
             Refusal::Overloaded => Self::new(
                 problem::OVERLOADED,
                 "More is waiting than can be done in time. This request was not done; send it again \
                  with the same key, which also tells whether an earlier one was.",
+            ),
+            Refusal::TooManyStreams => Self::new(
+                problem::OVERLOADED,
+                "This process has as many live streams as it may have. Try again, or ask instead.",
+            ),
+            Refusal::TooManyStreamsOfAccount(id) => Self::new(
+                problem::RATE_LIMITED,
+                format!("Account {id} has as many live streams as it may have: end one of them."),
             ),
             Refusal::AccountBusy => problem::ACCOUNT_BUSY.into(),
             Refusal::DatabaseUnavailable => problem::DATABASE_UNAVAILABLE.into(),

@@ -177,11 +177,12 @@ fn refused(request: ServiceRequest, error: &ApiError) -> Answering {
 /// Pages of these origins may call the service and read the headers that explain an answer.
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
-        .allowed_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST])
+        .allowed_methods([Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE])
         .allowed_headers([
             header::CONTENT_TYPE,
             header::AUTHORIZATION,
             headers::IDEMPOTENCY_KEY,
+            headers::LAST_EVENT_ID,
             headers::X_REQUEST_ID,
             headers::TRACEPARENT,
             headers::TRACESTATE,

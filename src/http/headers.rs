@@ -17,6 +17,11 @@ pub(super) const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timi
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// The position that a client has seen last, and whether nginx is to keep an answer back (the HTML standard, section
+/// 9.2; nginx' own).
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// The address of a proxy's client.
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

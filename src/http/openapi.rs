@@ -10,8 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::Problem;
 use super::{
-    accounts, bulk, docs, explain, feed, health, history, metrics, payment_requests, payments,
-    statement, voided_keys,
+    accounts, bulk, docs, explain, feed, health, history, live, metrics, payment_requests,
+    payments, statement, voided_keys, webhooks,
 };
 
 #[derive(OpenApi)]
@@ -47,8 +47,13 @@ use super::{
         accounts::open,
         accounts::get,
         accounts::set_status,
-        statement::statement,
         feed::feed,
+        statement::statement,
+        webhooks::list,
+        webhooks::add,
+        webhooks::change,
+        webhooks::remove,
+        live::events,
         health::live,
         health::ready,
         metrics::text,

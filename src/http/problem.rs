@@ -59,6 +59,8 @@ catalogue! {
     PAYMENT_REQUEST_NOT_FOUND: NOT_FOUND, "payment_request_not_found", FINAL,
         "The request for money does not exist",
         "No request for money has this id, or it is one between others.";
+    WEBHOOK_NOT_FOUND: NOT_FOUND, "webhook_not_found", FINAL, "The webhook does not exist",
+        "No webhook has this id. Nothing was done.";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", FINAL, "The method is not allowed",
         "The header Allow lists the methods that this path takes.";
     REQUEST_TIMEOUT: REQUEST_TIMEOUT, "request_timeout", RETRYABLE, "The request was too slow",

@@ -221,3 +221,42 @@ pub(super) struct Statement {
     /// Cents.
     closing_balance: i64,
 }
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "a shape, filled by `domain::WebhookStatus`")]
+pub(super) enum WebhookStatus {
+    Active,
+    Disabled,
+}
+
+/// An address that is told of payments.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a shape, filled by `domain::Webhook`")]
+pub(super) struct Webhook {
+    #[schema(format = "uuid")]
+    id: String,
+    #[schema(format = "uri")]
+    url: String,
+    /// Whose payments it is told of; null: everybody's.
+    #[schema(required)]
+    accounts: Option<Vec<i64>>,
+    status: WebhookStatus,
+    /// Up to this position of the feed everything was delivered, or is about other accounts.
+    #[schema(minimum = 0)]
+    position: i64,
+    /// Attempts that failed since the last delivery.
+    #[schema(minimum = 0)]
+    failures: u32,
+    /// After a failure: when the next one is due.
+    #[schema(required, format = "date-time")]
+    next_attempt_at: Option<String>,
+    /// What became of the last attempt, where that failed.
+    #[schema(required)]
+    last_failure: Option<String>,
+    #[schema(format = "date-time")]
+    created_at: String,
+    /// Told where it is new, and never again.
+    #[schema(nullable = false)]
+    secret: Option<String>,
+}

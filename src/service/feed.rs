@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::read_pool::ReadPool;
 use super::refusal::Refusal;
@@ -59,10 +58,10 @@ impl Feed {
         wait: Duration,
         is_ended: impl Future<Output = ()>,
     ) -> Result<FeedPage, Refusal> {
-        let deadline = Instant::now() + wait;
+        let waited = tokio::time::sleep(wait);
         let is_over = async {
             tokio::select! {
-                () = tokio::time::sleep_until(deadline) => {}
+                () = waited => {}
                 () = is_ended => {}
             }
         };
@@ -93,7 +92,7 @@ impl Feed {
         after: Position,
         limit: u16,
     ) -> Result<Vec<FeedPayment>, Refusal> {
-        self.read_pool.run(async |conn| feed::after(conn, after, limit).await).await
+        self.read_pool.run(async move |conn| feed::after(conn, after, limit).await).await
     }
 
     /// The last position that there is.

@@ -17,10 +17,17 @@ pub enum Refusal {
     NotOver(Timestamp),
     PaymentNotFound,
     PaymentRequestNotFound,
+    WebhookNotFound,
+    /// There are as many as there may be.
+    TooManyWebhooks(usize),
     /// Another request held the key for as long as this one may wait.
     KeyInProgress,
     /// Its turn did not come in time, or the queue was full.
     Overloaded,
+    /// There are as many live streams as there may be.
+    TooManyStreams,
+    /// The same of one account's.
+    TooManyStreamsOfAccount(AccountId),
     /// Somebody else held an account's row for as long as the request may wait.
     AccountBusy,
     /// The database did not answer, or lost the connection.

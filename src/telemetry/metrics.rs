@@ -32,9 +32,13 @@ pub struct Metrics {
     reposts: IntCounterVec,
     waiting: IntGaugeVec,
     readers: IntGaugeVec,
+    live_streams: IntGauge,
+    live_streams_ended: IntCounterVec,
+    live_reads: IntCounter,
     pruned_keys: IntCounter,
     feed_position: IntGauge,
     feed_lag: Histogram,
+    webhooks: WebhookMetrics,
     clock_skew: Gauge,
     dropped_lines: IntCounter,
     ready: IntGauge,
@@ -66,6 +70,7 @@ pub struct Load {
     pub reads_waiting: usize,
     pub readers_busy: usize,
     pub readers_idle: usize,
+    pub live_streams: usize,
 }
 
 impl Metrics {
@@ -114,6 +119,21 @@ impl Metrics {
                 Opts::new("payonce_reader_sessions", "Sessions with the database that read."),
                 &["state"],
             )),
+            live_streams: registered(IntGauge::new(
+                "payonce_live_streams",
+                "Streams of accounts' payments that are open.",
+            )),
+            live_streams_ended: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_live_streams_ended_total",
+                    "Streams that have ended, by reason.",
+                ),
+                &["reason"],
+            )),
+            live_reads: registered(IntCounter::new(
+                "payonce_live_reads_total",
+                "Parts of the feed that were read for live streams, each once for all of them.",
+            )),
             pruned_keys: registered(IntCounter::new(
                 "payonce_pruned_keys_total",
                 "Idempotency keys whose rows were removed because they were past their retention.",
@@ -126,6 +146,7 @@ impl Metrics {
                 "payonce_feed_lag_seconds",
                 "From the time of a batch's last payment until it had its position.",
             ))),
+            webhooks: WebhookMetrics::new(),
             clock_skew: registered(Gauge::new(
                 "payonce_clock_skew_seconds",
                 "How far the database's clock is ahead of the service's, when it was looked at last.",
@@ -164,6 +185,21 @@ impl Metrics {
         }
     }
 
+    /// Reasons for which a stream may end, so that the first of a kind is seen as one more than none.
+    pub fn live_stream_ends(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        for reason in reasons {
+            self.live_streams_ended.with_label_values(&[reason]);
+        }
+    }
+
+    pub fn live_stream_ended(&self, reason: &str) {
+        self.live_streams_ended.with_label_values(&[reason]).inc();
+    }
+
+    pub fn live_read(&self) {
+        self.live_reads.inc();
+    }
+
     /// Whether the database is.
     pub fn ready(&self, is_ready: bool) {
         self.is_database_ready.store(is_ready, Ordering::Relaxed);
@@ -194,6 +230,23 @@ impl Metrics {
     /// A batch has its position, `took` after its last payment had waited for so many seconds.
     pub fn feed_lag(&self, waited_seconds: f64, took: Duration) {
         self.feed_lag.observe(waited_seconds.max(0.0) + took.as_secs_f64());
+    }
+
+    /// Outcomes that a delivery may have, so that the first of a kind is seen as one more than none.
+    pub fn webhook_outcomes<'a>(&self, outcomes: impl IntoIterator<Item = &'a str>) {
+        for outcome in outcomes {
+            self.webhooks.deliveries.with_label_values(&[outcome]);
+        }
+    }
+
+    pub fn webhook_delivery(&self, outcome: &str) {
+        self.webhooks.deliveries.with_label_values(&[outcome]).inc();
+    }
+
+    /// The age of the oldest payment that is to be delivered, and how many webhooks failed for good.
+    pub fn webhooks(&self, oldest: Duration, disabled: usize) {
+        self.webhooks.oldest.set(oldest.as_secs_f64());
+        self.webhooks.disabled.set(i64::try_from(disabled).unwrap_or(i64::MAX));
     }
 
     pub fn clock_skew(&self, skew: SignedDuration) {
@@ -247,6 +300,7 @@ impl Metrics {
         set(&self.waiting, "reads", load.reads_waiting);
         set(&self.readers, "busy", load.readers_busy);
         set(&self.readers, "idle", load.readers_idle);
+        self.live_streams.set(i64::try_from(load.live_streams).unwrap_or(i64::MAX));
         self.rendered.inc();
         let (has_keys, keys_age) = match *self.keys() {
             PublicKeys::NotNeeded => (true, Duration::ZERO),
@@ -256,6 +310,35 @@ impl Metrics {
         self.ready.set((has_keys && self.is_database_ready.load(Ordering::Relaxed)).into());
         self.keys_age.set(keys_age.as_secs_f64());
         TextEncoder::new().encode_to_string(&prometheus::gather())
+    }
+}
+
+struct WebhookMetrics {
+    deliveries: IntCounterVec,
+    oldest: Gauge,
+    disabled: IntGauge,
+}
+
+impl WebhookMetrics {
+    fn new() -> Self {
+        Self {
+            deliveries: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_webhook_deliveries_total",
+                    "Attempts to deliver a payment to a webhook, by what came of them.",
+                ),
+                &["outcome"],
+            )),
+            oldest: registered(Gauge::new(
+                "payonce_webhook_oldest_undelivered_seconds",
+                "Since the oldest payment was made that an active webhook was not told of; 0 where this \
+                 process does not send.",
+            )),
+            disabled: registered(IntGauge::new(
+                "payonce_webhooks_disabled",
+                "Webhooks that are disabled because deliveries failed; 0 where this process does not send.",
+            )),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use local_postgres::{LocalPostgres, Purpose, Source};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::harness::{
@@ -92,6 +93,20 @@ impl Cluster {
     }
 }
 
+/// Dumps a ledger, and restores it into a new cluster.
+fn moved(database: &Database, directory: &Path) -> Cluster {
+    let mut dump = shell();
+    dump.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url).env("BACKUP", directory);
+    let cluster = Cluster::start(&directory.join("restored"));
+    run(dump, &documented("dump"), cluster.server.binaries());
+
+    let mut restore = shell();
+    restore.envs(cluster.environment(directory)).env("BACKUP", directory);
+    run(restore, &documented("restore"), cluster.server.binaries());
+    cluster.assert_sound();
+    cluster
+}
+
 #[tokio::test]
 async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
     let directory = directory();
@@ -103,15 +118,7 @@ async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
     app.pay(3, 1, 9_999, "too-much").await.assert_problem(422, "insufficient_funds");
     let history = app.history(2).await;
 
-    let mut dump = shell();
-    dump.env("PAYONCE_DATABASE__MIGRATE_URL", &database.url).env("BACKUP", directory.path());
-    let cluster = Cluster::start(&directory.path().join("restored"));
-    run(dump, &documented("dump"), cluster.server.binaries());
-
-    let mut restore = shell();
-    restore.envs(cluster.environment(directory.path())).env("BACKUP", directory.path());
-    run(restore, &documented("restore"), cluster.server.binaries());
-    cluster.assert_sound();
+    let cluster = moved(&database, directory.path());
 
     // Rights are not in the dump, and are as narrow as before.
     crate::rights::assert_harmless(&cluster.url("payonce_service")).await;
@@ -135,6 +142,48 @@ async fn a_dump_is_restored_into_a_new_cluster_and_payments_go_on() {
     app.pay(3, 1, 1_050, "too-much").await.assert_problem(422, "idempotency_key_reused");
     app.pay(2, 1, 5, "three").await.assert_paid();
     assert_eq!((app.balance(1).await, app.balance(2).await), (905, 1_045));
+    cluster.assert_sound();
+}
+
+#[tokio::test]
+async fn the_feed_goes_on_in_a_new_cluster_and_every_position_stays() {
+    let directory = directory();
+    let database = Database::new().await;
+    // Ids of transactions begin again in the new one.
+    let many =
+        "DO $$ BEGIN FOR n IN 1..2000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$";
+    database.execute(many).await;
+    let app = App::start_on(&database, &[]);
+    app.open_many(3, 1_000).await;
+    for n in 0..20 {
+        app.pay(1, 2, 1, &format!("before-{n}")).await.assert_paid();
+    }
+    let feed = async |app: &App, payments: usize| {
+        let mut page = Value::Null;
+        eventually("every payment has a position", async || {
+            page = app.get("/feed?limit=1000").await.json;
+            page["payments"].as_array().unwrap().len() == payments
+        })
+        .await;
+        page["payments"].as_array().unwrap().clone()
+    };
+    let before = feed(&app, 23).await;
+    // One whose position is not in the dump.
+    let mut other = database.session().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM feed_state FOR UPDATE").execute(&mut other).await.unwrap();
+    let waiting = app.pay(2, 3, 1, "waiting").await;
+    waiting.assert_paid();
+    let cluster = moved(&database, directory.path());
+
+    let app = cluster.serve(false);
+    for n in 0..20 {
+        app.pay(2, 3, 1, &format!("after-{n}")).await.assert_paid();
+    }
+    let after = feed(&app, 44).await;
+    assert_eq!(after[..23], before);
+    assert_eq!(after[23]["id"], waiting.json["id"]);
+    let positions: Vec<_> = after.iter().map(|it| it["position"].as_u64().unwrap()).collect();
+    assert_eq!(positions, (1..=44).collect::<Vec<_>>());
     cluster.assert_sound();
 }
 

@@ -337,7 +337,7 @@ async fn what_others_refuse_for_the_service_is_a_problem_too() {
     let ours = "http://localhost:3000";
     for (origin, method, headers) in [
         ("http://evil.example", "PUT", "content-type"),
-        (ours, "DELETE", "content-type"),
+        (ours, "PATCH", "content-type"),
         (ours, "PUT", "x-anything"),
     ] {
         let refused = Answer::of(preflight(origin, method, headers)).await;

@@ -327,7 +327,7 @@ async fn a_sweep_that_died_or_had_a_wrong_clock_is_made_up_for() {
 async fn one_process_at_a_time_prunes() {
     let app = start().await;
     let mut other = app.database.session().await;
-    let lock = "SELECT pg_advisory_lock(hashtext('payonce prune')::bigint)";
+    let lock = "SELECT pg_advisory_lock(hashtext('payonce prune'), hashtext('public'))";
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     let (ok, told) = prune(&app.database, &[]);
     assert!(!ok && told.contains("another process"), "{told}");

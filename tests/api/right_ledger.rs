@@ -189,6 +189,20 @@ async fn a_second_ledger_is_made_where_its_schema_is_named() {
 }
 
 #[tokio::test]
+async fn two_ledgers_of_one_database_have_feeds_of_their_own() {
+    let database = Database::new().await;
+    let apps = ["public", "second"]
+        .map(|schema| App::start_on(&database, &[("PAYONCE_DATABASE__SCHEMA", schema)]));
+    for app in &apps {
+        app.open_many(2, 1_000).await;
+    }
+    for app in &apps {
+        let followed = async || app.get("/feed").await.json["next"] == 2;
+        eventually("both payments have positions", followed).await;
+    }
+}
+
+#[tokio::test]
 async fn temporary_tables_do_not_come_before_those_of_the_ledger() {
     let database = Database::new().await;
     let target = Target::new(&database.url, Duration::from_secs(5), 30_000, 1_000).unwrap();

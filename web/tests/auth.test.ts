@@ -62,7 +62,7 @@ async function sendAndExpire(page: Page, { id, token }: { id: number; token: str
   wire.fate = 'answer lost';
   await sendButton(page).click();
   await progress(page).getByText(OPEN).waitFor();
-  wire.expired.add(token);
+  wire.expire(token);
   wire.fate = 'passes';
   await page.getByText('Your token is not valid any more.').waitFor();
   await page
@@ -175,7 +175,7 @@ test('a token that expires before a payment arrives: signed in again, it is one 
   const page = await signedOut();
   await signIn(page, me.token);
   await fillIn(page, 'Ben', '5', 'kept');
-  wire.expired.add(me.token);
+  wire.expire(me.token);
   await sendButton(page).click();
   await page.getByText('Your token is not valid any more.').waitFor();
   await page.reload();
@@ -316,7 +316,7 @@ test('one whose token expired cancels the payment in doubt once signed in again'
   wire.fate = 'request lost';
   await sendButton(page).click();
   await progress(page).getByText(OPEN).waitFor();
-  wire.expired.add(me.token);
+  wire.expire(me.token);
   await progress(page).getByRole('button', { name: 'Cancel the payment' }).click();
   await page.getByText('Your token is not valid any more.').waitFor();
   await page.getByText(`A payment from account ${me.id} is still open.`).waitFor();

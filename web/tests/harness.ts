@@ -227,8 +227,12 @@ export interface Wire {
   voids: string[];
   /** The accounts that these were to be paid from, by the token that each came with. */
   senders: { payer: number; token: string | undefined }[];
-  /** Tokens that are taken for expired. */
-  expired: Set<string>;
+  /** From now on the token is taken for expired. */
+  expire(token: string): void;
+  /** Cuts the streams that are open. */
+  cutStreams(): void;
+  /** The positions after which streams were asked for, in order; null where from then on. */
+  positions: (string | null)[];
   close(): Promise<void>;
 }
 
@@ -236,6 +240,8 @@ export interface Wire {
 export async function startWire(service: Service): Promise<Wire> {
   const target = new URL(service.origin);
   const held: (() => void)[] = [];
+  const expired = new Set<string>();
+  const streams: { token: string | undefined; end: () => void }[] = [];
   let fallsAsleep = (_: http.ServerResponse) => {};
   const server = http.createServer((request, response) => {
     if (request.url === SLEEP_PATH) return fallsAsleep(response);
@@ -256,7 +262,7 @@ export async function startWire(service: Service): Promise<Wire> {
       if (fate === 'too many')
         return refuse(response, 429, 'rate_limited', { 'retry-after': '60' });
       if (typeof fate === 'object') return refuse(response, fate.status, fate.code, {});
-      if (token && wire.expired.has(token)) {
+      if (token && expired.has(token)) {
         const challenge = 'Bearer realm="payonce", error="invalid_token"';
         return refuse(response, 401, 'unauthenticated', { 'www-authenticate': challenge });
       }
@@ -279,6 +285,12 @@ export async function startWire(service: Service): Promise<Wire> {
         },
       );
       onward.on('error', () => request.socket.destroy());
+      // A stream ends when its reader leaves, and when its token expires.
+      if (url?.endsWith('/events')) {
+        response.on('close', () => onward.destroy());
+        streams.push({ token, end: () => onward.destroy() });
+        wire.positions.push(headers['last-event-id']?.toString() ?? null);
+      }
       if (fate === 'request held') held.push(() => onward.end(body));
       else onward.end(body);
     });
@@ -303,7 +315,12 @@ export async function startWire(service: Service): Promise<Wire> {
     keys: [],
     voids: [],
     senders: [],
-    expired: new Set(),
+    expire: (token) => {
+      expired.add(token);
+      streams.filter((stream) => stream.token === token).forEach((stream) => stream.end());
+    },
+    cutStreams: () => streams.splice(0).forEach((stream) => stream.end()),
+    positions: [],
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

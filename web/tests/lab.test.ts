@@ -1,4 +1,4 @@
-/** The six experiments of the lab. */
+/** The experiments of the lab. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -89,6 +89,12 @@ test('one request, five clicks: it is paid once, and the others are replays', as
   assert.match(findings['Payments made'] ?? '', /✓ 1\b/);
   assert.match(findings['Replays among the clicks'] ?? '', /4 of 5/);
   assert.match(findings['Taken from the payer'] ?? '', /\$7\.00/);
+});
+
+test('follow: a reader that is killed again and again sees every payment once, in order', async () => {
+  const findings = await run('follow');
+  assert.match(findings['Payments seen'] ?? '', /60 of 60/);
+  assert.match(findings['Seen twice'] ?? '', /✓ 0\b/);
 });
 
 test('an experiment can be run again', async () => {

@@ -36,10 +36,14 @@ pub enum Purpose {
     Prune,
     /// Gives payments their positions in the feed.
     Number,
+    /// Notes how far webhooks are.
+    Send,
     /// Changes the schema.
     Migrate,
     /// Audits: long statements over whole tables.
     Audit,
+    /// Audits what is new in the ledger.
+    AuditOfNew,
     /// Finds out where there are ledgers, whatever they are like.
     Find,
 }
@@ -190,12 +194,19 @@ impl Target {
                 .options(LETS_GO)
                 .options([("lock_timeout", lock_timeout.as_str())])
                 .options(INDEX_PLANS),
+            Purpose::Send => options
+                .application_name("payonce webhooks")
+                .options(limits)
+                .options(LETS_GO)
+                .options([("lock_timeout", lock_timeout.as_str())])
+                .options(INDEX_PLANS),
             Purpose::Migrate => options
                 .application_name("payonce migration")
                 .options([("lock_timeout", MIGRATION_LOCK_TIMEOUT_MS)])
                 // That something is there already is no news.
                 .options([("client_min_messages", "warning")]),
             Purpose::Audit => options.application_name("payonce audit"),
+            Purpose::AuditOfNew => options.application_name("payonce audit").options(INDEX_PLANS),
             Purpose::Find => options.application_name("payonce"),
         }
     }

@@ -4,6 +4,7 @@
 //! took effect, if it did, at some moment between its question and its answer, or later where there was
 //! no answer. A violation is only what no choice of these moments explains.
 
+mod feed;
 mod histories;
 mod keys;
 mod reads;
@@ -100,6 +101,24 @@ pub enum Rule {
     ScrollSkipsNothing,
     /// A scroll begins with a payment that was the newest at a moment that fits, as a balance does.
     ScrollInOrder,
+    /// The feed shows the payments as they are in the ledger.
+    FeedTruth,
+    /// A follower is given the positions 1, 2, 3, ...
+    FeedHasNoGaps,
+    /// No payment has two positions.
+    FeedRepeatsNothing,
+    /// A position has the same payment for every follower, and is there for ever.
+    FollowersAgree,
+    /// In the end every payment has a position.
+    FeedIsComplete,
+    /// Of two payments of an account the earlier has the smaller position.
+    FeedFollowsHistories,
+    /// Who listens to an account's events hears each of its payments once, with its position and in the order of the feed,
+    /// none left out since what he heard last; and in the end all of them.
+    EventsFollowTheFeed,
+    /// The receiver of a webhook is told of each payment of its account, with its position, some of them again, but of none
+    /// before it has taken the one before; and in the end of all of them.
+    DeliveriesFollowTheFeed,
 }
 
 /// Evidence against a rule.
@@ -130,6 +149,7 @@ pub fn check(records: &Records, ledger: &Ledger) -> Vec<Violation> {
     voids::check(records, ledger, &mut found);
     check_innocents(records, &mut found);
     reads::check(records, &histories, &mut found);
+    feed::check(records, ledger, &mut found);
     for key in &ledger.openings_in_progress {
         found.add(Rule::NothingInProgress, || format!("the opening with key {key:?}"));
     }

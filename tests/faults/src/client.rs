@@ -2,12 +2,14 @@
 //! a definite answer.
 
 mod errands;
+mod followers;
+mod listeners;
 mod windows;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -17,11 +19,14 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::receiver::Receiver;
 use crate::record::{
     Attempt, BalanceRead, Demand, End, Errand, ErrandRun, Intent, Outcome, Reference, Scroll,
 };
 use crate::recorder::Recorder;
 use errands::{Known, Referable, id_in};
+use followers::Follower;
+use listeners::Listener;
 use windows::Person;
 
 /// The opening balance of everybody's account, in cents.
@@ -44,6 +49,9 @@ const CANCEL_PERCENT: u8 = 15;
 /// the same time.
 const PAYMENTS_KNOWN_MAX: usize = 8;
 const REQUESTS_KNOWN_MAX: usize = 4;
+
+/// The account that everybody pays, in most runs.
+pub const EVERYBODYS: i64 = 1;
 
 /// Old intents that a client may send once more.
 const REMEMBERED_MAX: usize = 64;
@@ -110,6 +118,13 @@ impl Manner {
     }
 }
 
+/// The last position of the feed, and that of [`EVERYBODYS`] last payment.
+#[derive(Debug, Clone, Copy)]
+pub struct EndOfFeed {
+    pub last: u64,
+    pub everybodys: u64,
+}
+
 /// Where clients come in, and who writes down what happens to them.
 pub struct World {
     pub recorder: Recorder,
@@ -117,6 +132,8 @@ pub struct World {
     pub doors: Vec<SocketAddr>,
     accounts: i64,
     stopping: AtomicBool,
+    /// Once nobody pays any more.
+    end_of_feed: OnceLock<EndOfFeed>,
     payments: Known,
     requests: Known,
     /// Makes the keys of this run different from those of others.
@@ -128,8 +145,8 @@ impl World {
     pub fn new(doors: Vec<SocketAddr>, accounts: i64, run: u64) -> Self {
         let recorder = Recorder::default();
         let (payments, requests) = (Known::new(PAYMENTS_KNOWN_MAX), Known::new(REQUESTS_KNOWN_MAX));
-        let stopping = AtomicBool::new(false);
-        Self { recorder, doors, accounts, stopping, payments, requests, run }
+        let (stopping, end_of_feed) = (AtomicBool::new(false), OnceLock::new());
+        Self { recorder, doors, accounts, stopping, end_of_feed, payments, requests, run }
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -333,6 +350,8 @@ fn is_definite(outcome: &Outcome) -> bool {
 pub struct Load {
     world: Arc<World>,
     tasks: JoinSet<()>,
+    followers: JoinSet<()>,
+    receiver: Option<Receiver>,
     rng: Rng,
     clients: u32,
 }
@@ -340,7 +359,8 @@ pub struct Load {
 impl Load {
     #[must_use]
     pub fn new(world: &Arc<World>, rng: Rng) -> Self {
-        Self { world: Arc::clone(world), tasks: JoinSet::new(), rng, clients: 0 }
+        let (tasks, followers) = (JoinSet::new(), JoinSet::new());
+        Self { world: Arc::clone(world), tasks, followers, receiver: None, rng, clients: 0 }
     }
 
     pub fn add_payers(&mut self, count: u32, manner: &Manner) {
@@ -389,21 +409,69 @@ impl Load {
         }
     }
 
+    /// Adds followers of the feed.
+    pub fn add_followers(&mut self, count: u32) {
+        for _ in 0..count {
+            self.clients += 1;
+            let follower = Follower::new(&self.world, self.clients, self.rng.fork());
+            self.followers.spawn(follower.run());
+        }
+    }
+
+    /// Adds listeners to the events of the account that everybody pays.
+    pub fn add_listeners(&mut self, count: u32) {
+        for _ in 0..count {
+            self.clients += 1;
+            let listener = Listener::new(&self.world, self.clients, self.rng.fork());
+            self.followers.spawn(listener.run());
+        }
+    }
+
+    /// Adds a receiver of a webhook, which the service at an address is told of.
+    ///
+    /// # Errors
+    /// The service refuses it.
+    pub async fn add_receiver(&mut self, service: SocketAddr) -> Result<()> {
+        let rng = self.rng.fork();
+        self.receiver = Some(Receiver::start(&self.world, service, rng).await?);
+        Ok(())
+    }
+
     /// Lets no new intent begin, and waits until those that have begun have an end. Faults that keep
     /// them from it must have been ended.
     ///
     /// # Errors
     /// A client panicked, or has no end.
-    pub async fn finish(mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         self.world.stopping.store(true, Ordering::Relaxed);
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                ended?;
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(PATIENCE * 2, all).await.context("clients do not end")?
+        all_ended(&mut self.tasks).await
     }
+
+    /// Lets all followers read up to the feed's last position, and listeners and the receiver hear up to their account's,
+    /// and one more follower read all of it.
+    ///
+    /// # Errors
+    /// A follower panicked, or has no end.
+    pub async fn finish(mut self, end_of_feed: EndOfFeed) -> Result<()> {
+        self.world.end_of_feed.get_or_init(|| end_of_feed);
+        self.add_followers(1);
+        all_ended(&mut self.followers).await?;
+        if self.receiver.is_some() {
+            let has_come = async || Ok(self.world.recorder.delivered() >= end_of_feed.everybodys);
+            testbed::until("the last payment is delivered", PATIENCE, has_come).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn all_ended(tasks: &mut JoinSet<()>) -> Result<()> {
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            ended?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE * 2, all).await.context("clients do not end")?
 }
 
 /// Opens accounts 1 to `count`.

@@ -23,7 +23,7 @@ pub use overload::overload;
 pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
 pub use primary_lost::{primary_lost, primary_lost_behind};
 pub use refused_payer::refused_payer;
-pub use service_killed::service_killed;
+pub use service_killed::{service_killed, service_paused};
 pub use shared_key_store::shared_key_store;
 pub use upgrade::upgrade;
 pub use wires::{wire_to_clients, wire_to_postgres};
@@ -74,6 +74,9 @@ async fn begin(plan: &Plan, layout: Layout, manner: &Manner) -> Result<(Stand, L
     let mut load = stand.load();
     load.add_payers(plan.payers, manner);
     load.add_readers(4);
+    load.add_followers(3);
+    load.add_listeners(2);
+    load.add_receiver(stand.service(0)?.address()?).await?;
     wait_for_payment(&stand).await?;
     Ok((stand, load))
 }

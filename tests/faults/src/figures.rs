@@ -35,6 +35,12 @@ pub struct Figures {
     /// Refusals by code.
     pub refused: BTreeMap<String, u64>,
     pub reads: u64,
+    /// Positions of the feed that followers were given.
+    pub followed: u64,
+    /// Payments that a webhook's receiver took.
+    pub delivered: u64,
+    /// Payments that listeners heard of.
+    pub heard: u64,
     /// From the end of a fault, or the begin of a restart, to the next payment.
     pub recoveries: Vec<Duration>,
     /// COMMITs whose answer was cut.
@@ -109,6 +115,12 @@ impl Figures {
         }
         self.voided += voided.len() as u64;
         self.reads += records.balances.len() as u64;
+        self.followed +=
+            records.feed.iter().map(|read| read.next.saturating_sub(read.after)).sum::<u64>();
+        self.delivered += records.deliveries.iter().filter(|it| it.is_taken).count() as u64;
+        // The first event of each connection is its begin.
+        let heard = records.heard.iter().map(|heard| heard.events.len().saturating_sub(1));
+        self.heard += heard.sum::<usize>() as u64;
         self.reads += records.scrolls.iter().map(|scroll| scroll.pages.len() as u64).sum::<u64>();
     }
 
@@ -128,7 +140,7 @@ impl Figures {
         let refused: Vec<String> =
             self.refused.iter().map(|(code, count)| format!("{code} {count}")).collect();
         format!(
-            "{}: {} times, {} paid ({} refunds, {} requests, {} in bulks), {} keys voided, {} asked, {} repeated, {} replayed, {} lost, {} reads, refused: \
+            "{}: {} times, {} paid ({} refunds, {} requests, {} in bulks), {} keys voided, {} asked, {} repeated, {} replayed, {} lost, {} reads, {} positions followed, {} heard, {} delivered, refused: \
              [{}], slowest recovery {:.2} s, {} COMMITs unanswered, {} violations, {:.0} s, SEED={}",
             self.fault,
             self.times,
@@ -142,6 +154,9 @@ impl Figures {
             self.replayed,
             self.lost,
             self.reads,
+            self.followed,
+            self.heard,
+            self.delivered,
             refused.join(", "),
             self.recoveries.iter().max().map_or(0.0, Duration::as_secs_f64),
             self.commits_unanswered,

@@ -27,6 +27,7 @@ pub mod wire;
 
 // Its users meanwhile.
 pub mod client;
+pub mod receiver;
 pub mod recorder;
 
 pub mod faults;

@@ -227,12 +227,19 @@ impl Postgres {
         Ok(Paused(stopped))
     }
 
-    /// A session of the role that owns everything.
+    /// A session of the role that owns everything. A server that recovers from a crash is waited for.
     ///
     /// # Errors
     /// The server does not answer.
     pub async fn session(&self) -> Result<PgConnection> {
-        let connecting = PgConnection::connect(&self.owner_url());
+        let connecting = async {
+            loop {
+                match PgConnection::connect(&self.owner_url()).await {
+                    Err(error) if is_recovering(&error) => tokio::time::sleep(POLL).await,
+                    result => return result,
+                }
+            }
+        };
         let connected = tokio::time::timeout(START_MAX, connecting).await;
         Ok(connected.context("Postgres does not answer")??)
     }
@@ -389,4 +396,9 @@ fn children_of(parent: Pid) -> Result<Vec<Pid>> {
 fn has_life(pid: Pid) -> bool {
     let state = state_and_parent(pid.as_raw_nonzero().get());
     state.is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
+}
+
+/// Whether a server that is there takes no session yet (SQLSTATE 57P03).
+fn is_recovering(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("57P03")
 }

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 /// A payment that a client wants: it stays the same through all retries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
@@ -150,6 +152,53 @@ pub struct Scroll {
     pub complete: bool,
 }
 
+/// One answer to a follower of the feed, `GET /feed`: with 200, or a refusal for good.
+#[derive(Debug, Clone)]
+pub struct FeedRead {
+    pub client: u32,
+    /// What he had read up to.
+    pub after: u64,
+    /// What he has read up to now.
+    pub next: u64,
+    pub outcome: Outcome,
+}
+
+/// What one connection to the events of an account gave, `GET /accounts/{id}/events`.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub client: u32,
+    pub account: i64,
+    /// The position that the client had heard last (`Last-Event-ID`).
+    pub after: Option<u64>,
+    /// Each event as it came, but for those without a position.
+    pub events: Vec<String>,
+}
+
+/// One delivery to the receiver of a webhook.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its `webhook-id`.
+    pub webhook_id: String,
+    pub body: String,
+    /// Whether it was answered with a success, which may not have reached the service.
+    pub is_taken: bool,
+}
+
+impl Delivery {
+    /// The position of its payment.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        let body: Value = serde_json::from_str(&self.body).ok()?;
+        body["data"]["position"].as_u64()
+    }
+}
+
+/// The value of a field of an event.
+#[must_use]
+pub fn field_of<'a>(event: &'a str, name: &str) -> Option<&'a str> {
+    event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
 /// One payment that a person wants, whichever of his windows asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
@@ -164,6 +213,14 @@ pub struct Records {
     pub errands: Vec<ErrandRun>,
     pub balances: Vec<BalanceRead>,
     pub scrolls: Vec<Scroll>,
+    /// Each follower's in their order.
+    pub feed: Vec<FeedRead>,
+    /// Each listener's in their order.
+    pub heard: Vec<Heard>,
+    /// The position after which deliveries begin, where there is a receiver.
+    pub deliveries_after: Option<u64>,
+    /// In the order in which they came.
+    pub deliveries: Vec<Delivery>,
     pub drafts: Vec<Draft>,
     /// Payers whose payments the database itself refuses.
     pub refused_payers: BTreeSet<i64>,

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::record::{Attempt, BalanceRead, Draft, ErrandRun, Outcome, Records, Scroll};
+use crate::record::{
+    Attempt, BalanceRead, Delivery, Draft, ErrandRun, FeedRead, Heard, Outcome, Records, Scroll,
+};
 
 /// A recovery that takes longer fails the run.
 const RECOVERY_MAX: Duration = Duration::from_mins(1);
@@ -16,7 +18,8 @@ pub struct Recorder {
     records: Mutex<Records>,
     /// When the youngest payment that was acknowledged had been asked for.
     paid_asked_us: AtomicU64,
-    /// Intents whose client gave up before it had a definite answer.
+    delivered: AtomicU64,
+    /// Clients that gave up before they had a definite answer, or before they had read all of the feed.
     given_up: AtomicU64,
 }
 
@@ -26,6 +29,7 @@ impl Default for Recorder {
             began: Instant::now(),
             records: Mutex::default(),
             paid_asked_us: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
         }
     }
@@ -55,6 +59,30 @@ impl Recorder {
 
     pub fn scroll(&self, scroll: Scroll) {
         self.lock().scrolls.push(scroll);
+    }
+
+    pub fn feed(&self, read: FeedRead) {
+        self.lock().feed.push(read);
+    }
+
+    pub fn heard(&self, heard: Heard) {
+        self.lock().heard.push(heard);
+    }
+
+    pub fn deliver_after(&self, position: u64) {
+        self.lock().deliveries_after = Some(position);
+    }
+
+    pub fn delivery(&self, delivery: Delivery) {
+        if let Some(position) = delivery.position().filter(|_| delivery.is_taken) {
+            self.delivered.fetch_max(position, Ordering::Relaxed);
+        }
+        self.lock().deliveries.push(delivery);
+    }
+
+    /// The largest position that a receiver has taken.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     pub fn draft(&self, draft: Draft) {

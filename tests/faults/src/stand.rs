@@ -14,16 +14,19 @@ use testbed::Service;
 use tokio::task::block_in_place;
 
 use crate::checker;
-use crate::client::{self, Load, World};
+use crate::client::{self, EVERYBODYS, EndOfFeed, Load, World};
 use crate::figures::Figures;
 use crate::ledger::Ledger;
 use crate::postgres::{Files, Postgres, url_through};
 use crate::proxy::{Proxy, Upstream};
 use crate::record::{Outcome, Records};
-use crate::service;
+use crate::{receiver, service};
 
 /// How long a process may be tried to be started: its database may be down.
 const START_MAX: Duration = Duration::from_mins(1);
+
+/// How long payments that go on may be without positions.
+const NUMBERED_MAX: Duration = Duration::from_mins(1);
 
 /// Violations that are told.
 const TOLD_MAX: usize = 20;
@@ -46,6 +49,24 @@ const EXPECTED: [&str; 8] = [
 /// True when no session of the service is in a transaction.
 const IDLE: &str = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity
     WHERE application_name LIKE 'payonce%' AND state <> 'idle')";
+
+/// True when every payment has its position in the feed.
+const ALL_HAVE_POSITIONS: &str =
+    "SELECT last_position = (SELECT count(*) FROM payments) FROM feed_state";
+
+/// The last position of the feed.
+const END_OF_FEED: &str = "SELECT last_position FROM feed_state";
+
+/// The position of an account's last payment.
+fn last_position_of(account: i64) -> String {
+    format!(
+        "SELECT max(first_position + array_position(payment_ids, payments.id) - 1)
+         FROM payments
+         JOIN payment_batches AS batch ON batch.id = payments.batch_id
+         JOIN feed_entries ON feed_entries.batch_id = batch.id
+         WHERE {account} IN (from_id, to_id)"
+    )
+}
 
 /// The parts of a stand.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +131,8 @@ impl Stand {
             ("DATABASE_URL".to_owned(), url_through(wire.address)),
             ("PAYONCE_DATABASE__MIGRATE_ON_START".to_owned(), "false".to_owned()),
         ];
+        settings
+            .extend(receiver::SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())));
         settings.extend(
             layout.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())),
         );
@@ -182,13 +205,27 @@ impl Stand {
         tokio::time::sleep(pause).await;
     }
 
+    /// Waits until so many payments more have their positions in the feed.
+    ///
+    /// # Errors
+    /// They have not within a minute.
+    pub async fn wait_for_positions(&self, more: i64) -> Result<()> {
+        let enough = self.postgres.count(END_OF_FEED).await?.saturating_add(more);
+        let have_come = async || Ok(self.postgres.count(END_OF_FEED).await? >= enough);
+        testbed::until("payments have positions", NUMBERED_MAX, have_come).await
+    }
+
     /// Ends faults and load, and checks the ledger and what clients were told.
     ///
     /// # Errors
     /// Something does not come to rest. Violations are in the figures.
-    pub async fn finish(mut self, load: Load, figures: &mut Figures) -> Result<()> {
+    pub async fn finish(mut self, mut load: Load, figures: &mut Figures) -> Result<()> {
         self.end_faults();
-        load.finish().await?;
+        load.stop().await?;
+        self.postgres.until(ALL_HAVE_POSITIONS).await?;
+        let last = self.postgres.count(END_OF_FEED).await?.try_into()?;
+        let everybodys = self.postgres.count(&last_position_of(EVERYBODYS)).await?.try_into()?;
+        load.finish(EndOfFeed { last, everybodys }).await?;
         for place in &mut self.places {
             if let Some(service) = &mut place.service
                 && let Some(status) = service.ended()?

@@ -14,6 +14,10 @@ const END: &str = "<!-- make chaos: end -->";
 const PAID_MIN: u64 = 100_000;
 /// Refunds, paid requests, payments in bulks and voided keys, of each.
 const ERRANDS_MIN: u64 = 1_000;
+/// Each payment is given to every follower.
+const FOLLOWED_MIN: u64 = 100_000;
+const HEARD_MIN: u64 = 10_000;
+const DELIVERED_MIN: u64 = 10_000;
 const COMMITS_UNANSWERED_MIN: u64 = 50;
 const TIMES_MIN: u64 = 10;
 /// Making a standby takes its time.
@@ -28,6 +32,9 @@ pub struct Totals {
     voided: u64,
     asked: u64,
     reads: u64,
+    followed: u64,
+    heard: u64,
+    delivered: u64,
     commits_unanswered: u64,
     violations: usize,
     claims_missed: usize,
@@ -45,6 +52,9 @@ impl Totals {
             voided: all.iter().map(|figures| figures.voided).sum(),
             asked: all.iter().map(|figures| figures.asked).sum(),
             reads: all.iter().map(|figures| figures.reads).sum(),
+            followed: all.iter().map(|figures| figures.followed).sum(),
+            delivered: all.iter().map(|figures| figures.delivered).sum(),
+            heard: all.iter().map(|figures| figures.heard).sum(),
             commits_unanswered: all.iter().map(|figures| figures.commits_unanswered).sum(),
             violations: all.iter().map(|figures| figures.violations.len()).sum(),
             claims_missed: claims.filter(|claim| !claim.is_kept()).count(),
@@ -61,6 +71,9 @@ impl Totals {
         let errands = [self.refunds, self.requests_paid, self.in_bulks, self.voided];
         self.paid >= PAID_MIN
             && errands.iter().all(|count| *count >= ERRANDS_MIN)
+            && self.followed >= FOLLOWED_MIN
+            && self.heard >= HEARD_MIN
+            && self.delivered >= DELIVERED_MIN
             && self.commits_unanswered >= COMMITS_UNANSWERED_MIN
             && all.iter().all(often)
     }
@@ -68,7 +81,7 @@ impl Totals {
     pub fn line(&self) -> String {
         format!(
             "{} payments acknowledged ({} refunds, {} of requests for money, {} in bulks), {} keys voided, \
-             {} requests to pay, {} pages and balances read, {} COMMITs whose \
+             {} requests to pay, {} pages and balances read, {} positions of the feed followed, {} payments heard of, {} delivered by a webhook, {} COMMITs whose \
              answer was cut, {} violations, {} claims missed, in {:.1} minutes",
             thousands(self.paid),
             thousands(self.refunds),
@@ -77,6 +90,9 @@ impl Totals {
             thousands(self.voided),
             thousands(self.asked),
             thousands(self.reads),
+            thousands(self.followed),
+            thousands(self.heard),
+            thousands(self.delivered),
             self.commits_unanswered,
             self.violations,
             self.claims_missed,

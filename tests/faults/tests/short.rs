@@ -20,7 +20,8 @@ fn plan() -> Plan {
 fn assert_nothing_lost_and_nothing_twice(figures: &Figures) {
     println!("{}", figures.line());
     assert!(figures.violations.is_empty(), "SEED={}: {:#?}", figures.seed, figures.violations);
-    assert!(figures.times > 0 && figures.paid > 0, "nothing happened: {}", figures.line());
+    let happened = [figures.times, figures.paid, figures.followed];
+    assert!(happened.iter().all(|count| *count > 0), "nothing happened: {}", figures.line());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,6 +30,11 @@ async fn a_service_that_is_killed_loses_nothing() {
     assert_nothing_lost_and_nothing_twice(&figures);
     let around = [figures.refunds, figures.requests_paid, figures.in_bulks, figures.voided];
     assert!(around.iter().all(|count| *count > 0), "nothing was done around: {}", figures.line());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_stands_still_and_goes_on_loses_nothing_and_gives_no_position_twice() {
+    assert_nothing_lost_and_nothing_twice(&faults::service_paused(&plan()).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

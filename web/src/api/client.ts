@@ -5,6 +5,7 @@ import { authorization, refused } from '../session/session';
 import type { components, paths } from './schema';
 
 export type Payment = components['schemas']['Payment'];
+export type FeedPayment = components['schemas']['FeedPayment'];
 export type PaymentRequest = components['schemas']['PaymentRequest'];
 export type Account = components['schemas']['Account'];
 export type NamedAccount = components['schemas']['NamedAccount'];

@@ -6,6 +6,7 @@ import { History } from '../history/History';
 import { useAccount } from '../history/useHistory';
 import { SendForm } from '../intent/SendForm';
 import { useSlip } from '../intent/useSlip';
+import { useFollow } from '../live/useFollow';
 import { ChoosePerson } from '../people/ChoosePerson';
 import { useMe } from '../people/me';
 import { useSession } from '../session/session';
@@ -27,6 +28,7 @@ export function Home() {
 function Account({ me }: { me: number }) {
   const account = useAccount(me);
   const slip = useSlip(me);
+  useFollow(me);
   const problem = account.error instanceof ApiFailure ? account.error.problem : null;
   // Then nothing else can be read either; a payment under way or in doubt is still to be followed.
   const isAwaited = slip !== null && (slip.attempt !== null || slip.setAside.length > 0);

@@ -3,19 +3,21 @@ import {
   useQuery,
   useQueryClient,
   type InfiniteData,
+  type QueryClient,
 } from '@tanstack/react-query';
 import { answered, api, ApiFailure, readSignal, type Payment } from '../api/client';
+import { lookEveryMs } from '../live/live';
 import { getToKnow } from '../people/people';
 import { paymentKey } from '../receipt/usePayment';
 import { requestsKey } from '../requests/useRequests';
 import { readNews, readPage, withNews, type Cursor, type Page, type Part } from './pages';
 
-/** How often the page looks for money that arrived, while it is visible. */
+/** How often the page looks for money that arrived, while it is visible and not told. */
 const LOOK_EVERY_MS = 2_000;
 
 /** When to look again: not before the service wants to be asked. */
 function lookAgainMs({ state: { error } }: { state: { error: unknown } }): number {
-  return Math.max(LOOK_EVERY_MS, error instanceof ApiFailure ? error.retryAfterMs : 0);
+  return Math.max(lookEveryMs(LOOK_EVERY_MS), error instanceof ApiFailure ? error.retryAfterMs : 0);
 }
 
 type Pages = InfiniteData<Page, Cursor | null>;
@@ -96,14 +98,20 @@ export function useNews(account: number): { news: News; take: () => void } {
   return { news: data ?? NO_NEWS, take };
 }
 
-/** Looks at once: for a payer who has just paid. */
+/** Looks at once at everything that a payment may have changed. */
+export async function lookNow(client: QueryClient, account: number): Promise<void> {
+  const all = [
+    ['account', account],
+    newsKey(account),
+    // What was paid may be a request, or give something back.
+    requestsKey(account),
+    paymentKey,
+  ];
+  await Promise.all(all.map((queryKey) => client.invalidateQueries({ queryKey })));
+}
+
+/** The same, for a payer who has just paid. */
 export function useLookNow(account: number) {
   const client = useQueryClient();
-  return () => {
-    void client.invalidateQueries({ queryKey: ['account', account] });
-    void client.invalidateQueries({ queryKey: ['news', account] });
-    // What was paid may be a request, or give something back.
-    void client.invalidateQueries({ queryKey: requestsKey(account) });
-    void client.invalidateQueries({ queryKey: paymentKey });
-  };
+  return () => void lookNow(client, account);
 }

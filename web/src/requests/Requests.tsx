@@ -4,6 +4,7 @@ import { useId, useState } from 'react';
 import { Waiting } from '../app/Waiting';
 import { Fate } from '../intent/Fate';
 import { usePay } from '../intent/usePay';
+import { useFollow } from '../live/useFollow';
 import { ChoosePerson } from '../people/ChoosePerson';
 import { useMe } from '../people/me';
 import { useSession } from '../session/session';
@@ -23,6 +24,7 @@ export function Requests() {
 
 function Of({ me }: { me: number }) {
   const paying = usePay(me);
+  useFollow(me);
   const [isOpenOnly, setIsOpenOnly] = useState(true);
   const id = useId();
   return (

@@ -149,7 +149,7 @@ fn check_pages(scroll: &Scroll, history: &History, found: &mut Found) -> Option<
                 is_legible = false;
                 continue;
             };
-            let wrong = row.differs_from(entry.payment, entry.balance_after);
+            let wrong = row.differs_from(entry.payment, Some(entry.balance_after));
             if !wrong.is_empty() {
                 found.add(Rule::ScrollTruth, || format!("{who}: another {wrong:?} in {row:?}"));
             }

@@ -33,8 +33,8 @@ impl Receipt<'_> {
     }
 
     /// The names of the members that are not as in the ledger, where `balance_after` is to be the
-    /// reader's.
-    pub fn differs_from(&self, payment: &Payment, balance_after: i64) -> Vec<&'static str> {
+    /// reader's, if he has one.
+    pub fn differs_from(&self, payment: &Payment, balance_after: Option<i64>) -> Vec<&'static str> {
         let members = [
             ("id", self.id == payment.id),
             ("from_id", self.from_id == payment.from_id),
@@ -42,7 +42,7 @@ impl Receipt<'_> {
             ("amount", self.amount == payment.amount),
             ("note", self.note == payment.note),
             ("created_at", self.created_us() == Some(payment.created_us)),
-            ("balance_after", self.balance_after == Some(balance_after)),
+            ("balance_after", self.balance_after == balance_after),
             ("refund_of", self.refund_of == payment.refund_of.as_deref().map(Cow::from)),
             (
                 "payment_request_id",
@@ -64,7 +64,7 @@ pub(super) fn unix_us(time: &str) -> Option<i64> {
 pub(super) fn lie_about(payment: &Payment, body: &str) -> Option<String> {
     match serde_json::from_str::<Receipt>(body) {
         Ok(receipt) => {
-            let wrong = receipt.differs_from(payment, payment.from_balance_after);
+            let wrong = receipt.differs_from(payment, Some(payment.from_balance_after));
             (!wrong.is_empty()).then(|| format!("it has another {}", wrong.join(", ")))
         }
         Err(error) => Some(format!("it is no payment: {error}")),

@@ -11,7 +11,7 @@
 
 mod simulation;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -19,9 +19,10 @@ use proptest::test_runner::Config;
 use super::{Rule, check};
 use crate::ledger::{Account, Key, Ledger, Payment, Request};
 use crate::record::{
-    Attempt, BalanceRead, Draft, End, Errand, ErrandRun, Intent, Outcome, Records, Reference,
-    Scroll,
+    Attempt, BalanceRead, Delivery, Draft, End, Errand, ErrandRun, FeedRead, Intent, Outcome,
+    Records, Reference, Scroll,
 };
+use serde_json::{Value, json};
 use simulation::{Size, shown, shown_request};
 
 /// Enough for everything to happen: retries, refusals, long histories, readers on the way.
@@ -160,6 +161,8 @@ fn the_simulated_run_has_everything_that_a_rule_is_about() {
     assert!(records.scrolls.iter().any(|it| it.complete && it.pages.len() >= 3));
     assert!(records.scrolls.iter().any(|it| !it.complete));
     assert!(ledger.payments.len() > 200);
+    assert!(records.feed.len() > 10 && records.heard.len() > 3);
+    assert!(records.deliveries.iter().any(|it| !it.is_taken));
     assert!(ledger.keys.iter().any(|it| it.status == "failed"));
     let attempts = || records.attempts.iter();
     assert!(attempts().any(|it| it.is_in_bulk && body(it).is_some()));
@@ -1259,6 +1262,196 @@ fn a_scroll_that_begins_too_late_in_the_history_is_found() {
         scroll.pages = vec!["[]".to_owned()];
     });
     assert_eq!(rules, BTreeSet::from([Rule::ScrollInOrder]));
+}
+
+/// The payments that each follower was given, to be changed.
+fn change_feed(records: &mut Records, change: impl Fn(u32, &mut Vec<Value>)) {
+    let mut given: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
+    for read in &records.feed {
+        let page: Value = serde_json::from_str(body_of(&read.outcome).unwrap()).unwrap();
+        let payments = page["payments"].as_array().unwrap().iter().cloned();
+        given.entry(read.client).or_default().extend(payments);
+    }
+    records.feed.clear();
+    for (client, mut payments) in given {
+        change(client, &mut payments);
+        let next = payments.last().unwrap()["position"].as_u64().unwrap();
+        let body = json!({"payments": payments, "next": next}).to_string();
+        let outcome = Outcome::Done { body, replayed: false };
+        records.feed.push(FeedRead { client, after: 0, next, outcome });
+    }
+}
+
+/// Lets two payments have each other's positions.
+fn exchange(payments: &mut [Value], one: usize, other: usize) {
+    let positions = [one, other].map(|place| payments[place]["position"].clone());
+    payments.swap(one, other);
+    [one, other].iter().zip(positions).for_each(|(place, it)| payments[*place]["position"] = it);
+}
+
+/// The first place in the feed whose payment shares an account with the next, or does not.
+fn neighbours(payments: &[Value], share: bool) -> usize {
+    let parties = |payment: &Value| ["from_id", "to_id"].map(|it| payment[it].as_i64().unwrap());
+    let shares = |one: &Value, other: &Value| {
+        parties(one).iter().any(|account| parties(other).contains(account))
+    };
+    let mut places = 0..payments.len() - 1;
+    places.find(|n| shares(&payments[*n], &payments[n + 1]) == share).unwrap()
+}
+
+#[test]
+fn a_feed_that_shows_a_payment_otherwise_is_found() {
+    let plants: [fn(&mut Value); 4] = [
+        |payment| payment["amount"] = json!(987_654),
+        |payment| payment["id"] = json!("another"),
+        |payment| payment["balance_after"] = json!(1),
+        |payment| payment["created_at"] = json!("2026-01-01T00:00:00Z"),
+    ];
+    for plant in plants {
+        assert_finds(Rule::FeedTruth, |records, _| {
+            change_feed(records, |_, payments| plant(&mut payments[7]));
+        });
+    }
+    assert_finds(Rule::FeedTruth, |records, _| {
+        records.feed[1].outcome = Outcome::Done { body: "[]".to_owned(), replayed: false };
+    });
+}
+
+#[test]
+fn a_gap_in_the_feed_is_found() {
+    assert_finds(Rule::FeedHasNoGaps, |records, _| {
+        change_feed(records, |_, payments| {
+            payments.iter_mut().skip(7).for_each(|payment| {
+                payment["position"] = json!(payment["position"].as_u64().unwrap() + 1);
+            });
+        });
+    });
+    // Of one who is told to go on somewhere else.
+    let rules = violated(|records, _| {
+        change_feed(records, |_, _| ());
+        let read = &mut records.feed[0];
+        let body = body_of(&read.outcome).unwrap();
+        let body = body.replacen("\"next\":", "\"next\":1", 1);
+        read.outcome = Outcome::Done { body, replayed: false };
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::FeedHasNoGaps]));
+    // Of one who was not given a page.
+    assert_finds(Rule::FeedHasNoGaps, |records, _| drop(records.feed.remove(1)));
+}
+
+#[test]
+fn a_payment_that_has_two_positions_is_found() {
+    assert_finds(Rule::FeedRepeatsNothing, |records, _| {
+        change_feed(records, |_, payments| {
+            let mut again = payments[3].clone();
+            again["position"] = json!(payments.len() + 1);
+            payments.push(again);
+        });
+    });
+}
+
+#[test]
+fn followers_that_are_given_different_feeds_are_found() {
+    let rules = violated(|records, _| {
+        change_feed(records, |client, payments| {
+            if client == 101 {
+                let place = neighbours(payments, false);
+                exchange(payments, place, place + 1);
+            }
+        });
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::FollowersAgree]));
+}
+
+#[test]
+fn a_position_that_is_gone_again_is_found() {
+    let rules = violated(|records, _| {
+        let outcome = refused(400, "invalid_request");
+        records.feed.push(FeedRead { outcome, ..records.feed[0].clone() });
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::FollowersAgree]));
+}
+
+#[test]
+fn a_payment_without_a_position_is_found() {
+    let rules = violated(|records, _| {
+        change_feed(records, |_, payments| drop(payments.pop()));
+    });
+    assert_eq!(rules, BTreeSet::from([Rule::FeedIsComplete]));
+}
+
+#[test]
+fn a_feed_in_another_order_than_an_accounts_history_is_found() {
+    assert_finds(Rule::FeedFollowsHistories, |records, _| {
+        change_feed(records, |_, payments| {
+            let place = neighbours(payments, true);
+            exchange(payments, place, place + 1);
+        });
+    });
+}
+
+#[test]
+fn a_listener_who_hears_otherwise_too_little_or_again_is_found() {
+    type Plant = fn(&mut Records);
+    let plants: [Plant; 8] = [
+        |records| drop(records.heard[1].events.remove(2)),
+        |records| records.heard[1].events.swap(1, 2),
+        |records| {
+            let again = records.heard[1].events[1].clone();
+            records.heard[1].events.insert(2, again);
+        },
+        |records| {
+            let event = &mut records.heard[1].events[1];
+            *event = event.replacen("\"amount\":", "\"amount\":1", 1);
+        },
+        |records| {
+            let event = &mut records.heard[1].events[1];
+            *event = event.replacen("\"position\":", "\"position\":1", 1);
+        },
+        // He goes on somewhere else than where he was.
+        |records| drop(records.heard.remove(1)),
+        |records| records.heard[1].events[0] = "event: begin\nid: 1".to_owned(),
+        |records| drop(records.heard.pop()),
+    ];
+    for plant in plants {
+        let rules = violated(|records, _| {
+            assert!(records.heard[1].events.len() > 2);
+            plant(records);
+        });
+        assert_eq!(rules, BTreeSet::from([Rule::EventsFollowTheFeed]));
+    }
+}
+
+#[test]
+fn a_receiver_who_is_told_otherwise_too_little_or_too_early_is_found() {
+    type Plant = fn(&mut Vec<Delivery>);
+    let plants: [Plant; 6] = [
+        |deliveries| {
+            let position = deliveries[9].position();
+            deliveries.retain(|it| it.position() != position);
+        },
+        |deliveries| {
+            let position = deliveries[9].position();
+            deliveries
+                .iter_mut()
+                .filter(|it| it.position() == position)
+                .for_each(|it| it.is_taken = false);
+        },
+        |deliveries| deliveries.truncate(20),
+        |deliveries| deliveries[9].webhook_id = "another".to_owned(),
+        |deliveries| {
+            let delivery = &mut deliveries[9];
+            delivery.body = delivery.body.replacen("\"amount\":", "\"amount\":1", 1);
+        },
+        |deliveries| {
+            let delivery = &mut deliveries[9];
+            delivery.body = delivery.body.replacen("\"type\":\"", "\"type\":\"un", 1);
+        },
+    ];
+    for plant in plants {
+        let rules = violated(|records, _| plant(&mut records.deliveries));
+        assert_eq!(rules, BTreeSet::from([Rule::DeliveriesFollowTheFeed]));
+    }
 }
 
 #[test]

@@ -55,6 +55,7 @@ pub async fn overload(plan: &Plan) -> Result<Figures> {
     let mut load = stand.load();
     // More than there are writers, less than the queue holds: what it can do, and no refusals.
     load.add_payers(16, &Manner { pause_ms_max: 0, popular_percent: 0, ..Manner::plain(ACCOUNTS) });
+    load.add_followers(1);
     wait_for_payment(&stand).await?;
     tokio::time::sleep(plan.pause).await;
     let usual = rate(&stand, plan.pause * 2).await;

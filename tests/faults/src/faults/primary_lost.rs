@@ -82,7 +82,7 @@ async fn ensure_nobody_pays_there(
 /// what they committed is then seen on the primary although the standby does not have it. The primary is
 /// lost before it gets it.
 ///
-/// There are no readers: Postgres shows them such payments, too.
+/// There are no readers, and followers only afterwards: Postgres shows them such payments, too.
 ///
 /// # Errors
 /// The run itself failed.

@@ -1,12 +1,16 @@
-//! A process of the service is killed.
+//! A process of the service is killed, or stands still.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since};
+use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
+use crate::postgres::pause_process;
+
+/// How many positions come while a process stands still: some passes of the other one.
+const POSITIONS: i64 = 20;
 
 /// `kill -9` of the service, again and again: of one of two processes, and sometimes of both.
 ///
@@ -29,6 +33,33 @@ pub async fn service_killed(plan: &Plan) -> Result<Figures> {
         }
         stand.start_service(place).await?;
         note_recovery_since(since_us, &stand, &mut figures).await?;
+    }
+    claim_recovery(plan, &mut figures, Duration::from_secs(5));
+    stand.finish(load, &mut figures).await?;
+    Ok(figures)
+}
+
+/// SIGSTOP of one of two processes, until the other one has given payments their positions in the feed; then it goes on, and
+/// believes that it is the one that does.
+///
+/// # Errors
+/// The run itself failed.
+pub async fn service_paused(plan: &Plan) -> Result<Figures> {
+    let mut figures = Figures::new("the service is stopped and goes on", plan.seed);
+    // Whoever asked the process that stands still asks the other one soon.
+    let manner = Manner { answer_max: Duration::from_secs(1), ..Manner::plain(ACCOUNTS) };
+    let mut layout = layout(plan, 2);
+    // A process that stood still believes that its clients did.
+    layout.settings.push(("PAYONCE_SERVER__READ_TIMEOUT_MS", "60000".to_owned()));
+    let (mut stand, load) = begin(plan, layout, &manner).await?;
+    for _ in 0..plan.times {
+        stand.pause(plan.pause).await;
+        let place = stand.rng.usize(0..2);
+        let paused = pause_process(stand.service(place)?.pid().as_raw_nonzero().get())?;
+        figures.times += 1;
+        stand.wait_for_positions(POSITIONS).await?;
+        paused.resume();
+        note_recovery(&stand, &mut figures).await?;
     }
     claim_recovery(plan, &mut figures, Duration::from_secs(5));
     stand.finish(load, &mut figures).await?;

@@ -7,10 +7,11 @@ use fastrand::Rng;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::client::EVERYBODYS;
 use crate::ledger::{Account, Key, Ledger, Payment, Request};
 use crate::record::{
-    Attempt, BalanceRead, Demand, End, Errand, ErrandRun, Intent, Outcome, Records, Reference,
-    Scroll,
+    Attempt, BalanceRead, Delivery, Demand, End, Errand, ErrandRun, FeedRead, Heard, Intent,
+    Outcome, Records, Reference, Scroll,
 };
 
 /// How much happens.
@@ -31,6 +32,8 @@ const BEGAN_UNIX_US: i64 = 1_790_000_000_000_000;
 const HOUR_US: i64 = 3_600_000_000;
 const OPENING_CENTS: i64 = 2_000;
 const PAGE: usize = 10;
+/// The numbers of those who follow the feed, as clients.
+const FOLLOWERS: std::ops::Range<u32> = 100..103;
 
 /// Something that takes effect at one moment.
 enum Event {
@@ -135,6 +138,7 @@ pub fn run(seed: u64, size: Size) -> (Records, Ledger) {
     rng.shuffle(&mut world.records.errands);
     rng.shuffle(&mut world.records.balances);
     let ledger = world.ledger(&mut rng);
+    world.follow(&mut rng);
     (world.records, ledger)
 }
 
@@ -527,6 +531,73 @@ impl World {
         self.cursors[number] = rows.last().map(|row| row.created_us).or(self.cursors[number]);
     }
 
+    /// Followers read all of the feed, each in pages of his own. Its order is that of the payments, but for neighbours that
+    /// have no account in common.
+    fn follow(&mut self, rng: &mut Rng) {
+        let mut feed: Vec<&Payment> = self.payments.iter().collect();
+        for n in 1..feed.len() {
+            let (one, other) = (feed[n - 1], feed[n]);
+            let is_party = |account| [other.from_id, other.to_id].contains(account);
+            if rng.bool() && ![one.from_id, one.to_id].iter().any(is_party) {
+                feed.swap(n - 1, n);
+            }
+        }
+        let numbered: Vec<String> = (1..).zip(&feed).map(|(n, it)| shown_numbered(it, n)).collect();
+        for client in FOLLOWERS {
+            let mut rest = &numbered[..];
+            let mut after = 0;
+            while !rest.is_empty() {
+                let (page, later) = rest.split_at(rng.usize(1..=rest.len().min(50)));
+                let next = after + u64::try_from(page.len()).unwrap();
+                let body = format!("{{\"payments\":[{}],\"next\":{next}}}", page.join(","));
+                let outcome = Outcome::Done { body, replayed: false };
+                self.records.feed.push(FeedRead { client, after, next, outcome });
+                (after, rest) = (next, later);
+            }
+        }
+        let begin = rng.u64(0..10);
+        self.records.deliveries_after = Some(begin);
+        for (position, payment) in (1_u64..).zip(&feed).filter(|(position, _)| *position > begin) {
+            if [payment.from_id, payment.to_id].contains(&EVERYBODYS) {
+                let data = shown_numbered(payment, position);
+                let (kind, created_at) = ("payment.made", shown_time(payment.created_us));
+                let body =
+                    format!(r#"{{"type":"{kind}","timestamp":"{created_at}","data":{data}}}"#);
+                let webhook_id = payment.id.clone();
+                let delivery = Delivery { webhook_id, body, is_taken: true };
+                // Some are told again: they were not taken, or nobody knows that they were.
+                for is_taken in [false, true].into_iter().filter(|_| rng.u8(0..10) == 0) {
+                    self.records.deliveries.push(Delivery { is_taken, ..delivery.clone() });
+                }
+                self.records.deliveries.push(delivery);
+            }
+        }
+        let mut after = None;
+        let mut events = Vec::new();
+        for (position, payment) in (1_u64..).zip(feed) {
+            if events.is_empty() {
+                // Before the first payment of a connection.
+                let begin = after.unwrap_or(position - 1);
+                events.push(format!("event: begin\nid: {begin}\ndata: {{\"position\":{begin}}}"));
+            }
+            if [payment.from_id, payment.to_id].contains(&EVERYBODYS) {
+                let shown = shown(payment, EVERYBODYS);
+                let data = shown.replacen('{', &format!("{{\"position\":{position},"), 1);
+                events.push(format!("id: {position}\ndata: {data}"));
+                if rng.u8(0..20) == 0 {
+                    let events = std::mem::take(&mut events);
+                    let (client, account) = (FOLLOWERS.end, EVERYBODYS);
+                    self.records.heard.push(Heard { client, account, after, events });
+                    after = Some(position);
+                }
+            }
+        }
+        if !events.is_empty() {
+            let (client, account) = (FOLLOWERS.end, EVERYBODYS);
+            self.records.heard.push(Heard { client, account, after, events });
+        }
+    }
+
     fn ledger(&self, rng: &mut Rng) -> Ledger {
         let accounts = self.accounts.iter().map(|(id, (balance, last_payment_us))| Account {
             id: *id,
@@ -561,9 +632,19 @@ fn refused(status: u16, code: &str) -> Outcome {
 
 /// The body that shows a payment to one of its parties.
 pub fn shown(payment: &Payment, reader: i64) -> String {
-    let created_at = shown_time(payment.created_us);
     let is_payer = reader == payment.from_id;
     let balance = if is_payer { payment.from_balance_after } else { payment.to_balance_after };
+    shown_with(payment, &balance.to_string())
+}
+
+/// A payment in a page of the feed.
+fn shown_numbered(payment: &Payment, position: u64) -> String {
+    let shown = shown_with(payment, "null");
+    format!("{{\"position\":{position},{}", shown.strip_prefix('{').unwrap())
+}
+
+fn shown_with(payment: &Payment, balance: &str) -> String {
+    let created_at = shown_time(payment.created_us);
     let Payment { id, from_id, to_id, amount, note, refund_of, payment_request_id, .. } = payment;
     let note = serde_json::to_string(note).unwrap();
     let named = |name: &str, id: &Option<String>| {

@@ -1,0 +1,31 @@
+//! What a check finds, and how its statement tells it.
+
+/// The findings of one check.
+#[derive(Debug)]
+pub struct Finding {
+    pub violations: i64,
+    /// The first ten violations, in words.
+    pub examples: Vec<String>,
+}
+
+/// Runs a check: a query whose rows say in words what is wrong; NULL is nothing.
+macro_rules! find {
+    ($conn:ident, with $with:tt, $query:tt $(, $value:expr)*) => {{
+        let finding = sqlx::query_as!(
+            $crate::db::audit::finding::Finding,
+            $with
+                + "found AS ("
+                + $query
+                + r#")
+        SELECT (SELECT count(what) FROM found) AS "violations!",
+               ARRAY(SELECT what FROM found WHERE what IS NOT NULL ORDER BY what LIMIT 10)
+                   AS "examples!""#,
+            $($value),*
+        );
+        Ok(finding.fetch_one($conn).await?)
+    }};
+    ($conn:ident, $query:tt $(, $value:expr)*) => {
+        $crate::db::audit::finding::find!($conn, with "/* audit */ WITH ", $query $(, $value)*)
+    };
+}
+pub(super) use find;
