@@ -519,6 +519,7 @@ async fn one_reader_serves_all_streams_and_there_is_none_without() {
     app.open_many(5, 1_000).await;
     let read = async || metric(&app, "payonce_live_reads_total").await;
     app.pay(1, 2, 1, "unseen").await.assert_paid();
+    numbered(&app).await;
     assert_eq!(read().await, 0);
     let begun = join_all((0..STREAMS).map(async |n| Events::of(&app, n % 5 + 1).await.0));
     let mut all = begun.await;
