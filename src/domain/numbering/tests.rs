@@ -1,5 +1,12 @@
 //! The rule, on batches that commit in any order, or never.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that meets something unexpected is to fail on the spot"
+)]
+
 use proptest::prelude::*;
 
 use super::*;
