@@ -160,7 +160,8 @@ async fn pay(address: &str) -> Result<u32> {
     let mut wire = TcpStream::connect(address).await?;
     wire.set_nodelay(true)?;
     let requests = PAYMENTS_PER_SECOND.div_euclid(IN_ONE_REQUEST).saturating_mul(SECONDS);
-    let every = Duration::from_secs(1) * IN_ONE_REQUEST / PAYMENTS_PER_SECOND;
+    let every =
+        Duration::from_secs(1).saturating_mul(IN_ONE_REQUEST).div_f64(PAYMENTS_PER_SECOND.into());
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for request in 0..requests {
@@ -168,7 +169,7 @@ async fn pay(address: &str) -> Result<u32> {
         let payments: Vec<Value> = (0..IN_ONE_REQUEST)
             .map(|n| {
                 let from = fastrand::u32(1..=STREAMS);
-                let to = from % STREAMS + 1;
+                let to = from.rem_euclid(STREAMS).saturating_add(1);
                 json!({"from": from, "to": to, "amount": 1, "idempotency_key": format!("live-{request}-{n}")})
             })
             .collect();

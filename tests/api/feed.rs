@@ -115,7 +115,7 @@ async fn one_who_waits_is_answered_by_the_first_payment_whoever_makes_it() {
     follow(&apps[0], 0, 2).await;
     for (n, (reader, payer)) in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().enumerate() {
         let after = i64::try_from(n).unwrap() + 2;
-        let (seen, _) = tokio::join!(follow(&apps[reader], after, 1), async {
+        let (seen, ()) = tokio::join!(follow(&apps[reader], after, 1), async {
             apps[payer].pay(1, 2, 1, &format!("k{n}")).await.assert_paid();
         });
         assert_eq!(position(&seen[0]), after + 1);

@@ -176,7 +176,7 @@ async fn payments_go_on_while_an_index_is_made() {
     sqlx::raw_sql(report).execute(&mut outside).await.unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
     migrate.arg("migrate").stdout(Stdio::null()).stderr(log.reopen().unwrap());
-    database.execute(&format!("SELECT grant_rights_of_the_service('{}')", SERVICE_ROLE)).await;
+    database.execute(&format!("SELECT grant_rights_of_the_service('{SERVICE_ROLE}')")).await;
     let app = App::start_on(&database, &[("PAYONCE_DATABASE__MIGRATE_ON_START", "false")]);
     app.open_many(2, 1_000).await;
     let mut migrating = migrate.spawn().unwrap();

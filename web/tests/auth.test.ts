@@ -1,6 +1,7 @@
 /** Signing in: whose money moves, and what stays of a token and of what was typed. */
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
@@ -391,4 +392,15 @@ test('the lab says that it needs an operator, and how to get a token of one', as
     await page.locator(`[data-experiment=${name}] button`).click();
     await page.locator(`[data-experiment=${name}][data-state=done]`).waitFor();
   }
+});
+
+test('a statement is downloaded with the token', async () => {
+  const { id, token } = await somebody();
+  await service.pay(1, id, 250);
+  const page = await signedOut();
+  await signIn(page, token);
+  const saved = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'Download statement' }).click();
+  const text = await readFile(await (await saved).path(), 'utf8');
+  assert.match(text, /,closing_balance,.*,102\.50,/);
 });

@@ -288,7 +288,7 @@ export async function startWire(service: Service): Promise<Wire> {
       // A stream ends when its reader leaves, and when its token expires.
       if (url?.endsWith('/events')) {
         response.on('close', () => onward.destroy());
-        streams.push({ token, end: () => onward.destroy() });
+        streams.push({ token, end: () => response.destroy() });
         wire.positions.push(headers['last-event-id']?.toString() ?? null);
       }
       if (fate === 'request held') held.push(() => onward.end(body));

@@ -1,6 +1,7 @@
 /** The history of payments: pages, news, scrolling. */
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { browser, PHONE, eventually, newPage, shownIds, service, startBoth } from './harness';
@@ -89,4 +90,99 @@ test('each payment shows the balance after it', async () => {
   const balances = await page.locator('[data-payment] summary').allInnerTexts();
   assert.match(balances[0] ?? '', /−\$2\.50[^]*\$7\.50/);
   assert.match(balances[1] ?? '', /\+\$10\.00[^]*\$10\.00/);
+});
+
+/** Chooses the part of the history that is shown. */
+async function choose(page: Page, part: string) {
+  await page
+    .getByRole('group', { name: 'Which payments' })
+    .getByText(part, { exact: true })
+    .click();
+}
+
+test('what was sent, or received, is shown alone; with its own pages, and with what arrives', async () => {
+  const { id } = await withPayments();
+  const payments = await service.payments(id);
+  const [sent, received] = [true, false].map((isSent) =>
+    payments.filter((it) => (it.from_id === id) === isSent).map((it) => it.id),
+  ) as [string[], string[]];
+  const page = await newPage(browser, { viewport: { width: 1280, height: 4_000 } });
+  await page.goto(`${service.origin}/?as=${id}`);
+  await shows(page, 10);
+
+  await choose(page, 'Sent');
+  await page.getByRole('button', { name: 'Load more' }).click();
+  await page.getByText('That is everything.').waitFor();
+  assert.deepEqual(await shownIds(page), sent);
+  // What arrives is shown where it belongs.
+  const paid = (await service.pay(id, 2, 1)).id;
+  const got = (await service.pay(1, id, 1)).id;
+  await shows(page, sent.length + 1);
+  assert.deepEqual(await shownIds(page), [paid, ...sent]);
+
+  await choose(page, 'Received');
+  await shows(page, 10);
+  assert.deepEqual(await shownIds(page), [got, ...received].slice(0, 10));
+  await choose(page, 'All');
+  await page.getByText('That is everything.').waitFor({ state: 'detached' });
+  assert.deepEqual(
+    (await shownIds(page)).slice(0, 10),
+    [got, paid, ...payments.map((it) => it.id)].slice(0, 10),
+  );
+});
+
+test('somebody who has sent nothing is told so', async () => {
+  const id = await service.open('Payee', 0);
+  await service.pay(1, id, 5);
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=${id}`);
+  await shows(page, 1);
+  await choose(page, 'Sent');
+  await page.getByText('You have sent nothing yet.').waitFor();
+});
+
+test('the statement of a month is downloaded as a file', async () => {
+  const id = await service.open('Bookkeeper', 0);
+  await service.pay(1, id, 1_250, '=1+1');
+  await service.sql(
+    "UPDATE accounts SET created_at = now() - interval '40 days' WHERE id = $1",
+    id,
+  );
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=${id}`);
+  const month = page.getByLabel('Statement of');
+  const download = async () => {
+    const saved = page.waitForEvent('download');
+    await page.getByRole('button', { name: 'Download statement' }).click();
+    const file = await saved;
+    return { name: file.suggestedFilename(), text: await readFile(await file.path(), 'utf8') };
+  };
+  await month.waitFor();
+  const names = await month.locator('option').allInnerTexts();
+  const now = new Date();
+  assert.equal(names[0], now.toLocaleDateString('en', { month: 'long', year: 'numeric' }));
+  assert.ok(names.length === 2 || names.length === 3, names.join());
+
+  const current = await download();
+  assert.match(current.name, new RegExp(`^statement-${id}-\\d{4}-\\d{2}\\.csv$`));
+  const lines = current.text.trim().split('\r\n');
+  assert.equal(lines.length, 4, current.text);
+  assert.match(lines[1] ?? '', /,opening_balance,.*,0\.00,/);
+  assert.match(lines[2] ?? '', /,received,.*,12\.50,12\.50,'=1\+1,/);
+  assert.match(lines[3] ?? '', /,closing_balance,.*,12\.50,/);
+
+  await month.selectOption({ index: 1 });
+  const before = await download();
+  assert.equal(before.text.trim().split('\r\n').length, 3, before.text);
+  assert.notEqual(before.name, current.name);
+});
+
+test('a statement that cannot be had is told so', async () => {
+  const id = await service.open('Unlucky', 0);
+  await service.pay(1, id, 5);
+  const page = await newPage(browser);
+  await page.goto(`${service.origin}/?as=${id}`);
+  await page.route('**/statement*', (route) => route.abort());
+  await page.getByRole('button', { name: 'Download statement' }).click();
+  await page.getByRole('alert').filter({ hasText: 'The statement was not downloaded.' }).waitFor();
 });

@@ -1,5 +1,12 @@
 //! The rule, on batches that commit in any order, or never.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that meets something unexpected is to fail on the spot"
+)]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -93,60 +100,67 @@ fn a_jump_of_the_ids_is_one_gap_however_wide() {
 }
 
 proptest! {
-    /// Batches of a ledger commit in any order, some never; passes look at any moment, and processes take over.
     #[test]
     fn every_committed_batch_has_one_place_and_no_position_is_left_out(
-        ends in proptest::collection::vec((0_usize..40, 1_i64..4, any::<bool>()), 1..40),
+        batches in proptest::collection::vec((0_usize..40, 1_i64..4, any::<bool>()), 1..40),
         takes_over in proptest::collection::vec(any::<bool>(), 41),
     ) {
-        // The batch with id n + 1 is drawn by transaction n, at moment n, and ends at moment `ends[n].0` or later.
-        let end = |n: usize| ends[n].0.max(n);
-        let mut numbering = start();
-        let mut entries: Vec<Entry> = Vec::new();
-        for moment in 0..=40_usize {
-            if takes_over[moment] {
-                let state = numbering.state();
-                let behind = entries.iter().filter(|it| it.first_position > state.settled_position);
-                let behind: Vec<i64> = behind.map(|it| it.batch_id).collect();
-                numbering = Numbering::resume(state, &behind);
-            }
-            let drawn = ends.len().min(moment + 1);
-            let ended = |n: &usize| end(*n) <= moment;
-            let running = (0..drawn).find(|n| !ended(n)).unwrap_or(drawn);
-            let looked_at = |id: i64| {
-                let in_a_gap = |gap: &Gap| (gap.first..=gap.last).contains(&id);
-                id > numbering.last_batch() || numbering.gaps().iter().any(in_a_gap)
-            };
-            let id = |n: usize| i64::try_from(n).unwrap() + 1;
-            let batches: Vec<_> = (0..drawn)
-                .filter(|n| ended(n) && ends[*n].2 && looked_at(id(*n)))
-                .map(|n| batch(id(n), ends[n].1))
-                .collect();
-            let new = numbering.number(&seen(&batches, id(running)));
-            if !new.is_empty() {
-                numbering.written_by(id(drawn));
-            }
-            entries.extend(new);
+        assert_one_place_each(&batches, &takes_over);
+    }
+}
+
+fn id_of(n: usize) -> i64 {
+    i64::try_from(n).unwrap() + 1
+}
+
+/// Batches of a ledger commit in any order, some never; passes look at any moment, and processes take over.
+///
+/// The batch with id n + 1 is drawn by transaction n + 1, at moment n. It ends then or at a later moment, has so many
+/// payments, and is committed or not.
+fn assert_one_place_each(ends: &[(usize, i64, bool)], takes_over: &[bool]) {
+    let end = |n: usize| ends[n].0.max(n);
+    let mut numbering = start();
+    let mut entries: Vec<Entry> = Vec::new();
+    for (moment, takes_over) in takes_over.iter().enumerate() {
+        if *takes_over {
+            let state = numbering.state();
+            let behind = entries.iter().filter(|it| it.first_position > state.settled_position);
+            let behind: Vec<i64> = behind.map(|it| it.batch_id).collect();
+            numbering = Numbering::resume(state, &behind);
         }
-        let mut next = 1;
-        for entry in &entries {
-            prop_assert_eq!(entry.first_position, Position::trusted(next));
-            next += ends[usize::try_from(entry.batch_id).unwrap() - 1].1;
-        }
-        let mut numbered: Vec<i64> = entries.iter().map(|it| it.batch_id).collect();
-        numbered.sort_unstable();
-        let committed: Vec<i64> = (0..ends.len())
-            .filter(|n| ends[*n].2)
-            .map(|n| i64::try_from(n).unwrap() + 1)
+        let drawn = ends.len().min(moment + 1);
+        let running = (0..drawn).find(|n| end(*n) > moment).unwrap_or(drawn);
+        let is_looked_at = |id: i64| {
+            let is_in = |gap: &Gap| (gap.first..=gap.last).contains(&id);
+            id > numbering.last_batch() || numbering.gaps().iter().any(is_in)
+        };
+        let batches: Vec<_> = (0..drawn)
+            .filter(|n| end(*n) <= moment && ends[*n].2 && is_looked_at(id_of(*n)))
+            .map(|n| batch(id_of(n), ends[n].1))
             .collect();
-        prop_assert_eq!(numbered, committed);
-        // A batch that was committed before another one was drawn comes before it.
-        for (place, entry) in entries.iter().enumerate() {
-            for later in &entries[place + 1..] {
-                let drawn = usize::try_from(entry.batch_id).unwrap() - 1;
-                let other = usize::try_from(later.batch_id).unwrap() - 1;
-                prop_assert!(end(other) >= drawn, "{later:?} was there before {entry:?} was drawn");
-            }
+        let new = numbering.number(&seen(&batches, id_of(running)));
+        if !new.is_empty() {
+            numbering.written_by(id_of(drawn));
+        }
+        entries.extend(new);
+    }
+    let place = |entry: &Entry| usize::try_from(entry.batch_id).unwrap() - 1;
+    let mut next = 1;
+    for entry in &entries {
+        assert_eq!(entry.first_position, Position::trusted(next));
+        next += ends[place(entry)].1;
+    }
+    let mut numbered: Vec<usize> = entries.iter().map(place).collect();
+    numbered.sort_unstable();
+    let committed: Vec<usize> = (0..ends.len()).filter(|n| ends[*n].2).collect();
+    assert_eq!(numbered, committed);
+    // A batch that was committed before another one was drawn comes before it.
+    for (n, entry) in entries.iter().enumerate() {
+        for later in &entries[n + 1..] {
+            assert!(
+                end(place(later)) >= place(entry),
+                "{later:?} was there before {entry:?} was drawn"
+            );
         }
     }
 }

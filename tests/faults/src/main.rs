@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
 async fn run() -> Result<ExitCode> {
     let parts = parts! {
         service_killed: 25, 2_500;
-        service_paused: 12, 2_500;
+        service_paused: 10, 1_500;
         postgres_killed: 15, 3_000;
         postgres_paused: 14, 2_500;
         sessions_terminated: 15, 3_500;

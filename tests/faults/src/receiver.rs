@@ -22,8 +22,9 @@ pub const SETTINGS: [(&str, &str); 2] = [
 /// A delivery is not longer.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How many of a hundred deliveries are not taken.
-const REFUSED_PERCENT: u8 = 1;
+/// How many of a hundred connections have their first delivery refused. More refusals would leave the receiver behind: each
+/// costs a pause.
+const REFUSED_PERCENT: u8 = 25;
 
 /// A receiver that is told of the payments of the account that everybody pays. It ends when it is dropped.
 pub struct Receiver {
@@ -65,6 +66,7 @@ async fn accept(listener: TcpListener, world: Arc<World>, mut rng: Rng) {
 async fn receive(stream: TcpStream, world: &World, mut rng: Rng) -> Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
+    let mut refuses = rng.u8(0..100) < REFUSED_PERCENT;
     while stream.read_line(&mut line).await? > 0 {
         let (mut webhook_id, mut body_bytes) = (String::new(), 0);
         loop {
@@ -81,7 +83,7 @@ async fn receive(stream: TcpStream, world: &World, mut rng: Rng) -> Result<()> {
         let mut body = vec![0; body_bytes];
         stream.read_exact(&mut body).await?;
         let body = String::from_utf8(body)?;
-        let is_taken = rng.u8(0..100) >= REFUSED_PERCENT;
+        let is_taken = !std::mem::take(&mut refuses);
         world.recorder.delivery(Delivery { webhook_id, body, is_taken });
         let status = if is_taken { "204 No Content" } else { "503 Service Unavailable" };
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");

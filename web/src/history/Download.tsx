@@ -24,13 +24,10 @@ export function Download({ me }: { me: number }) {
   if (!account.data) return null;
   const months = monthsSince(account.data.created_at, Date.now());
   return (
-    <form
+    <div
+      role="group"
       aria-label="Statement"
       className="flex flex-wrap items-end gap-3 border-t border-line px-3 py-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (!download.isPending) download.mutate({ id: chosen });
-      }}
     >
       <div className="min-w-0 flex-[1_1_10rem]">
         <label htmlFor={id} className="mb-1 block text-sm font-medium">
@@ -53,9 +50,10 @@ export function Download({ me }: { me: number }) {
         </select>
       </div>
       <button
-        type="submit"
+        type="button"
         className="button button-quiet"
         aria-disabled={download.isPending}
+        onClick={() => !download.isPending && download.mutate({ id: chosen })}
       >
         {download.isPending ? 'Downloading…' : 'Download statement'}
       </button>
@@ -64,6 +62,6 @@ export function Download({ me }: { me: number }) {
           The statement was not downloaded. {whyReadFailed(download.error)}
         </p>
       )}
-    </form>
+    </div>
   );
 }

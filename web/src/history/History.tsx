@@ -39,7 +39,7 @@ export function History({ me }: { me: number }) {
   const [all, read] = [whole, history].map(
     ({ data }) => data?.pages.flatMap((page) => page.payments) ?? [],
   ) as [Payment[], Payment[]];
-  const payments = inPart(me, part, all, history.isSuccess ? read : []);
+  const payments = inPart(me, part, all, read);
   const latest = news.payments[0] ?? all[0];
   const called = useCalled(
     [...payments, ...(latest ? [latest] : [])].flatMap(({ from_id, to_id }) => [from_id, to_id]),
@@ -83,9 +83,7 @@ export function History({ me }: { me: number }) {
       </p>
       {history.isPending && <Loading />}
       {history.isSuccess && payments.length === 0 && (
-        <p className="px-3 py-10 text-center text-muted">
-          {NOTHING[part]}
-        </p>
+        <p className="px-3 py-10 text-center text-muted">{NOTHING[part]}</p>
       )}
       <ol aria-label="Payments, newest first" className="mt-2">
         {payments.map((payment) => (
