@@ -30,6 +30,8 @@ async fn a_service_that_is_killed_loses_nothing() {
     assert_nothing_lost_and_nothing_twice(&figures);
     let around = [figures.refunds, figures.requests_paid, figures.in_bulks, figures.voided];
     assert!(around.iter().all(|count| *count > 0), "nothing was done around: {}", figures.line());
+    let told = [figures.heard, figures.delivered];
+    assert!(told.iter().all(|count| *count > 0), "nobody was told: {}", figures.line());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
