@@ -75,8 +75,8 @@ async function follow(account: number, signal: AbortSignal, look: () => void) {
       // The position is of another ledger.
       seen = null;
     }
-    // It asks as before, from now on.
-    look();
+    // It asks again, from now on.
+    if (seen !== null) look();
     const wantedMs = failure instanceof ApiFailure ? failure.retryAfterMs : 0;
     await pause(Math.max(wantedMs, pauseMs * (0.5 + Math.random() / 2)), signal);
     pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
