@@ -163,10 +163,11 @@ fn a_token_that_was_verified_is_known_by_its_bytes_alone() {
         DecodingKey::from_secret(settings.jwt_secret.as_ref().unwrap().expose_secret().as_bytes());
     let keys = KeySet::new(vec![Key::new(None, key, Algorithm::HS256, &settings)], Vec::new());
     let token = mint(&settings, Some(AccountId::new(7).unwrap()), false, HOUR).unwrap();
-    let caller = Caller::Holder(AccountId::new(7).unwrap());
     assert_eq!(keys.known_identity(&token), None);
-    assert_eq!(keys.identity(None, &token), Ok(caller.into()));
-    assert_eq!(keys.known_identity(&token), Some(caller.into()));
+    let identity = keys.identity(None, &token).unwrap();
+    assert_eq!(identity.caller, Caller::Holder(AccountId::new(7).unwrap()));
+    assert!(identity.valid_until.is_some_and(|until| until > SystemTime::now()));
+    assert_eq!(keys.known_identity(&token), Some(identity));
     let forged = format!("{token}A");
     assert!(keys.identity(None, &forged).is_err());
     assert_eq!(keys.known_identity(&forged), None);
