@@ -89,7 +89,9 @@ test('whom one paid last is shown first, also after a reload', async () => {
   await service.pay(id, 3, 100);
   await page.reload();
   const names = () =>
-    page.getByRole('radio').evaluateAll((all) => all.map((it) => it.closest('label')?.title));
+    page
+      .locator('label[title]:has([type="radio"])')
+      .evaluateAll((all) => all.map((it) => it.title));
   await eventually('they are the faces', async () => (await names()).join() === 'Chloe,Dan');
   await fillIn(page, 'Eva', '1');
   await sendButton(page).click();
