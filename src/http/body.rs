@@ -187,6 +187,15 @@ impl ClientTime {
 
 /// The shape of [`ClientTime`], or null.
 pub(super) fn client_time() -> Schema {
+    moment_schema().item(ObjectBuilder::new().schema_type(Type::Null)).build().into()
+}
+
+/// The same in a query string.
+pub(super) fn moment() -> Schema {
+    moment_schema().build().into()
+}
+
+fn moment_schema() -> OneOfBuilder {
     let text = ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
@@ -198,10 +207,7 @@ pub(super) fn client_time() -> Schema {
     OneOfBuilder::new()
         .item(text)
         .item(unix_ms)
-        .item(ObjectBuilder::new().schema_type(Type::Null))
         .description(Some("RFC 3339, or a Unix time in milliseconds."))
-        .build()
-        .into()
 }
 
 /// The request's key, from the header, the body, or both where they agree.
