@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{Authenticated, require};
-use super::body::{Integer, Json, idempotency_key, moment};
+use super::body::{Integer, Json, Moment, idempotency_key};
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_REPLAYED;
 use super::instructions::{PayerLimit, carry_out};
@@ -35,7 +35,7 @@ const SEARCH_SIZE: u16 = 10;
 pub(super) struct GetQuery {
     /// A moment that is over: RFC 3339, or a Unix time in milliseconds. The balance is that after the last payment until
     /// then, and the answer says `at` instead of `status`.
-    #[param(schema_with = moment)]
+    #[param(value_type = Option<Moment>, inline)]
     at: Option<String>,
 }
 

@@ -13,7 +13,10 @@ use actix_web::{FromRequest, HttpRequest};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::{
+    KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type,
+};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ApiError;
 use super::headers::IDEMPOTENCY_KEY;
@@ -191,9 +194,15 @@ pub(super) fn client_time() -> Schema {
 }
 
 /// The same in a query string.
-pub(super) fn moment() -> Schema {
-    moment_schema().build().into()
+pub(super) struct Moment;
+
+impl PartialSchema for Moment {
+    fn schema() -> RefOr<Schema> {
+        Schema::from(moment_schema().build()).into()
+    }
 }
+
+impl ToSchema for Moment {}
 
 fn moment_schema() -> OneOfBuilder {
     let text = ObjectBuilder::new()

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::auth::{Authenticated, require};
-use super::body::moment;
+use super::body::Moment;
 use super::error::ApiError;
 use super::problem;
 use super::query::{PAGE_SIZE, account_id, bound, limit, link_next, query, uuid};
@@ -37,7 +37,7 @@ pub(super) struct HistoryQuery {
     /// `sent` or `received`; both by default.
     direction: Option<String>,
     /// The payments of this moment and later ones: RFC 3339, or a Unix time in milliseconds.
-    #[param(schema_with = moment)]
+    #[param(value_type = Option<Moment>, inline)]
     since: Option<String>,
 }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::auth::{Authenticated, require};
-use super::body::moment;
+use super::body::Moment;
 use super::error::ApiError;
 use super::query::{account_id, bound, query};
 use super::shapes::{self, problems};
@@ -32,10 +32,10 @@ use crate::service::statements::{PastPayment, Statement};
 pub(super) struct StatementQuery {
     /// Payments of this moment and later ones: RFC 3339, or a Unix time in milliseconds. The account's opening by
     /// default.
-    #[param(schema_with = moment)]
+    #[param(value_type = Option<Moment>, inline)]
     since: Option<String>,
     /// Payments before this moment, which is over: RFC 3339, or a Unix time in milliseconds. Now by default.
-    #[param(schema_with = moment)]
+    #[param(value_type = Option<Moment>, inline)]
     until: Option<String>,
 }
 

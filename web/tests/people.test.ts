@@ -91,7 +91,7 @@ test('whom one paid last is shown first, also after a reload', async () => {
   const names = () =>
     page
       .locator('label[title]:has([type="radio"])')
-      .evaluateAll((all) => all.map((it) => it.title));
+      .evaluateAll((all) => all.map((it) => it.getAttribute('title')));
   await eventually('they are the faces', async () => (await names()).join() === 'Chloe,Dan');
   await fillIn(page, 'Eva', '1');
   await sendButton(page).click();
