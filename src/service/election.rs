@@ -37,15 +37,13 @@ impl Elected {
         let since = Instant::now();
         let conn = db::connect(target, purpose).await?;
         let mut elected = Self { target: target.clone(), purpose, task, step_timeout, conn, since };
-        loop {
-            if elected.try_win().await? && !elected.is_old() {
-                return Ok(elected);
-            }
+        while !elected.try_win().await? {
+            tokio::time::sleep(PAUSE).await;
             if elected.is_old() {
                 elected.reopen().await?;
             }
-            tokio::time::sleep(PAUSE).await;
         }
+        Ok(elected)
     }
 
     /// Whether the task is still this process'. An old session is exchanged for a new one, as after a failover
@@ -57,7 +55,9 @@ impl Elected {
         if !self.is_old() {
             return Ok(true);
         }
-        self.reopen().await?;
+        // The new session is there before the old one resigns, so that the task is free for a moment only.
+        let mut old = self.reopen().await?;
+        within(self.step_timeout, election::resign(&mut old, self.task)).await?;
         self.try_win().await
     }
 
@@ -80,11 +80,10 @@ impl Elected {
         self.since.elapsed() >= SESSION_AGE_MAX
     }
 
-    /// The new session is there before the old one ends, so that the task is free for a moment only.
-    async fn reopen(&mut self) -> Result<(), Error> {
+    /// Opens a new session in the place of the old one, and returns that.
+    async fn reopen(&mut self) -> Result<PgConnection, Error> {
         self.since = Instant::now();
         let new = db::connect(&self.target, self.purpose).await?;
-        let mut old = std::mem::replace(&mut self.conn, new);
-        within(self.step_timeout, election::resign(&mut old, self.task)).await
+        Ok(std::mem::replace(&mut self.conn, new))
     }
 }
