@@ -132,8 +132,7 @@ async fn watch_account(
             read = wire.read_buf(&mut text) => ensure!(read? > 0, "the stream of {account} was cut off"),
             _ = stopped.changed() => return Ok(times),
         }
-        while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
-            let event: Vec<u8> = text.drain(..end.saturating_add(2)).collect();
+        while let Some(event) = testbed::take_event(&mut text) {
             let event = String::from_utf8(event)?;
             if event.contains("event: begin") {
                 has_begun = true;

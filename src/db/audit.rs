@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use super::Error;
 use crate::domain::Position;
-pub use finding::Finding;
+pub use finding::{EXAMPLES_MAX, Finding};
 pub use since::New;
 
 /// How much there is to check.

@@ -38,8 +38,8 @@ pub async fn numbered_after(
     Ok(ids.fetch_all(conn).await?)
 }
 
-/// The batches that are committed and have no position, and the database's clock minus the time of the oldest
-/// payment among the last ones of each, in seconds.
+/// The batches that are committed and have no position, and for how many seconds each has waited for it: since its
+/// last payment was made.
 ///
 /// # Errors
 /// The database's.

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use sqlx::Connection;
 
-use crate::db::audit::{Check, Finding, New};
+use crate::db::audit::{Check, EXAMPLES_MAX, Finding, New};
 use crate::db::{self, Purpose};
 use crate::domain::Position;
 
@@ -15,9 +15,6 @@ const STEP_POSITIONS: i64 = 10_000;
 
 /// The snapshot of a whole audit, and of each step of another.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
-/// Violations of a check that are described.
-const EXAMPLES_MAX: usize = 10;
 
 /// The audit's findings.
 #[derive(Debug, Serialize)]

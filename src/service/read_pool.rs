@@ -150,13 +150,13 @@ impl ReadError {
         match self {
             Self::NoSession => Refusal::Overloaded,
             Self::Statement(error) => {
-                if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Stale) {
+                let refusal = Refusal::after(&error);
+                if refusal == Refusal::Internal {
                     tracing::error!(%error, "a read failed");
-                    Refusal::Internal
                 } else {
                     tracing::warn!(%error, "the database cannot be read");
-                    Refusal::DatabaseUnavailable
                 }
+                refusal
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Refusals: why a request has no result, and the obstacles that it may have met while it waited.
 
+use crate::db::{Error, ErrorKind};
 use crate::domain::ledger::Declined;
 use crate::domain::{AccountId, Timestamp};
 
@@ -34,6 +35,16 @@ pub enum Refusal {
     DatabaseUnavailable,
     /// The service or its database failed in a way that a retry does not mend.
     Internal,
+}
+
+impl Refusal {
+    /// What a request is told whose statement failed and is not tried again: whether another moment may do better.
+    pub(crate) fn after(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Refused | ErrorKind::Stale => Self::Internal,
+            _ => Self::DatabaseUnavailable,
+        }
+    }
 }
 
 /// The thing that a waiting request waits for.

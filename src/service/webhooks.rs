@@ -21,7 +21,7 @@ use super::read_pool::ReadPool;
 use super::refusal::Refusal;
 use super::session::{End, Session};
 use crate::config::{self, Settings, milliseconds};
-use crate::db::{Error, ErrorKind, PgConnection, Target, feed, webhooks};
+use crate::db::{Error, PgConnection, Target, feed, webhooks};
 use crate::domain::{FollowedAccounts, Invalid, Webhook, WebhookId, WebhookStatus};
 pub use address::WebhookUrl;
 pub use delivery::outcomes;
@@ -170,13 +170,13 @@ impl Webhooks {
         let written = session.transaction(work).await;
         self.changed.notify_one();
         written.map(|(value, _)| value).map_err(|error| {
-            if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Stale) {
+            let refusal = Refusal::after(&error);
+            if refusal == Refusal::Internal {
                 tracing::error!(%error, "webhooks cannot be changed");
-                Refusal::Internal
             } else {
                 tracing::warn!(%error, "webhooks cannot be changed now");
-                Refusal::DatabaseUnavailable
             }
+            refusal
         })
     }
 }

@@ -62,11 +62,10 @@ impl Events {
     /// The same, or how it was cut off.
     async fn try_next(&mut self) -> reqwest::Result<Option<Event>> {
         loop {
-            while let Some(end) = self.bytes.windows(2).position(|two| two == b"\n\n") {
-                let block: Vec<u8> = self.bytes.drain(..end + 2).collect();
+            while let Some(block) = testbed::take_event(&mut self.bytes) {
                 let block = String::from_utf8(block).unwrap();
                 if !block.starts_with(':') {
-                    return Ok(Some(event(block.trim_end())));
+                    return Ok(Some(event(&block)));
                 }
             }
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;

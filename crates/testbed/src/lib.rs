@@ -69,6 +69,16 @@ pub fn make_role(name: &str) -> String {
     )
 }
 
+/// Takes the first whole event out of what has come of a stream of Server-Sent Events.
+pub fn take_event(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
+    const END: &[u8] = b"\n\n";
+    let length = bytes.windows(END.len()).position(|window| window == END)?;
+    let rest = bytes.split_off(length.saturating_add(END.len()));
+    let mut event = std::mem::replace(bytes, rest);
+    event.truncate(length);
+    Some(event)
+}
+
 /// Awaits that a condition holds.
 ///
 /// # Errors

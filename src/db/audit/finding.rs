@@ -4,9 +4,12 @@
 #[derive(Debug)]
 pub struct Finding {
     pub violations: i64,
-    /// The first ten violations, in words.
+    /// The first violations, in words; [`EXAMPLES_MAX`] at most.
     pub examples: Vec<String>,
 }
+
+/// So many violations are described.
+pub const EXAMPLES_MAX: usize = 10;
 
 /// Runs a check: a query whose rows say in words what is wrong; NULL is nothing.
 macro_rules! find {

@@ -4,34 +4,29 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 
 use futures_core::stream::BoxStream;
-use sqlx::types::Uuid;
 
-use super::finding::Finding;
+use super::finding::{EXAMPLES_MAX, Finding};
 use crate::db::Error;
-use crate::db::payments::row_of;
-use crate::domain::Timestamp;
-
-const EXAMPLES_MAX: usize = 10;
+use crate::db::payments::Row;
 
 /// A key's response, and the payment that it is of.
 pub(super) struct StoredReceipt {
     pub key: String,
     pub response: String,
-    pub id: Uuid,
-    pub from_id: i64,
-    pub to_id: i64,
-    pub amount: i64,
-    pub created_at: Timestamp,
-    pub from_balance_after: i64,
-    pub to_balance_after: i64,
-    pub requested_at: Option<Timestamp>,
-    pub idempotency_key: String,
-    pub note: Option<String>,
-    pub refund_of: Option<Uuid>,
-    pub refunded_after: Option<i64>,
-    pub payment_request_id: Option<Uuid>,
-    pub asked_by: Option<String>,
+    pub payment: Row,
 }
+
+/// The [`StoredReceipt`] of a record.
+macro_rules! stored_receipt {
+    ($record:ident) => {
+        $crate::db::audit::receipts::StoredReceipt {
+            key: $record.key,
+            response: $record.response,
+            payment: $crate::db::payments::row_of!($record),
+        }
+    };
+}
+pub(super) use stored_receipt;
 
 /// Compares one after the other, as they come: their number is that of the keys.
 pub(super) async fn compare(
@@ -40,15 +35,15 @@ pub(super) async fn compare(
     let mut violations: i64 = 0;
     let mut examples = BTreeSet::new();
     while let Some(stored) = poll_fn(|cx| stored.as_mut().poll_next(cx)).await {
-        let stored = stored?;
-        let Some(payment) = row_of!(stored).payment() else {
+        let StoredReceipt { key, response, payment } = stored?;
+        let Some(payment) = payment.payment() else {
             continue;
         };
-        if payment.receipt() == stored.response {
+        if payment.receipt() == response {
             continue;
         }
         violations = violations.saturating_add(1);
-        let (key, payer) = (stored.key, payment.from);
+        let payer = payment.from;
         examples.insert(format!(
             "key '{key}' of payer {payer} stores another receipt than its payment's"
         ));

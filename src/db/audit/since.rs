@@ -5,7 +5,7 @@
 use sqlx::PgConnection;
 
 use super::finding::{Finding, find};
-use super::receipts::{self, StoredReceipt};
+use super::receipts::{self, stored_receipt};
 use crate::db::Error;
 use crate::domain::{PAYMENT_ID_NAMESPACE, Position, Timestamp};
 
@@ -137,8 +137,7 @@ pub async fn ids_are_derived(conn: &mut PgConnection, new: New) -> Result<Findin
 }
 
 pub async fn receipts_are_kept(conn: &mut PgConnection, new: New) -> Result<Finding, Error> {
-    let stored = sqlx::query_as!(
-        StoredReceipt,
+    let stored = sqlx::query!(
         r#"/* audit since */
         SELECT idempotency_key AS key, used.response::text AS "response!", payment.id, from_id, to_id,
                amount, created_at AS "created_at: Timestamp", from_balance_after, to_balance_after,
@@ -159,7 +158,7 @@ pub async fn receipts_are_kept(conn: &mut PgConnection, new: New) -> Result<Find
         new.after.get(),
         new.upto.get()
     );
-    receipts::compare(stored.fetch(conn)).await
+    receipts::compare(stored.map(|row| stored_receipt!(row)).fetch(conn)).await
 }
 
 pub async fn failures_are_none(conn: &mut PgConnection, new: New) -> Result<Finding, Error> {

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::finding::{Finding, find};
-use super::receipts::{self, StoredReceipt};
+use super::receipts::{self, stored_receipt};
 use crate::db::Error;
 use crate::domain::{PAYMENT_ID_NAMESPACE, Timestamp};
 
@@ -124,8 +124,7 @@ pub async fn successes_are_payments(conn: &mut PgConnection) -> Result<Finding, 
 }
 
 pub async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error> {
-    let stored = sqlx::query_as!(
-        StoredReceipt,
+    let stored = sqlx::query!(
         r#"/* audit */
         SELECT key AS "key!", response::text AS "response!", id AS "id!", from_id AS "from_id!",
                to_id AS "to_id!", amount AS "amount!", created_at AS "created_at!: Timestamp",
@@ -145,7 +144,7 @@ pub async fn receipts_are_kept(conn: &mut PgConnection) -> Result<Finding, Error
         ) AS stored
         "#
     );
-    receipts::compare(stored.fetch(conn)).await
+    receipts::compare(stored.map(|row| stored_receipt!(row)).fetch(conn)).await
 }
 
 pub async fn failures_are_none(conn: &mut PgConnection) -> Result<Finding, Error> {

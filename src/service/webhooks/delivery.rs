@@ -123,8 +123,7 @@ impl Courier {
         let url = WebhookUrl::new(&to.url, self.may_be_private)
             .map_err(|invalid| failure(Outcome::NotPublic, &invalid.to_string()))?;
         let id = made.payment.id.uuid().to_string();
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let timestamp = since_1970.map_or(0, |since| since.as_secs());
+        let timestamp = OffsetDateTime::now_utc().unix_timestamp();
         let body = WebhookMessage::of(made).json();
         let signature = signature(to, &id, timestamp, &body)
             .ok_or_else(|| failure(Outcome::Unreachable, "its secret cannot be used"))?;
@@ -160,8 +159,7 @@ fn failure(outcome: Outcome, why: &str) -> (Outcome, Failure) {
 }
 
 /// Signed with the secret, and with the one before for as long as that is valid.
-fn signature(to: &Endpoint, id: &str, timestamp: u64, body: &str) -> Option<String> {
-    let timestamp = i64::try_from(timestamp).ok()?;
+fn signature(to: &Endpoint, id: &str, timestamp: i64, body: &str) -> Option<String> {
     let sign = |secret: &String| {
         standardwebhooks::Webhook::new(secret).ok()?.sign(id, timestamp, body.as_bytes()).ok()
     };

@@ -153,6 +153,12 @@ impl World {
         self.stopping.load(Ordering::Relaxed)
     }
 
+    /// Whether one who follows the feed has not come to its end for too long; `ending` is when he first knew it.
+    fn has_waited_long(&self, ending: &mut Option<Instant>) -> bool {
+        self.end_of_feed.get().is_some()
+            && ending.get_or_insert_with(Instant::now).elapsed() > PATIENCE
+    }
+
     /// Sends an intent once, and writes it down.
     pub async fn ask(
         &self,

@@ -2,12 +2,12 @@
 //! read up to, whichever process answers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde::Deserialize;
 
-use super::{ANSWER_MAX, PATIENCE, World, is_definite, outcome_of};
+use super::{ANSWER_MAX, World, is_definite, outcome_of};
 use crate::record::{FeedRead, Outcome};
 
 /// Payments that one request asks for at most.
@@ -47,13 +47,11 @@ impl Follower {
     pub async fn run(mut self) {
         let mut ending = None;
         loop {
-            if let Some(end) = self.world.end_of_feed.get() {
-                if self.position >= end.last {
-                    return;
-                }
-                if ending.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-                    return self.world.recorder.give_up();
-                }
+            if self.world.end_of_feed.get().is_some_and(|end| self.position >= end.last) {
+                return;
+            }
+            if self.world.has_waited_long(&mut ending) {
+                return self.world.recorder.give_up();
             }
             if !self.read().await {
                 tokio::time::sleep(PAUSE).await;

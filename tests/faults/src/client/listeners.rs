@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use reqwest::Response;
 
-use super::{EVERYBODYS, PATIENCE, World};
+use super::{EVERYBODYS, World};
 use crate::record::{Heard, field_of};
 
 /// A connection on which nothing comes for so long is given up: a comment comes every 15 s.
@@ -45,9 +45,7 @@ impl Listener {
     pub async fn run(mut self) {
         let mut ending = None;
         while !self.has_heard_all() {
-            if self.world.end_of_feed.get().is_some()
-                && ending.get_or_insert_with(Instant::now).elapsed() > PATIENCE
-            {
+            if self.world.has_waited_long(&mut ending) {
                 return self.world.recorder.give_up();
             }
             self.listen().await;
@@ -97,9 +95,8 @@ impl Listener {
             }
             last = Instant::now();
             // What is left has no end yet.
-            while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
-                let event = String::from_utf8_lossy(&text[..end]).into_owned();
-                text.drain(..end + 2);
+            while let Some(event) = testbed::take_event(&mut text) {
+                let event = String::from_utf8_lossy(&event).into_owned();
                 // Others are comments, or say why it ends.
                 if let Some(position) = field_of(&event, "id").and_then(|id| id.parse().ok()) {
                     self.position = Some(position);
