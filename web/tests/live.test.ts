@@ -1,7 +1,6 @@
 /** The page is told of payments as they are made, and asks where it is not. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
   browser,
@@ -10,6 +9,7 @@ import {
   service,
   shownIds,
   startBoth,
+  test,
   wire,
   wireEach,
 } from './harness';
