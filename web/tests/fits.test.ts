@@ -87,7 +87,7 @@ for (const [turn, width] of WIDTHS.entries()) {
       await page.locator('[data-payment]').nth(1).waitFor();
       await page.getByTestId('balance').getByText('$90,071,992,547,409.91').waitFor();
       await page.getByLabel('Find somebody by name or number').fill(String(payee));
-      await choose(page, page.getByRole('radio').first());
+      await choose(page.getByRole('radio').first());
       await page.getByLabel('Amount in dollars').fill(`0.0${cents}`);
       await page.getByLabel('What for?').fill(NOTES[turn % NOTES.length] ?? '');
       await page.locator('[data-payment] summary').first().click();

@@ -439,14 +439,15 @@ export async function choosePayee(page: Page, name: string) {
   await page.getByLabel('Loading the people').waitFor({ state: 'detached' });
   await radio.or(search).first().waitFor({ state: 'attached' });
   if ((await radio.count()) === 0 && (await search.inputValue()) === '') await search.fill(name);
-  await choose(page, radio);
+  await choose(radio);
 }
 
 /** Presses on the face of a person, until it is the one that is chosen: faces move while their order is being read. */
-export async function choose(page: Page, radio: Locator) {
+export async function choose(radio: Locator) {
   await radio.waitFor({ state: 'attached' });
   await eventually('it is chosen', async () => {
-    if (!(await radio.isChecked())) await page.locator('label').filter({ has: radio }).click();
+    // Its label is what can be seen.
+    if (!(await radio.isChecked())) await radio.locator('xpath=..').click();
     return radio.isChecked();
   });
 }

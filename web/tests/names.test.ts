@@ -89,7 +89,7 @@ test('of two people with one name each is shown with the number, wherever one ch
   await page.goto(`${service.origin}/?as=1`);
   await find(page, two);
   const payee = page.getByRole('radio', { name: `number ${two}` });
-  await choose(page, payee);
+  await choose(payee);
   await page.getByLabel('Amount in dollars').fill('1');
   await becomes(() => sendButton(page).textContent(), new RegExp(`number ${two}$`));
   await sendButton(page).click();
