@@ -9,6 +9,7 @@ import {
   eventually,
   hasFocus,
   isGone,
+  middleOf,
   newPage,
   PHONE,
   progress,
@@ -83,6 +84,22 @@ test('ten fast clicks on Pay are one payment', async () => {
   await progress(page).getByText('You sent $5.00 to').waitFor();
   assert.equal((await sentBy(asked)).length, 1);
   assert.equal(wire.keys.length, 1);
+});
+
+test('the second press of a double click pays no request that has taken the place of the first', async () => {
+  const [asker, asked] = [await somebody(), await somebody()];
+  await service.ask(asked, asker, 600);
+  await service.ask(asked, asker, 500);
+  const page = await requestsOf(asked);
+  await page.getByRole('button', { name: 'Pay $5.00' }).click();
+  await progress(page).getByText('You sent $5.00 to').waitFor();
+  const other = page.getByRole('button', { name: 'Pay $6.00' });
+  await page.mouse.move(...(await middleOf(other)));
+  await page.mouse.down({ clickCount: 2 });
+  await page.mouse.up({ clickCount: 2 });
+  await page.getByRole('button', { name: 'Decline $6.00' }).click();
+  await page.getByText('Nobody asks you for money right now.').waitFor();
+  assert.equal((await sentBy(asked)).length, 1);
 });
 
 test('a request whose payment has no answer is asked for again after a reload, with its key', async () => {
