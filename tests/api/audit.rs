@@ -253,10 +253,6 @@ async fn it_finds_a_payment_in_another_batch_in_none_or_twice() {
         format!("UPDATE payment_batches SET payment_ids = ARRAY[gen_random_uuid()] {of_one}");
     assert_found_in_new(&plant, 13, ", which is not there").await;
     assert_found(&plant, 13, "is in no batch").await;
-    // Also where it says that it is older than the feed.
-    let plant =
-        format!("{plant}; UPDATE payments SET batch_id = NULL WHERE idempotency_key = 'one'");
-    assert_found(&plant, 13, "is in no batch").await;
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 /** The page that explains the API. */
 
 import assert from 'node:assert/strict';
-import { browser, newPage, service, startBoth, test } from './harness';
+import { test } from 'node:test';
+import { browser, newPage, service, startBoth } from './harness';
 
 startBoth();
 

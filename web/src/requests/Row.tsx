@@ -4,7 +4,6 @@ import Link from 'next/link';
 import { useState } from 'react';
 import { ApiFailure, type PaymentRequest } from '../api/client';
 import { whyReadFailed } from '../api/problems';
-import { isSecondOfTwo } from '../form/press';
 import { formatCents } from '../money';
 import { Avatar } from '../people/Avatar';
 import { legible, type Called } from '../people/names';
@@ -109,7 +108,7 @@ export function Row({ me, request, called, nowMs, isPaying, canPay, pay, look }:
             type="button"
             className="button button-main aria-disabled:opacity-70"
             aria-disabled={!canPay || isClosing}
-            onClick={(event) => canPay && !isClosing && !isSecondOfTwo(event) && pay()}
+            onClick={() => canPay && !isClosing && pay()}
           >
             {isPaying ? 'Paying…' : `Pay ${cents}`}
             <span className="sr-only"> to {other.name}</span>
