@@ -189,27 +189,27 @@ impl Postgres {
         self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
     }
 
-    /// `kill -9` of the postmaster and of all its children.
+    /// `kill -9` of all its processes at one moment, as at the loss of a machine. All stand still before the first
+    /// dies: a session that waits for a synchronous standby takes the postmaster's death for the end of its
+    /// wait, and shows others a payment that the standby does not have.
     ///
     /// # Errors
     /// They do not end.
     pub fn kill(&mut self) -> Result<()> {
-        let Some(mut postmaster) = self.process.take() else {
+        if self.process.is_none() {
             return Ok(());
-        };
+        }
+        let Paused(processes) = &self.pause()?;
+        for process in processes {
+            // Some ended by themselves before they were stopped.
+            let _ = kill_process(*process, Signal::KILL);
+        }
         block_in_place(|| {
-            let pid = Pid::from_child(&postmaster);
-            // It cannot start another child once it is stopped.
-            kill_process(pid, Signal::STOP)?;
-            let children = children_of(pid)?;
-            postmaster.kill()?;
-            postmaster.wait()?;
-            for child in &children {
-                // Some end by themselves.
-                let _ = kill_process(*child, Signal::KILL);
+            if let Some(mut postmaster) = self.process.take() {
+                postmaster.wait()?;
             }
             let started = Instant::now();
-            while children.iter().any(|child| has_life(*child)) {
+            while processes.iter().any(|process| has_life(*process)) {
                 ensure!(started.elapsed() < END_MAX, "children of Postgres survived their death");
                 std::thread::sleep(POLL);
             }
