@@ -149,13 +149,13 @@ async fn after_a_promotion_payments_go_on_and_the_former_primary_may_come_back_a
     assert_eq!(balance(&service, 2).await, 1_002);
 
     first.follow(&second, "standby").await.unwrap();
-    assert_eq!(pay(&service, "with the standby").await, 200);
+    assert_eq!(pay(&service, "with-the-standby").await, 200);
     // And back again, as when each machine gets its new kernel.
     first.until("SELECT balance = 1003 FROM accounts WHERE id = 2").await.unwrap();
     let mut second = second;
     second.kill().unwrap();
     first.promote().unwrap();
-    pay_in_the_end(&service, "back again").await;
+    pay_in_the_end(&service, "back-again").await;
     assert_eq!(balance(&service, 2).await, 1_004);
     assert_eq!(pay(&service, "before").await, 200, "a retry is answered with its payment");
     assert_eq!(balance(&service, 2).await, 1_004);
