@@ -18,13 +18,16 @@ use crate::client::{self, EVERYBODYS, EndOfFeed, Load, World};
 use crate::cluster::Cluster;
 use crate::figures::Figures;
 use crate::ledger::Ledger;
-use crate::postgres::{Files, OWNER_ROLE, Postgres, Servers, url_through};
+use crate::postgres::{Files, OWNER_ROLE, Postgres, Servers, url_of, url_through};
 use crate::proxy::{Proxy, Upstream};
 use crate::record::{Outcome, Records};
 use crate::{receiver, service};
 
 /// How long a process may be tried to be started: its database may be down.
 const START_MAX: Duration = Duration::from_mins(1);
+
+/// The name of the standby that the service is told of.
+pub const STANDBY: &str = "standby";
 
 /// How long payments that go on may be without positions.
 const NUMBERED_MAX: Duration = Duration::from_mins(1);
@@ -82,6 +85,8 @@ pub struct Layout {
     /// The environment of Postgres.
     pub postgres_environment: Vec<(String, String)>,
     pub postgres_files: Files,
+    /// Whether it has a standby, and the service is told of both: without wires, the standby first.
+    pub has_standby: bool,
 }
 
 /// One process of the service and the wire to it, which stays when the process does not.
@@ -96,6 +101,7 @@ pub struct Stand<S = Postgres> {
     /// Between the service and Postgres.
     pub wire: Proxy,
     pub postgres: S,
+    pub standby: Option<Postgres>,
     pub rng: Rng,
     settings: Vec<(String, String)>,
     work: TempDir,
@@ -126,9 +132,16 @@ impl Stand {
         let Layout { postgres_files, postgres_settings, postgres_environment, .. } = &layout;
         let postgres =
             Postgres::new(postgres_files, postgres_settings, postgres_environment).await?;
+        let standby =
+            if layout.has_standby { Some(postgres.standby(STANDBY).await?) } else { None };
         let wire = Proxy::start(Upstream::Unix(postgres.socket()), rng.fork()).await?;
-        let url = url_through(wire.address);
-        Self::on(layout, rng, postgres, wire, url).await
+        let url = match &standby {
+            Some(standby) => url_of(&[standby, &postgres], SERVICE_ROLE),
+            None => url_through(wire.address),
+        };
+        let mut stand = Self::on(layout, rng, postgres, wire, url).await?;
+        stand.standby = standby;
+        Ok(stand)
     }
 }
 
@@ -173,8 +186,17 @@ impl<S: Servers> Stand<S> {
         let addresses = doors.iter().map(|door| door.address).collect();
         let places = doors.into_iter().map(|door| Place { door, service: None }).collect();
         let world = Arc::new(World::new(addresses, layout.accounts, layout.seed));
-        let mut stand =
-            Self { world, places, wire, postgres, rng, settings, work, began: Instant::now() };
+        let mut stand = Self {
+            world,
+            places,
+            wire,
+            postgres,
+            standby: None,
+            rng,
+            settings,
+            work,
+            began: Instant::now(),
+        };
         stand.migrate()?;
         for place in 0..layout.processes {
             stand.start_service(place).await?;
