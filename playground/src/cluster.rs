@@ -140,7 +140,8 @@ async fn watch(
     services: &mut [Numbered],
 ) -> Result<ExitCode> {
     let mut leading = None;
-    let mut since = Instant::now();
+    // Since when nobody leads.
+    let mut lost: Option<Instant> = None;
     let mut was_whole = true;
     // What has ended, and since when.
     let mut due: Vec<(Instant, usize, Part)> = Vec::new();
@@ -173,10 +174,11 @@ async fn watch(
         let leader = block_in_place(|| cluster.leader());
         if leader != leading {
             match leader {
-                Some(node) => tell_leader(cluster, node, since.elapsed()),
+                Some(node) => tell_leader(cluster, node, lost.map(|lost| lost.elapsed())),
                 None => say("Nobody leads: payments wait."),
             }
-            (leading, since, was_whole) = (leader, Instant::now(), false);
+            lost = if leader.is_none() { Some(Instant::now()) } else { None };
+            (leading, was_whole) = (leader, false);
         } else if !was_whole && due.is_empty() && block_in_place(|| cluster.is_whole())? {
             say("All three are in step: the leader can be lost.");
             was_whole = true;
@@ -185,13 +187,13 @@ async fn watch(
     }
 }
 
-fn tell_leader(cluster: &Cluster, node: usize, after: Duration) {
+fn tell_leader(cluster: &Cluster, node: usize, after: Option<Duration>) {
+    let after = after.map_or(String::new(), |it| format!(", after {:.1} s", it.as_secs_f64()));
     let pids: Vec<String> =
         cluster.processes(node).iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
     say(&format!(
-        "{} leads, after {:.1} s. To lose it with its Patroni, as if its machine were gone:\n  kill -9 {}",
+        "{} leads{after}. To lose it with its Patroni, as if its machine were gone:\n  kill -9 {}",
         cluster.name(node),
-        after.as_secs_f64(),
         pids.join(" ")
     ));
 }
