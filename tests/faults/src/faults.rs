@@ -21,7 +21,7 @@ pub use everything::everything;
 pub use neighbour::neighbour;
 pub use overload::overload;
 pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
-pub use primary_lost::{primary_lost, primary_lost_behind};
+pub use primary_lost::{primary_lost, primary_lost_behind, primary_lost_of_two};
 pub use refused_payer::refused_payer;
 pub use service_killed::{service_killed, service_paused};
 pub use shared_key_store::shared_key_store;

@@ -111,31 +111,38 @@ impl Postgres {
     /// # Errors
     /// It cannot be made or started.
     pub async fn standby(&self, name: &str) -> Result<Self> {
-        let dir = self.dir.with_file_name(name);
-        let standby = Self {
+        let mut standby = Self {
             programs: Arc::clone(&self.programs),
-            dir,
+            dir: self.dir.with_file_name(name),
             environment: Vec::new(),
             process: None,
             home: self.home.clone(),
         };
-        block_in_place(|| {
-            let owner = fs::metadata(&self.dir)?;
-            for dir in [standby.dir.clone(), standby.socket_dir()] {
-                fs::create_dir(&dir)?;
-                chown(&dir, Some(owner.uid()), Some(owner.gid()))?;
-            }
-            let source = format!(
-                "host={} user=payonce application_name={name}",
-                self.socket_dir().display()
-            );
-            let mut copy = self.programs.command("pg_basebackup");
-            copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
-            run(copy.args(["--dbname", &source, "--pgdata"]).arg(standby.cluster()))
-        })?;
-        let mut standby = standby;
-        standby.start().await?;
+        let owner = fs::metadata(&self.dir)?;
+        for dir in [standby.dir.clone(), standby.socket_dir()] {
+            fs::create_dir(&dir)?;
+            chown(&dir, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        standby.follow(self, name).await?;
         Ok(standby)
+    }
+
+    /// Becomes a standby of another server, under a name, from a new copy: what it had before is gone.
+    ///
+    /// # Errors
+    /// It cannot be copied or started.
+    pub async fn follow(&mut self, primary: &Self, name: &str) -> Result<()> {
+        self.kill()?;
+        if self.cluster().exists() {
+            fs::remove_dir_all(self.cluster())?;
+        }
+        let source =
+            format!("host={} user=payonce application_name={name}", primary.socket_dir().display());
+        let mut copy = self.programs.command("pg_basebackup");
+        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
+        copy.args(["--dbname", &source, "--pgdata"]).arg(self.cluster());
+        block_in_place(|| run(&mut copy))?;
+        self.start().await
     }
 
     /// Makes a standby a primary.
@@ -341,6 +348,14 @@ pub fn pause_process(pid: i32) -> Result<Paused> {
     let pid = Pid::from_raw(pid).context("not a process id")?;
     kill_process(pid, Signal::STOP)?;
     Ok(Paused(vec![pid]))
+}
+
+/// The URL of several servers, past every proxy, for a role.
+#[must_use]
+pub fn url_of(servers: &[&Postgres], role: &str) -> String {
+    let hosts: Vec<String> =
+        servers.iter().map(|it| it.socket_dir().to_string_lossy().into_owned()).collect();
+    local_postgres::url(Path::new(&hosts.join(",")), role)
 }
 
 /// The URL of a database behind a proxy, for the service's role.

@@ -10,20 +10,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use tempfile::TempDir;
-use testbed::Service;
+use testbed::{SERVICE_ROLE, Service};
 use tokio::task::block_in_place;
 
 use crate::checker;
 use crate::client::{self, EVERYBODYS, EndOfFeed, Load, World};
 use crate::figures::Figures;
 use crate::ledger::Ledger;
-use crate::postgres::{Files, Postgres, url_through};
+use crate::postgres::{Files, Postgres, url_of, url_through};
 use crate::proxy::{Proxy, Upstream};
 use crate::record::{Outcome, Records};
 use crate::{receiver, service};
 
 /// How long a process may be tried to be started: its database may be down.
 const START_MAX: Duration = Duration::from_mins(1);
+
+/// The name of the standby that the service is told of.
+pub const STANDBY: &str = "standby";
 
 /// How long payments that go on may be without positions.
 const NUMBERED_MAX: Duration = Duration::from_mins(1);
@@ -81,6 +84,8 @@ pub struct Layout {
     /// The environment of Postgres.
     pub postgres_environment: Vec<(String, String)>,
     pub postgres_files: Files,
+    /// Whether it has a standby, and the service is told of both: without wires, the standby first.
+    pub has_standby: bool,
 }
 
 /// One process of the service and the wire to it, which stays when the process does not.
@@ -95,6 +100,7 @@ pub struct Stand {
     /// Between the service and Postgres.
     pub wire: Proxy,
     pub postgres: Postgres,
+    pub standby: Option<Postgres>,
     pub rng: Rng,
     settings: Vec<(String, String)>,
     work: TempDir,
@@ -126,9 +132,15 @@ impl Stand {
         let Layout { postgres_files, postgres_settings, postgres_environment, .. } = &layout;
         let postgres =
             Postgres::new(postgres_files, postgres_settings, postgres_environment).await?;
+        let standby =
+            if layout.has_standby { Some(postgres.standby(STANDBY).await?) } else { None };
         let wire = Proxy::start(Upstream::Unix(postgres.socket()), rng.fork()).await?;
+        let url = match &standby {
+            Some(standby) => url_of(&[standby, &postgres], SERVICE_ROLE),
+            None => url_through(wire.address),
+        };
         let mut settings = vec![
-            ("DATABASE_URL".to_owned(), url_through(wire.address)),
+            ("DATABASE_URL".to_owned(), url),
             ("PAYONCE_DATABASE__MIGRATE_ON_START".to_owned(), "false".to_owned()),
         ];
         settings
@@ -144,8 +156,17 @@ impl Stand {
         let addresses = doors.iter().map(|door| door.address).collect();
         let places = doors.into_iter().map(|door| Place { door, service: None }).collect();
         let world = Arc::new(World::new(addresses, layout.accounts, layout.seed));
-        let mut stand =
-            Self { world, places, wire, postgres, rng, settings, work, began: Instant::now() };
+        let mut stand = Self {
+            world,
+            places,
+            wire,
+            postgres,
+            standby,
+            rng,
+            settings,
+            work,
+            began: Instant::now(),
+        };
         stand.run(&["migrate"])?;
         for place in 0..layout.processes {
             stand.start_service(place).await?;
