@@ -8,7 +8,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use payonce_faults::postgres::{Files, Postgres, url_of, url_through};
+use payonce_faults::postgres::{Files, Postgres, Servers as _, url_of, url_through};
 use payonce_faults::proxy::{Proxy, Upstream};
 use payonce_faults::service;
 use reqwest::StatusCode;
