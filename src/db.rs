@@ -30,8 +30,8 @@ mod timestamp;
 pub mod webhooks;
 
 pub use connect::{
-    DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Pool, Purpose, SESSION_AGE_MAX, Target, Unfit,
-    connect, pool,
+    DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Open, Pool, Purpose, Target, Unfit, connect,
+    pool,
 };
 pub use error::{Error, ErrorKind};
 pub use sqlx::PgConnection;

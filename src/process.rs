@@ -170,7 +170,9 @@ impl Prepared {
         match db::connect(&ledger.target, Purpose::Write).await {
             Ok(_) => {}
             // Somebody else makes it, and until then readiness says that it is missing.
-            Err(db::Error::Unfit(Unfit::NoSchema(_))) if !settings.database.migrate_on_start => {}
+            Err(error)
+                if matches!(error.unfit(), Some(Unfit::NoSchema(_)))
+                    && !settings.database.migrate_on_start => {}
             Err(error) => return Err(error.into()),
         }
         if settings.database.allow_lost_commits {

@@ -143,7 +143,9 @@ pub struct RateLimit {
 #[derive(Debug, Clone, SmartDefault, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// The database, as the service's role (also `DATABASE_URL`). Everybody sets it, or its file.
+    /// The database, as the service's role (also `DATABASE_URL`). Everybody sets it, or its file. It may name several
+    /// servers of one cluster, as libpq's may (`postgres://payonce@a:5432,b:5432/ledger`): the one that takes writes is
+    /// found. For a ledger with standbys.
     pub url: Option<SecretString>,
     /// A file that holds it, in its place. For containers and systemd.
     pub url_file: Option<PathBuf>,

@@ -1,42 +1,73 @@
-//! Sessions: how each is opened, and the pool of those that read.
+//! Sessions: how each is opened, for how long it is used, and the pool of those that read.
 
 mod fitness;
 mod hint;
+mod search;
+mod servers;
 mod target;
 mod unfit;
 mod url;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
-use sqlx::{ConnectOptions, PgConnection};
-use uuid::Uuid;
+use sqlx::PgConnection;
 
 use super::Error;
 pub(super) use hint::hint;
+use servers::Servers;
 pub(super) use target::quoted;
 pub use target::{DEFAULT_SCHEMA, Purpose, Target};
 pub use unfit::Unfit;
 pub use url::{DatabaseUrl, Malformed};
 
-/// How long a session is used. A plan that was made for a table's former size goes with it, and
-/// after a failover so does a server that has become a standby.
-pub const SESSION_AGE_MAX: Duration = Duration::from_secs(30);
+/// How long a session is used. A plan that was made for a table's former size goes with it.
+const SESSION_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Opens a session, and looks whether it is what was asked for.
 ///
 /// # Errors
-/// [`Error::Connect`], also when the time limit passes; [`Error::Unfit`].
+/// [`Error::Connect`], also when the time limit passes; [`Error::Unfit`]; of several servers
+/// [`Error::NoServer`].
 pub async fn connect(target: &Target, purpose: Purpose) -> Result<PgConnection, Error> {
-    let mark = Uuid::new_v4();
-    let options = target.options(purpose, mark);
-    let connecting = async {
-        let mut conn = options.connect().await.map_err(Error::Connect)?;
-        fitness::check(&mut conn, target, purpose, mark).await?;
-        Ok(conn)
-    };
-    let timed_out = |_| Err(Error::Connect(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-    tokio::time::timeout(target.connect_timeout, connecting).await.unwrap_or_else(timed_out)
+    Ok(search::open(target, purpose).await?.0)
+}
+
+/// A session that is kept for a while.
+pub struct Open {
+    pub conn: PgConnection,
+    since: Instant,
+    term: u32,
+    servers: Arc<Servers>,
+}
+
+impl Open {
+    /// # Errors
+    /// As [`connect`].
+    pub async fn new(target: &Target, purpose: Purpose) -> Result<Self, Error> {
+        let since = Instant::now();
+        let (conn, term) = search::open(target, purpose).await?;
+        Ok(Self { conn, since, term, servers: Arc::clone(&target.servers) })
+    }
+
+    /// Since it was asked for.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Whether another server was seen to be the primary since.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        self.term != self.servers.term()
+    }
+
+    /// Whether it may still be used.
+    #[must_use]
+    pub fn is_young(&self) -> bool {
+        self.age() < SESSION_AGE_MAX && !self.is_overtaken()
+    }
 }
 
 /// Sessions for reading.
@@ -69,17 +100,14 @@ pub struct Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = PgConnection;
+    type Type = Open;
     type Error = Error;
 
-    async fn create(&self) -> Result<PgConnection, Error> {
-        connect(&self.target, self.purpose).await
+    async fn create(&self) -> Result<Open, Error> {
+        Open::new(&self.target, self.purpose).await
     }
 
-    async fn recycle(&self, _: &mut PgConnection, metrics: &Metrics) -> RecycleResult<Error> {
-        if metrics.age() > SESSION_AGE_MAX {
-            return Err(RecycleError::message("old enough"));
-        }
-        Ok(())
+    async fn recycle(&self, open: &mut Open, _: &Metrics) -> RecycleResult<Error> {
+        if open.is_young() { Ok(()) } else { Err(RecycleError::message("old enough")) }
     }
 }

@@ -16,6 +16,9 @@ pub enum Error {
     /// It can, and is not to be used.
     #[error("the database is not to be used: {0}")]
     Unfit(Unfit),
+    /// None of several servers will do. `unfit` is the fault of one that can be reached.
+    #[error("the database cannot be reached at any of its servers: {told}")]
+    NoServer { told: String, unfit: Option<Unfit> },
     /// A payment is there whose key is not, so that what was decided does not hold.
     #[error("a payment is there already, although its key is not")]
     KnownAlready,
@@ -70,8 +73,27 @@ impl Error {
         match self {
             Self::KnownAlready => ErrorKind::KnownAlready,
             Self::Swallowed { .. } => ErrorKind::Refused,
-            Self::Connect(_) | Self::Unfit(_) => ErrorKind::Unavailable,
+            Self::Connect(_) | Self::Unfit(_) | Self::NoServer { .. } => ErrorKind::Unavailable,
             Self::Statement(error) => ErrorKind::of(error),
+        }
+    }
+
+    /// What is wrong with the database, where it can be reached.
+    #[must_use]
+    pub fn unfit(&self) -> Option<&Unfit> {
+        match self {
+            Self::Unfit(unfit) => Some(unfit),
+            Self::NoServer { unfit, .. } => unfit.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Why there is no session with one server of several.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::Connect(error) => format!("{}{}", describe(error), hint(error)),
+            Self::Unfit(unfit) => unfit.to_string(),
+            _ => self.to_string(),
         }
     }
 

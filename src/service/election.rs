@@ -4,10 +4,10 @@
 //! when they are idle for longer than two seconds, and another process takes over. What the first does when it wakes up
 //! must be harmless: its statements compare before they set.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::time_limit::within;
-use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target, election};
+use crate::db::{Error, Open, PgConnection, Purpose, Target, election};
 
 /// How often the others look whether the task is free.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -19,8 +19,7 @@ pub(super) struct Elected {
     task: &'static str,
     /// No step may take longer: a database that has vanished may not answer at all.
     step_timeout: Duration,
-    conn: PgConnection,
-    since: Instant,
+    open: Open,
 }
 
 impl Elected {
@@ -34,12 +33,11 @@ impl Elected {
         task: &'static str,
         step_timeout: Duration,
     ) -> Result<Self, Error> {
-        let since = Instant::now();
-        let conn = db::connect(target, purpose).await?;
-        let mut elected = Self { target: target.clone(), purpose, task, step_timeout, conn, since };
+        let open = Open::new(target, purpose).await?;
+        let mut elected = Self { target: target.clone(), purpose, task, step_timeout, open };
         while !elected.try_win().await? {
             tokio::time::sleep(PAUSE).await;
-            if elected.is_old() {
+            if !elected.open.is_young() {
                 elected.reopen().await?;
             }
         }
@@ -52,12 +50,15 @@ impl Elected {
     /// # Errors
     /// The database's.
     pub async fn keep(&mut self) -> Result<bool, Error> {
-        if !self.is_old() {
+        if self.open.is_young() {
             return Ok(true);
         }
         // The new session is there before the old one resigns, so that the task is free for a moment only.
         let mut old = self.reopen().await?;
-        within(self.step_timeout, election::resign(&mut old, self.task)).await?;
+        // Where another server is the primary by now the task was that server's to give.
+        if !old.is_overtaken() {
+            within(self.step_timeout, election::resign(&mut old.conn, self.task)).await?;
+        }
         self.try_win().await
     }
 
@@ -69,21 +70,16 @@ impl Elected {
         &mut self,
         step: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        within(self.step_timeout, step(&mut self.conn)).await
+        within(self.step_timeout, step(&mut self.open.conn)).await
     }
 
     async fn try_win(&mut self) -> Result<bool, Error> {
-        within(self.step_timeout, election::try_win(&mut self.conn, self.task)).await
-    }
-
-    fn is_old(&self) -> bool {
-        self.since.elapsed() >= SESSION_AGE_MAX
+        within(self.step_timeout, election::try_win(&mut self.open.conn, self.task)).await
     }
 
     /// Opens a new session in the place of the old one, and returns that.
-    async fn reopen(&mut self) -> Result<PgConnection, Error> {
-        self.since = Instant::now();
-        let new = db::connect(&self.target, self.purpose).await?;
-        Ok(std::mem::replace(&mut self.conn, new))
+    async fn reopen(&mut self) -> Result<Open, Error> {
+        let new = Open::new(&self.target, self.purpose).await?;
+        Ok(std::mem::replace(&mut self.open, new))
     }
 }

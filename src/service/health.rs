@@ -8,9 +8,8 @@ use time::{Duration as SignedDuration, OffsetDateTime};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
-use super::session::Open;
 use crate::config::{Settings, milliseconds};
-use crate::db::{self, Error, PgConnection, Purpose, Target, Unfit};
+use crate::db::{self, Error, Open, PgConnection, Purpose, Target, Unfit};
 use crate::telemetry::metrics::METRICS;
 
 /// How far the clocks of the database and the service may be apart before somebody is told.
@@ -88,13 +87,13 @@ impl HealthProbe {
             }
             Err(error) => {
                 tracing::warn!(%error, "the service is not ready");
-                Err(NotReady::Database(match error {
-                    Error::Unfit(Unfit::LacksRights { .. }) => {
+                Err(NotReady::Database(match error.unfit() {
+                    Some(Unfit::LacksRights { .. }) => {
                         "The service's role lacks rights that payments need: `payonce migrate` gives them."
                             .to_owned()
                     }
-                    Error::Unfit(unfit) => format!("The database is not to be used: {unfit}."),
-                    _ => "The database does not answer as it should; the service's log says why."
+                    Some(unfit) => format!("The database is not to be used: {unfit}."),
+                    None => "The database does not answer as it should; the service's log says why."
                         .to_owned(),
                 }))
             }
@@ -109,7 +108,7 @@ impl HealthProbe {
         {
             return Ok((skew, kept));
         }
-        let mut new = Open::new(self.target.clone(), Purpose::Look).await?;
+        let mut new = Open::new(&self.target, Purpose::Look).await?;
         let skew = self.look_once(&mut new.conn).await?;
         Ok((skew, new))
     }

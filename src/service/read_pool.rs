@@ -82,8 +82,8 @@ impl ReadPool {
             return Err(ReadError::NoSession);
         }
         let mut session = Lease(Some(self.pool.get().await.map_err(ReadError::from)?));
-        let conn = session.0.as_deref_mut().ok_or(ReadError::NoSession)?;
-        let result = read(conn).await;
+        let open = session.0.as_deref_mut().ok_or(ReadError::NoSession)?;
+        let result = read(&mut open.conn).await;
         if result.as_ref().map_or_else(Error::spares_the_session, |_| true) {
             session.give_back();
         }

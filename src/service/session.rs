@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection;
 use tokio::task::JoinHandle;
 
-use crate::db::{self, Error, PgConnection, Purpose, SESSION_AGE_MAX, Target};
+use crate::db::{Error, Open, PgConnection, Purpose, Target};
 
 /// From this age on the successor of a session that is kept open is opened beside it, so that no payment
 /// waits for that.
@@ -38,26 +38,6 @@ struct Ahead {
     failed_at: Option<Instant>,
 }
 
-/// An open connection, and since when.
-pub(super) struct Open {
-    pub conn: PgConnection,
-    since: Instant,
-}
-
-impl Open {
-    /// # Errors
-    /// As [`db::connect`].
-    pub async fn new(target: Target, purpose: Purpose) -> Result<Self, Error> {
-        let conn = db::connect(&target, purpose).await?;
-        Ok(Self { conn, since: Instant::now() })
-    }
-
-    /// Whether it may still be used.
-    pub fn is_young(&self) -> bool {
-        self.since.elapsed() < SESSION_AGE_MAX
-    }
-}
-
 impl Session {
     #[must_use]
     pub fn new(target: Target, transaction_timeout: Duration) -> Self {
@@ -67,7 +47,7 @@ impl Session {
     /// Runs `work` in a transaction. Returns what it returned, and how long the end took.
     ///
     /// # Errors
-    /// The transaction was rolled back; or, where the kind is [`db::ErrorKind::Unavailable`], its outcome
+    /// The transaction was rolled back; or, where the kind is [`ErrorKind::Unavailable`](crate::db::ErrorKind::Unavailable), its outcome
     /// may be unknown. The connection is then given up, and with it every lock.
     pub async fn transaction<T>(
         &mut self,
@@ -116,7 +96,7 @@ impl Session {
     }
 
     /// The session to use: the current one, or its successor where that is open or there is no other. None is
-    /// older than [`SESSION_AGE_MAX`].
+    /// too old.
     async fn take(&mut self) -> Result<Open, Error> {
         let Some(current) = self.current.take().filter(Open::is_young) else {
             let opened = match self.ahead.opening.take() {
@@ -125,10 +105,10 @@ impl Session {
             };
             return match opened {
                 Some(open) => Ok(open),
-                None => Open::new(self.target.clone(), Purpose::Write).await,
+                None => Open::new(&self.target, Purpose::Write).await,
             };
         };
-        if self.ahead.is_wanted && current.since.elapsed() >= SUCCESSOR_AGE {
+        if self.ahead.is_wanted && current.age() >= SUCCESSOR_AGE {
             self.ahead.begin(&self.target);
             if self.ahead.has_ended() {
                 return Ok(self.ahead.result().await.unwrap_or(current));
@@ -142,7 +122,7 @@ impl Session {
     pub async fn keep_open(&mut self) {
         self.ahead.is_wanted = true;
         if let Some(current) = &self.current {
-            tokio::time::sleep(SUCCESSOR_AGE.saturating_sub(current.since.elapsed())).await;
+            tokio::time::sleep(SUCCESSOR_AGE.saturating_sub(current.age())).await;
         }
         tokio::time::sleep(self.ahead.pause()).await;
         self.ahead.begin(&self.target);
@@ -155,7 +135,9 @@ impl Session {
 impl Ahead {
     fn begin(&mut self, target: &Target) {
         if self.opening.is_none() && self.pause().is_zero() {
-            self.opening = Some(tokio::spawn(Open::new(target.clone(), Purpose::Write)));
+            let target = target.clone();
+            let opening = async move { Open::new(&target, Purpose::Write).await };
+            self.opening = Some(tokio::spawn(opening));
         }
     }
 

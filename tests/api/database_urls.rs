@@ -106,7 +106,6 @@ async fn a_url_leads_to_the_ledger_or_to_a_word_about_what_to_do() {
         (format!("postgres://{at}/{db}?sslmode=verify-full&sslrootcert=/no/file"), "/no/file"),
         (format!("mysql://{at}/{db}"), "postgres://"),
         (format!("{at}/{db}"), "postgres://"),
-        (format!("postgres://{at},other/{db}"), "several servers"),
         (format!("postgres://{at}/{db}?sslmode=verify_full"), "sslmode"),
         (format!("postgres://{at}/{db}?sslmod=verify-full"), "sslmod is not known"),
         (format!("postgres://payonce:SEC/RET@localhost:{port}/{db}"), "%2F"),

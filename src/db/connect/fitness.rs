@@ -11,6 +11,40 @@ use crate::db::Error;
 /// The oldest Postgres that is supported, as it counts its versions.
 const VERSION_MIN: i32 = 150_000;
 
+/// What a server is in its cluster.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// Of the cluster, and the same for all its servers.
+    pub system: i64,
+    /// Where it takes writes: the timeline that it writes.
+    pub timeline: Option<u32>,
+}
+
+impl Standing {
+    /// Whether it is a standby, or on the way to become what it was.
+    pub fn is_recovering(&self) -> bool {
+        self.timeline.is_none()
+    }
+}
+
+/// Asks a server what it is.
+pub(super) async fn standing(conn: &mut PgConnection) -> Result<Standing, Error> {
+    let found = sqlx::query!(
+        r#"
+        SELECT system_identifier AS "system!",
+               CASE WHEN NOT pg_is_in_recovery()
+                    THEN left(pg_walfile_name(pg_current_wal_flush_lsn()), 8) END AS "timeline?"
+        FROM pg_control_system()
+        "#
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(Error::Connect)?;
+    // Eight hexadecimal digits.
+    let timeline = found.timeline.map(|it| u32::from_str_radix(&it, 16).unwrap_or_default());
+    Ok(Standing { system: found.system, timeline })
+}
+
 /// Looks at a new session, and lets its commits wait for the disk, whatever its role or database says; for
 /// more than that (`remote_apply`) where they say so.
 pub(super) async fn check(
@@ -21,7 +55,8 @@ pub(super) async fn check(
 ) -> Result<(), Error> {
     let found = sqlx::query!(
         r#"
-        SELECT current_setting('server_version_num')::int AS "version!",
+        SELECT pg_is_in_recovery() AS "is_recovering!",
+               current_setting('server_version_num')::int AS "version!",
                current_setting('payonce.session', true) AS "mark?",
                current_setting('server_encoding') AS "encoding!",
                current_schema()::text AS "schema?",
@@ -37,7 +72,9 @@ pub(super) async fn check(
     .fetch_one(conn)
     .await
     .map_err(Error::Connect)?;
-    let unfit = if found.version < VERSION_MIN {
+    let unfit = if found.is_recovering && purpose.needs_primary() {
+        Unfit::InRecovery
+    } else if found.version < VERSION_MIN {
         Unfit::TooOld(found.version)
     } else if found.mark != Some(mark.to_string()) {
         Unfit::Pooler

@@ -1,18 +1,19 @@
 //! Targets: which ledger a session is with, and for which purpose; and what each is told at its start.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use super::servers::Servers;
 use super::unfit::Unfit;
 use super::url::{DatabaseUrl, Malformed};
 
 /// Which ledger of which database, and the limits of every session with it.
 #[derive(Clone)]
 pub struct Target {
-    options: PgConnectOptions,
+    pub(super) servers: Arc<Servers>,
     schema: String,
     may_lose_commits: bool,
     pub(super) connect_timeout: Duration,
@@ -100,9 +101,9 @@ impl Target {
         lock_timeout_ms: u64,
     ) -> Result<Self, Malformed> {
         choose_cryptography();
-        let options = url.parse::<DatabaseUrl>()?.options()?;
+        let servers = url.parse::<DatabaseUrl>()?.servers()?;
         Ok(Self {
-            options,
+            servers: Arc::new(Servers::new(servers)),
             schema: DEFAULT_SCHEMA.to_owned(),
             may_lose_commits: false,
             connect_timeout,
@@ -128,7 +129,7 @@ impl Target {
     /// The role of its sessions.
     #[must_use]
     pub fn role(&self) -> &str {
-        self.options.get_username()
+        self.servers.role()
     }
 
     #[must_use]
@@ -150,7 +151,13 @@ impl Target {
         (!self.may_lose_commits).then_some(Unfit::LosesCommits(off))
     }
 
-    pub(super) fn options(&self, purpose: Purpose, mark: Uuid) -> PgConnectOptions {
+    /// The options of a session with one of the servers.
+    pub(super) fn options(
+        &self,
+        server: &PgConnectOptions,
+        purpose: Purpose,
+        mark: Uuid,
+    ) -> PgConnectOptions {
         let statement_timeout = self.statement_timeout_ms.to_string();
         let lock_timeout = self.lock_timeout_ms.to_string();
         let limits = [
@@ -165,8 +172,7 @@ impl Target {
         // Postgres' own schema comes first where it is not named, and so would temporary tables.
         let search_path = format!("{}, pg_temp", quoted(&self.schema));
         // These options come after those of the URL and of the environment, and count.
-        let options = self
-            .options
+        let options = server
             .clone()
             .options([("search_path", search_path)])
             .options(MEANING)
@@ -223,6 +229,11 @@ impl Purpose {
     /// Whether its sessions are for a ledger that is there already.
     pub(super) fn needs_ledger(self) -> bool {
         !matches!(self, Self::Migrate | Self::Find)
+    }
+
+    /// Whether no standby will do, also where there is no other server: all but to look at what is there.
+    pub(super) fn needs_primary(self) -> bool {
+        !matches!(self, Self::Audit | Self::AuditOfNew | Self::Find)
     }
 
     /// Whether somebody is told of what its sessions commit.

@@ -30,6 +30,25 @@ pub enum Unfit {
         "session_replication_role is replica: with it the triggers that guard the ledger do nothing"
     )]
     Unguarded,
+    #[error(
+        "it is in recovery: a standby, which takes no payments and shows what it has replayed so far"
+    )]
+    InRecovery,
+    #[error(
+        "it takes writes, and was overtaken: it is of timeline {timeline}, and a server that was promoted has \
+         begun timeline {newest}. Make a standby of it"
+    )]
+    Overtaken { timeline: u32, newest: u32 },
+    #[error(
+        "it is of another cluster than the servers that were used before (the system identifiers differ). Where \
+         the ledger was moved, start the service anew"
+    )]
+    OtherCluster,
+    #[error(
+        "the servers {0} and {1} are of different clusters (the system identifiers differ): database.url names \
+         a primary and its standbys, and no others"
+    )]
+    TwoClusters(String, String),
     #[error("{0}")]
     TakesNoPayments(&'static str),
     #[error(

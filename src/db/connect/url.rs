@@ -1,5 +1,5 @@
-//! The form of `database.url`: libpq's connection URIs (Postgres manual, 34.1.1), for one
-//! server. What is wrong with one is told without a word of it: a password may stand anywhere.
+//! The form of `database.url`: libpq's connection URIs (Postgres manual, 34.1.1), for one server or several of one
+//! cluster. What is wrong with one is told without a word of it: a password may stand anywhere.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use reqwest::Url;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// Where a database is, and as who it is used.
+/// Where a database is, and as who it is used: by the same role, at each of its servers.
 #[derive(Clone)]
 pub struct DatabaseUrl {
-    /// By libpq's names, each once.
+    /// By libpq's names, each once. Those of [`OF_SERVERS`] are lists.
     parameters: Vec<(String, String)>,
 }
 
@@ -24,7 +24,7 @@ pub struct Malformed(String);
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 /// Parameters of a URL, by libpq's name, and the other names that were taken so far.
-const PARAMETERS: [(&str, &[&str]); 13] = [
+const PARAMETERS: [(&str, &[&str]); 14] = [
     ("host", &[]),
     ("hostaddr", &[]),
     ("port", &[]),
@@ -38,7 +38,17 @@ const PARAMETERS: [(&str, &[&str]); 13] = [
     ("sslcert", &["ssl-cert"]),
     ("sslkey", &["ssl-key"]),
     ("statement-cache-capacity", &[]),
+    (SESSION_ATTRS, &[]),
 ];
+
+/// The parameters that may name several servers, separated by commas.
+const OF_SERVERS: [&str; 3] = ["host", "hostaddr", "port"];
+
+/// How many servers one names at the most.
+const SERVERS_MAX: usize = 16;
+
+/// libpq's word for which server is wanted. Here it is always the one that takes writes.
+const SESSION_ATTRS: &str = "target_session_attrs";
 
 /// The parameters that name files.
 const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
@@ -76,7 +86,7 @@ impl FromStr for DatabaseUrl {
             }
             None => authority,
         };
-        url.set_server(servers)?;
+        url.set_servers(servers)?;
         url.set("dbname", database)?;
         url.set_all(query)?;
         url.check()?;
@@ -85,9 +95,21 @@ impl FromStr for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// `host`, `host:port`, `[address]:port`, or nothing.
-    fn set_server(&mut self, server: &str) -> Result<(), Malformed> {
-        let (host, port) = match server.strip_prefix('[') {
+    /// Servers, separated by commas.
+    fn set_servers(&mut self, servers: &str) -> Result<(), Malformed> {
+        let (mut hosts, mut ports) = (Vec::new(), Vec::new());
+        for server in servers.split(',') {
+            let (host, port) = Self::host_and_port(server)?;
+            hosts.push(host);
+            ports.push(port);
+        }
+        self.set("host", &hosts.join(","))?;
+        self.set("port", &ports.join(","))
+    }
+
+    /// Of `host`, `host:port`, `[address]:port`, or nothing.
+    fn host_and_port(server: &str) -> Result<(&str, &str), Malformed> {
+        Ok(match server.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest
                     .split_once(']')
@@ -103,9 +125,7 @@ impl DatabaseUrl {
                 (address, port)
             }
             None => server.split_once(':').unwrap_or((server, "")),
-        };
-        self.set("host", host)?;
-        self.set("port", port)
+        })
     }
 
     fn set_all(&mut self, query: &str) -> Result<(), Malformed> {
@@ -155,19 +175,30 @@ impl DatabaseUrl {
     }
 
     fn check(&self) -> Result<(), Malformed> {
-        if ["host", "hostaddr", "port"]
-            .iter()
-            .any(|it| self.get(it).is_some_and(|it| it.contains(',')))
-        {
-            return Err(malformed("it names several servers, and may name one"));
+        let count = self.server_count();
+        if count > SERVERS_MAX {
+            return Err(malformed(format!("it names more than {SERVERS_MAX} servers")));
         }
-        if self.get("port").is_some_and(|port| !port.parse().is_ok_and(|port: u16| port > 0)) {
+        if ["host", "hostaddr"].iter().any(|it| self.get(it).is_some() && self.items(it) != count) {
+            return Err(malformed("it has not as many hosts as addresses (hostaddr)"));
+        }
+        // One port may be that of all.
+        if ![1, count].contains(&self.items("port")) {
+            return Err(malformed("it has not as many ports as servers"));
+        }
+        if !self.all("port", |port| port.parse().is_ok_and(|port: u16| port > 0)) {
             return Err(malformed(format!(
                 "its port is no number from 1 to 65535 {TO_BE_ENCODED}"
             )));
         }
-        if self.get("hostaddr").is_some_and(|address| address.parse::<IpAddr>().is_err()) {
+        if !self.all("hostaddr", |address| address.parse::<IpAddr>().is_ok()) {
             return Err(malformed("its hostaddr is no IP address"));
+        }
+        if self.get(SESSION_ATTRS).is_some_and(|it| !["read-write", "primary"].contains(&it)) {
+            return Err(malformed(
+                "its target_session_attrs is neither read-write nor primary, and payments need the server that \
+                 takes writes",
+            ));
         }
         if self.get("sslmode").is_some_and(|mode| mode.parse::<PgSslMode>().is_err()) {
             return Err(malformed(
@@ -184,12 +215,28 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// The same for sqlx. What it does not say comes from where libpq takes it (`PGHOST` and its like,
-    /// the file of passwords).
+    /// The servers that it names, in its order, and one at least.
+    fn server_count(&self) -> usize {
+        self.items("host").max(self.items("hostaddr"))
+    }
+
+    /// How many items a list has.
+    fn items(&self, name: &str) -> usize {
+        self.get(name).map_or(1, |list| list.split(',').count())
+    }
+
+    /// Whether something holds for all items of a list that say anything.
+    fn all(&self, name: &str, holds: impl Fn(&str) -> bool) -> bool {
+        let mut items = self.get(name).into_iter().flat_map(|list| list.split(','));
+        items.all(|item| item.is_empty() || holds(item))
+    }
+
+    /// The same for sqlx: each server by itself. What it does not say comes from where libpq takes it (`PGHOST` and
+    /// its like, the file of passwords).
     ///
     /// # Errors
     /// A file that it names cannot be read.
-    pub fn options(&self) -> Result<PgConnectOptions, Malformed> {
+    pub fn servers(&self) -> Result<Vec<PgConnectOptions>, Malformed> {
         for name in FILES {
             if let Some(path) = self.get(name).filter(|path| *path != SYSTEM_ROOTS) {
                 File::open(path).map_err(|error| {
@@ -197,9 +244,20 @@ impl DatabaseUrl {
                 })?;
             }
         }
+        (0..self.server_count()).map(|place| self.server(place)).collect()
+    }
+
+    fn server(&self, place: usize) -> Result<PgConnectOptions, Malformed> {
         let wrong = |_| malformed("it cannot be read");
         let mut url = Url::parse("postgres:///").map_err(|_| malformed("it cannot be read"))?;
-        let said = self.parameters.iter().filter(|(_, value)| value != SYSTEM_ROOTS);
+        let said = self.parameters.iter().filter_map(|(name, value)| {
+            let value = match value.split_once(',') {
+                Some(_) if OF_SERVERS.contains(&name.as_str()) => value.split(',').nth(place)?,
+                _ => value,
+            };
+            let is_said = !value.is_empty() && value != SYSTEM_ROOTS && name != SESSION_ATTRS;
+            is_said.then_some((name, value))
+        });
         url.query_pairs_mut().extend_pairs(said);
         Ok(PgConnectOptions::from_url(&url).map_err(wrong)?.disable_statement_logging())
     }

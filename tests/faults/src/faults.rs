@@ -1,6 +1,7 @@
 //! The faults, each with the load under which it happens.
 
 mod clock_jumps;
+mod cluster;
 mod disk_full;
 mod duplicates;
 mod everything;
@@ -15,13 +16,17 @@ mod upgrade;
 mod wires;
 
 pub use clock_jumps::{clock_jumps, fake_clock};
+pub use cluster::{
+    cluster_etcd_lost, cluster_leader_killed, cluster_leader_stopped, cluster_replica_lost,
+    cluster_switchover,
+};
 pub use disk_full::{Disk, disk_full};
 pub use duplicates::duplicates;
 pub use everything::everything;
 pub use neighbour::neighbour;
 pub use overload::overload;
 pub use postgres_killed::{postgres_killed, postgres_paused, sessions_terminated};
-pub use primary_lost::{primary_lost, primary_lost_behind};
+pub use primary_lost::{primary_lost, primary_lost_behind, primary_lost_of_two};
 pub use refused_payer::refused_payer;
 pub use service_killed::{service_killed, service_paused};
 pub use shared_key_store::shared_key_store;
@@ -34,7 +39,7 @@ use anyhow::Result;
 
 use crate::client::{Load, Manner};
 use crate::figures::Figures;
-use crate::postgres::Files;
+use crate::postgres::{Files, Servers};
 use crate::stand::{Layout, Stand};
 
 /// Accounts in most runs: few enough that payments meet each other.
@@ -70,7 +75,15 @@ impl Plan {
 
 /// A stand with clients on it.
 async fn begin(plan: &Plan, layout: Layout, manner: &Manner) -> Result<(Stand, Load)> {
-    let mut stand = Stand::start(layout).await?;
+    attend(plan, Stand::start(layout).await?, manner).await
+}
+
+/// Adds clients to a stand.
+async fn attend<S: Servers>(
+    plan: &Plan,
+    mut stand: Stand<S>,
+    manner: &Manner,
+) -> Result<(Stand<S>, Load)> {
     let mut load = stand.load();
     load.add_payers(plan.payers, manner);
     load.add_readers(4);
@@ -88,17 +101,21 @@ fn layout(plan: &Plan, processes: usize) -> Layout {
 }
 
 /// Waits for a payment that is asked for from now on.
-async fn wait_for_payment(stand: &Stand) -> Result<Duration> {
+async fn wait_for_payment<S: Servers>(stand: &Stand<S>) -> Result<Duration> {
     stand.world.recorder.recovery(stand.world.recorder.now_us()).await
 }
 
 /// Waits for the next payment after a fault has ended.
-async fn note_recovery(stand: &Stand, figures: &mut Figures) -> Result<()> {
+async fn note_recovery<S: Servers>(stand: &Stand<S>, figures: &mut Figures) -> Result<()> {
     note_recovery_since(stand.world.recorder.now_us(), stand, figures).await
 }
 
 /// The same where the end of a fault takes its time, as a restart does.
-async fn note_recovery_since(since_us: u64, stand: &Stand, figures: &mut Figures) -> Result<()> {
+async fn note_recovery_since<S: Servers>(
+    since_us: u64,
+    stand: &Stand<S>,
+    figures: &mut Figures,
+) -> Result<()> {
     figures.recoveries.push(stand.world.recorder.recovery(since_us).await?);
     Ok(())
 }

@@ -97,6 +97,12 @@ async fn a_primary_that_is_lost_to_a_synchronous_standby_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_of_a_list_that_is_lost_and_comes_back_as_the_standby_loses_nothing() {
+    let plan = Plan { times: 2, ..plan() };
+    assert_nothing_lost_and_nothing_twice(&faults::primary_lost_of_two(&plan).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_lost_while_its_standby_was_behind_loses_nothing() {
     let plan = Plan { times: 2, ..plan() };
     assert_nothing_lost_and_nothing_twice(&faults::primary_lost_behind(&plan).await.unwrap());
@@ -110,4 +116,10 @@ async fn an_upgrade_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_fails_at_once_loses_nothing() {
     assert_nothing_lost_and_nothing_twice(&faults::everything(&plan()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_leader_is_killed_loses_nothing() {
+    let plan = Plan { times: 1, ..plan() };
+    assert_nothing_lost_and_nothing_twice(&faults::cluster_leader_killed(&plan).await.unwrap());
 }

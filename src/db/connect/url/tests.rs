@@ -8,7 +8,9 @@ use super::*;
 
 fn parsed(text: &str) -> PgConnectOptions {
     let url: DatabaseUrl = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-    url.options().unwrap()
+    let servers = url.servers().unwrap();
+    assert_eq!(servers.len(), 1, "{text}");
+    servers.into_iter().next().unwrap()
 }
 
 #[test]
@@ -49,6 +51,35 @@ fn a_socket_may_stand_in_the_place_of_a_host() {
 }
 
 #[test]
+fn several_servers_are_taken_as_libpq_takes_them() {
+    for (text, servers) in [
+        ("postgres://u:p@a:1,b:2/db", &["a:1", "b:2"][..]),
+        ("postgres://u:p@a,b:2,c/db", &["a:5432", "b:2", "c:5432"]),
+        ("postgres://u:p@a,b/db?target_session_attrs=read-write", &["a:5432", "b:5432"]),
+        ("postgres://u:p@[::1]:1,[2001:db8::7],c/db", &["::1:1", "2001:db8::7:5432", "c:5432"]),
+        ("postgres:///db?host=a,b&port=1,2&user=u&password=p", &["a:1", "b:2"]),
+        ("postgres:///db?host=a,b&port=7&user=u&password=p", &["a:7", "b:7"]),
+        ("postgres:///db?host=a,b&port=,7&user=u&password=p", &["a:5432", "b:7"]),
+        ("postgres://u:p@a%2Cb/db", &["a:5432", "b:5432"]),
+        ("postgres://u:p@a,b/db?hostaddr=10.0.0.1,10.0.0.2", &["10.0.0.1:5432", "10.0.0.2:5432"]),
+        ("postgres:///db?host=/run/a,/run/b&port=1&user=u&password=p", &["/run/a:1", "/run/b:1"]),
+    ] {
+        let url: DatabaseUrl = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        let found: Vec<String> = url
+            .servers()
+            .unwrap()
+            .iter()
+            .map(|it| {
+                assert_eq!((it.get_username(), it.get_database()), ("u", Some("db")), "{text}");
+                let socket = it.get_socket().map(|it| it.display().to_string());
+                format!("{}:{}", socket.unwrap_or(it.get_host().to_owned()), it.get_port())
+            })
+            .collect();
+        assert_eq!(found, servers, "{text}");
+    }
+}
+
+#[test]
 fn without_a_host_the_usual_one_is_meant() {
     let usual = PgConnectOptions::new_without_pgpass().get_host().to_owned();
     assert_eq!(parsed("postgres:///db?user=u").get_host(), usual);
@@ -78,8 +109,13 @@ fn what_is_wrong_is_named_and_nothing_else_is_told() {
         ("postgres://u:SECRET@[::1/db", "brackets"),
         ("postgres://u:SECRET@[db]/db", "brackets"),
         ("postgres://u:SECRET@[::1]x/db", "brackets"),
-        ("postgres://u:SECRET@a:1,b:2/db", "servers"),
-        ("postgres://u:SECRET@h/db?host=a,b", "servers"),
+        ("postgres://u:SECRET@a:1,b:x/db", "port"),
+        ("postgres://u:SECRET@a,b,c/db?port=1,2", "as many ports"),
+        ("postgres://u:SECRET@a/db?port=1,2", "as many ports"),
+        ("postgres://u:SECRET@a,b/db?hostaddr=10.0.0.1", "hostaddr"),
+        ("postgres://u:SECRET@a,b/db?hostaddr=10.0.0.1,b", "hostaddr"),
+        ("postgres://u:SECRET@a,b/db?target_session_attrs=any", "target_session_attrs"),
+        ("postgres://u:SECRET@a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q/db", "16 servers"),
         ("postgres://u:SECRET@h/db?sslmode=on", "sslmode"),
         ("postgres://u:SECRET@h/db?sslmod=require", "sslmod is"),
         ("postgres://u:SECRET@h/db?sslpassword=SECRET", "sslpassword"),
@@ -98,10 +134,10 @@ fn what_is_wrong_is_named_and_nothing_else_is_told() {
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_its_parameter() {
     let url: DatabaseUrl = "postgres://u:SECRET@h/db?sslrootcert=/no/such/file".parse().unwrap();
-    let told = url.options().unwrap_err().to_string();
+    let told = url.servers().unwrap_err().to_string();
     assert!(told.contains("sslrootcert") && told.contains("/no/such/file"), "{told}");
     let of_the_system = "postgres://u@h/db?sslmode=verify-full&sslrootcert=system";
-    of_the_system.parse::<DatabaseUrl>().unwrap().options().unwrap();
+    of_the_system.parse::<DatabaseUrl>().unwrap().servers().unwrap();
 }
 
 #[test]

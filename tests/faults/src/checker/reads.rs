@@ -115,7 +115,10 @@ fn place(
     let position = positions.get(index).copied().filter(|position| *position <= highest);
     if position.is_none() {
         found.add(Rule::BalanceInOrder, || {
-            format!("{read:?}, when {lowest} to {highest} payments had been made")
+            let nearest = positions.iter().min_by_key(|it| it.abs_diff(lowest)).unwrap_or(&0);
+            format!(
+                "{read:?}, when {lowest} to {highest} payments had been made; it was so after {nearest}"
+            )
         });
     }
     position

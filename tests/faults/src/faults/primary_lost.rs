@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use local_postgres::processes::{Paused, Pid};
 
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since, wait_for_payment};
 use crate::client::Manner;
 use crate::figures::Figures;
-use crate::postgres::{Postgres, pause_process};
+use crate::postgres::{Postgres, Servers as _};
 use crate::proxy::Upstream;
-use crate::stand::Stand;
+use crate::stand::{Layout, STANDBY, Stand};
 
 const IN_STEP: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
 
@@ -17,7 +18,13 @@ const IN_STEP: &str = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync
 const TERMINATE_WAITING: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE application_name LIKE 'payonce%' AND wait_event = 'SyncRep'";
 
+const SESSIONS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payonce%'";
+
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
+
+/// The same from the promotion on, where the service was told of both servers.
+const RECOVERY_OF_TWO_MAX: Duration = Duration::from_secs(2);
 
 /// The primary is lost, and its synchronous standby takes over.
 ///
@@ -36,6 +43,7 @@ pub async fn primary_lost(plan: &Plan) -> Result<Figures> {
         note_recovery_since(since_us, &stand, &mut figures).await?;
         lost.start().await?;
         ensure_nobody_pays_there(&mut stand, &lost, plan.pause).await?;
+        ensure!(lost.count(SESSIONS).await? == 0, "the service has sessions with the lost primary");
         lost.kill()?;
     }
     claim_recovery(plan, &mut figures, RECOVERY_MAX);
@@ -43,14 +51,48 @@ pub async fn primary_lost(plan: &Plan) -> Result<Figures> {
     Ok(figures)
 }
 
+/// The primary is lost, and its synchronous standby takes over: the service has the list of both servers, and no
+/// setting changes. What was the primary comes back first as it was, and then as the standby.
+///
+/// # Errors
+/// The run itself failed, or payments were made on the lost primary when it came back.
+pub async fn primary_lost_of_two(plan: &Plan) -> Result<Figures> {
+    let mut figures = Figures::new("the primary is lost, and the list leads on", plan.seed);
+    let layout = Layout { has_standby: true, ..layout(plan, 2) };
+    let (mut stand, load) = begin(plan, layout, &Manner::plain(ACCOUNTS)).await?;
+    for _ in 0..plan.times {
+        wait_for_standby(&stand.postgres, STANDBY).await?;
+        stand.pause(plan.pause).await;
+        stand.postgres.kill()?;
+        figures.times += 1;
+        let promoted = stand.standby.take().context("there is no standby")?;
+        promoted.promote()?;
+        let since_us = stand.world.recorder.now_us();
+        let mut lost = std::mem::replace(&mut stand.postgres, promoted);
+        note_recovery_since(since_us, &stand, &mut figures).await?;
+        lost.start().await?;
+        ensure_nobody_pays_there(&mut stand, &lost, plan.pause).await?;
+        lost.follow(&stand.postgres, STANDBY).await?;
+        stand.standby = Some(lost);
+    }
+    claim_recovery(plan, &mut figures, RECOVERY_OF_TWO_MAX);
+    stand.finish(load, &mut figures).await?;
+    Ok(figures)
+}
+
 /// Makes a standby, and waits until every commit waits for it.
 async fn follow(stand: &Stand, round: u32) -> Result<Postgres> {
-    let standby = stand.postgres.standby(&format!("standby_{round}")).await?;
-    let name = format!("ALTER SYSTEM SET synchronous_standby_names = 'standby_{round}'");
-    stand.postgres.execute(&name).await?;
-    stand.postgres.execute("SELECT pg_reload_conf()").await?;
-    stand.postgres.until(IN_STEP).await?;
+    let name = format!("standby_{round}");
+    let standby = stand.postgres.standby(&name).await?;
+    wait_for_standby(&stand.postgres, &name).await?;
     Ok(standby)
+}
+
+/// Lets every commit wait for a standby.
+async fn wait_for_standby(primary: &Postgres, name: &str) -> Result<()> {
+    primary.execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'")).await?;
+    primary.execute("SELECT pg_reload_conf()").await?;
+    primary.until(IN_STEP).await
 }
 
 /// Makes the standby the primary, and returns what was it.
@@ -73,8 +115,6 @@ async fn ensure_nobody_pays_there(
     wait_for_payment(stand).await?;
     let after = lost.count(payments).await?;
     ensure!(before == after, "{} payments were made on the lost primary", after - before);
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payonce%'";
-    ensure!(lost.count(sessions).await? == 0, "the service has sessions with the lost primary");
     Ok(())
 }
 
@@ -95,7 +135,8 @@ pub async fn primary_lost_behind(plan: &Plan) -> Result<Figures> {
         let standby = follow(&stand, round).await?;
         stand.pause(plan.pause).await;
         let sender = stand.postgres.count("SELECT pid::bigint FROM pg_stat_replication").await?;
-        let cut_off = pause_process(i32::try_from(sender)?)?;
+        let sender = Pid::from_raw(i32::try_from(sender)?).context("not a process id")?;
+        let cut_off = Paused::stop(&[sender])?;
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(100)).await;
             stand.postgres.execute(TERMINATE_WAITING).await?;
