@@ -412,6 +412,9 @@ async fn a_stream_is_for_the_accounts_holder_and_operators() {
         let head = refusal(app.request("HEAD", path).bearer_auth(&who)).await;
         assert_eq!((head.status, head.text.as_str()), (200, ""));
         assert_eq!(head.header("content-type"), Some("text/event-stream"));
+        // It has no stream.
+        assert_eq!(events.response.headers()["transfer-encoding"], "chunked");
+        assert_eq!(head.header("transfer-encoding"), None);
     }
 }
 
