@@ -22,7 +22,9 @@ SET password_encryption = 'scram-sha-256';
 
 CREATE ROLE :"owner" LOGIN PASSWORD :'owner_password';
 CREATE ROLE :"service" LOGIN PASSWORD :'service_password';
-CREATE DATABASE :"ledger" OWNER :"owner";
+-- Nobody is let in before all is done: whether it was is what the health check of Compose asks.
+CREATE DATABASE :"ledger" OWNER :"owner" ALLOW_CONNECTIONS false;
 REVOKE ALL ON DATABASE :"ledger" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"ledger" TO :"service";
+ALTER DATABASE :"ledger" ALLOW_CONNECTIONS true;
 SQL

@@ -27,7 +27,7 @@ const SERVICES: u16 = 2;
 const RESTART_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long the servers may take until they follow one leader.
-const START_MAX: Duration = Duration::from_mins(2);
+const START_MAX: Duration = Duration::from_mins(5);
 
 const POLL: Duration = Duration::from_millis(200);
 
@@ -43,9 +43,9 @@ pub(crate) fn run(
         bail!("`make cluster` brings its own database: unset DATABASE_URL");
     }
     say("Three Postgres servers are started under Patroni.");
-    let home = &own.cluster_dir;
-    let mut cluster =
-        Cluster::start(home, home, &own.source(), &[]).context("the cluster cannot be started")?;
+    let tools = testbed::beside_programs("tools")?;
+    let mut cluster = Cluster::start(&own.cluster_dir, &tools, &own.source(), &[])
+        .context("the cluster cannot be started")?;
     settings.database.url = Some(cluster.url(SERVICE_ROLE).into());
     settings.database.migrate_url = Some(cluster.url(cluster.owner_role()).into());
     let mut services = Vec::new();

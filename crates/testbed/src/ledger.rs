@@ -25,7 +25,7 @@ use local_postgres::{LocalPostgres, Purpose, Source};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::Mutex;
 
-use crate::{SERVICE_ROLE, make_role};
+use crate::{SERVICE_ROLE, beside_programs, make_role};
 
 #[cfg(test)]
 mod tests;
@@ -131,11 +131,9 @@ impl Server {
     }
 }
 
-/// Where the private server is: beside the programs, so that `cargo clean` removes it.
+/// Where the private server is.
 fn home() -> Result<PathBuf> {
-    let ours = std::env::current_exe()?;
-    let built = ours.ancestors().nth(2).context("a test has no directory of built programs")?;
-    Ok(built.join("test-postgres"))
+    beside_programs("test-postgres")
 }
 
 /// A number for the program that migrates. What it makes depends on nothing else.

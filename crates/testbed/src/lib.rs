@@ -1,5 +1,5 @@
-//! The ground of tests, faults and benchmarks: processes that get nothing of one's shell, databases of
-//! their own, roles, and conditions that are awaited.
+//! The ground of tests, faults, benchmarks and the playground's cluster: processes that get nothing of one's
+//! shell, databases of their own, roles, and conditions that are awaited.
 
 mod ledger;
 mod service;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 pub use ledger::Ledger;
-pub use service::Service;
+pub use service::{Service, told};
 
 /// The role that the service has: one with no more rights than it needs.
 pub const SERVICE_ROLE: &str = "payonce_service";
@@ -57,6 +57,16 @@ pub fn program(name: &str) -> Result<PathBuf> {
     beside
         .find(|path| path.exists())
         .with_context(|| format!("{name} is not built: cargo build --workspace --bins"))
+}
+
+/// A place beside the built programs, so that `cargo clean` removes what is there.
+///
+/// # Errors
+/// Our own program is in no such directory.
+pub fn beside_programs(name: &str) -> Result<PathBuf> {
+    let ours = std::env::current_exe()?;
+    let built = ours.ancestors().nth(2).context("there is no directory of built programs")?;
+    Ok(built.join(name))
 }
 
 /// SQL that makes a role that may log in, where it is not there.

@@ -1,6 +1,5 @@
 //! A cluster whose parts are there to be killed.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -36,7 +35,8 @@ impl Cluster {
         let (home, path) = files.home()?;
         let home = home.context("a cluster is on disk or in memory")?;
         let nodes = block_in_place(|| {
-            let nodes = Nodes::start(&path.join("home"), &tools()?, &Source::Auto, &SETTINGS)?;
+            let tools = testbed::beside_programs("tools")?;
+            let nodes = Nodes::start(&path.join("home"), &tools, &Source::Auto, &SETTINGS)?;
             nodes.wait_until_whole()?;
             anyhow::Ok(nodes)
         })?;
@@ -113,11 +113,4 @@ impl Servers for Cluster {
             tokio::time::sleep(POLL).await;
         }
     }
-}
-
-/// Where Patroni is installed: beside the programs, so that `cargo clean` removes it.
-fn tools() -> Result<PathBuf> {
-    let ours = std::env::current_exe()?;
-    let built = ours.ancestors().nth(2).context("this program is in no directory")?;
-    Ok(built.join("tools"))
 }
