@@ -22,6 +22,8 @@ SET password_encryption = 'scram-sha-256';
 
 CREATE ROLE :"owner" LOGIN PASSWORD :'owner_password';
 CREATE ROLE :"service" LOGIN PASSWORD :'service_password';
+-- To see whom a replica follows (database.read_from).
+GRANT pg_read_all_stats TO :"owner";
 CREATE DATABASE :"ledger" OWNER :"owner";
 REVOKE ALL ON DATABASE :"ledger" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"ledger" TO :"service";
