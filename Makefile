@@ -18,9 +18,16 @@ run: ## Builds and runs the playground on http://localhost:4000: the service, wi
 	if [ -e web/out/index.html ]; then export PAYONCE_PAGE__DIR="$${PAYONCE_PAGE__DIR:-web/out}"; fi; \
 	    exec cargo run --release --locked --package payonce-playground
 
+.PHONY: cluster
+cluster: ## The same on three Postgres servers under Patroni, of which one may be lost, with two services in front.
+	scripts/needs postgres pip etcd
+	scripts/page
+	if [ -e web/out/index.html ]; then export PAYONCE_PAGE__DIR="$${PAYONCE_PAGE__DIR:-web/out}"; fi; \
+	    exec cargo run --release --locked --package payonce-playground -- cluster
+
 .PHONY: test
 test: ## Runs all tests on a Postgres of their own. TEST=name runs those of Rust whose name contains it.
-	$(if $(TEST),,scripts/needs psql promtool pgbouncer pip chromium)
+	$(if $(TEST),,scripts/needs psql promtool pgbouncer pip chromium etcd)
 	scripts/test $(TEST)
 	$(if $(TEST),,scripts/test-page)
 
@@ -38,10 +45,11 @@ fuzz: ## Sends requests made of the API document, and checks the answers against
 # Its own step, because the suite is to find the service of the same checkout beside it.
 .PHONY: build-chaos
 build-chaos:
+	scripts/needs postgres pip etcd
 	cargo build --release --locked --package payonce --package payonce-faults --bins
 
 .PHONY: chaos
-chaos: build-chaos ## Breaks the service on purpose, in every way, and checks that nothing is lost (20 minutes). SEED=1 repeats it, FAULT=name runs one.
+chaos: build-chaos ## Breaks the service on purpose, in every way, and checks that nothing is lost (35 minutes). SEED=1 repeats it, FAULT=name runs one.
 	SEED=$(SEED) cargo run --release --locked --quiet --package payonce-faults --bin chaos -- $(FAULT)
 
 .PHONY: lint
@@ -80,6 +88,10 @@ load: build-bench ## Requests at fixed rates, with k6. SCRIPT=steady runs one of
 .PHONY: bench-live
 bench-live: build-bench ## 5,000 clients watch their accounts while 1,000 payments a second are made (1 minute).
 	cargo run --release --locked --quiet --package payonce-bench -- live
+
+.PHONY: bench-standby
+bench-standby: build-bench ## Payments that wait for a standby 0, 0.5, 2 and 10 ms away (5 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- standby
 
 .PHONY: audit
 audit: ## Checks the invariants of the ledger that `make run` serves, beside it or without it.

@@ -3,7 +3,10 @@
 //!
 //! With `DATABASE_URL` it serves that database, as the service's own program does: nothing is filled
 //! in, and nothing is broken.
+//!
+//! `payonce-playground cluster` is what `make cluster` starts: the ledger on three servers.
 
+mod cluster;
 mod crash;
 mod people;
 mod private;
@@ -14,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use local_postgres::LocalPostgres;
+use local_postgres::{LocalPostgres, Source};
 use payonce::commands::{self, AuditOptions, TokenOptions, say};
 use payonce::config::{AuthMode, Settings};
 use payonce::process::{self, Ledger, Prepared, Serving, Signals};
@@ -32,7 +35,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serves HTTP (the default).
-    Serve,
+    Serve {
+        /// Of `cluster` for its processes: the directory by which the next one finds them where it is killed.
+        #[arg(long, hide = true)]
+        cluster: Option<PathBuf>,
+    },
+    /// Runs a cluster of three Postgres servers under Patroni, with two services in front.
+    Cluster,
     /// Checks the ledger's invariants; exit status 1 on a violation.
     Audit(AuditOptions),
     /// Prints the API document (`OpenAPI` 3.1), with the faults on demand.
@@ -47,17 +56,33 @@ enum Command {
 pub(crate) struct PlaygroundSettings {
     /// Where the private Postgres lives.
     data_dir: PathBuf,
+    /// Where the cluster of `cluster` lives.
+    cluster_dir: PathBuf,
     /// Where its programs come from: `auto` (the system, else a pinned package), `package`, or a
     /// directory.
     local_binaries: String,
 }
 
 /// Their names.
-const SETTINGS: [&str; 2] = ["data_dir", "local_binaries"];
+const SETTINGS: [&str; 3] = ["data_dir", "cluster_dir", "local_binaries"];
 
 impl Default for PlaygroundSettings {
     fn default() -> Self {
-        Self { data_dir: ".payonce".into(), local_binaries: "auto".to_owned() }
+        Self {
+            data_dir: ".payonce".into(),
+            cluster_dir: ".payonce-cluster".into(),
+            local_binaries: "auto".to_owned(),
+        }
+    }
+}
+
+impl PlaygroundSettings {
+    fn source(&self) -> Source {
+        match self.local_binaries.as_str() {
+            "auto" => Source::Auto,
+            "package" => Source::Package,
+            dir => Source::Dir(dir.into()),
+        }
     }
 }
 
@@ -66,7 +91,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let command = cli.command.unwrap_or(Command::Serve);
+    let command = cli.command.unwrap_or(Command::Serve { cluster: None });
     if matches!(command, Command::Openapi) {
         return commands::openapi(Some(crash::document())).map(|()| ExitCode::SUCCESS);
     }
@@ -74,13 +99,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
     if let Command::Token(options) = &command {
         return commands::token(&settings, options).map(|()| ExitCode::SUCCESS);
     }
-    let is_serve = matches!(command, Command::Serve);
+    let is_serve = matches!(command, Command::Serve { .. });
     if is_serve {
         http::check(&settings)?;
     }
     let _telemetry = telemetry::start(&settings.telemetry)?;
     let runtime = process::runtime()?;
     // Before the server is started, which a signal from then on is to stop again.
+    if matches!(command, Command::Cluster) {
+        return cluster::run(settings, &own, runtime);
+    }
     let signals = if is_serve { Some(Signals::new(&runtime)?) } else { None };
     let server = match is_private(&settings) {
         true if is_serve => Some(private::start(&own)?),

@@ -1,7 +1,7 @@
 //! The private Postgres under the ledger, which nobody else depends on.
 
 use anyhow::{Context, Result, bail};
-use local_postgres::{LocalPostgres, Purpose, Source};
+use local_postgres::{LocalPostgres, Purpose};
 use payonce::config::Settings;
 use payonce::db::{self, Target};
 
@@ -9,16 +9,11 @@ use crate::PlaygroundSettings;
 
 /// The role that the service has there. It has no password: the server is reached through a socket that
 /// nobody else can open.
-const SERVICE_ROLE: &str = "payonce_service";
+pub(crate) const SERVICE_ROLE: &str = "payonce_service";
 
 /// Starts the server, or joins it where it already runs.
 pub(crate) fn start(own: &PlaygroundSettings) -> Result<LocalPostgres> {
-    let source = match own.local_binaries.as_str() {
-        "auto" => Source::Auto,
-        "package" => Source::Package,
-        dir => Source::Dir(dir.into()),
-    };
-    LocalPostgres::start(&own.data_dir, &source, Purpose::Playground)
+    LocalPostgres::start(&own.data_dir, &own.source(), Purpose::Playground)
         .context("the private Postgres cannot be started")
 }
 

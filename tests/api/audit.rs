@@ -220,9 +220,15 @@ async fn it_finds_a_gap_in_the_feed_and_an_end_that_is_none() {
     assert_found_in_new("DELETE FROM feed_entries WHERE first_position = 3", 13, "position").await;
     let plant = "DELETE FROM payment_batches WHERE id = (SELECT max(id) FROM payment_batches)";
     assert_found(plant, 13, "position 7 is of batch").await;
-    let database = ledger().await;
-    database.execute(plant).await;
-    assert_named(&since(&database, 0), plant, 13, "from position 1 to 7 there are 6 payments");
+    let twice = "UPDATE payment_batches SET payment_ids = payment_ids || payment_ids
+                 WHERE id = (SELECT batch_id FROM payments WHERE idempotency_key = 'one')";
+    let twice_and_a_gap = &format!("{twice}; DELETE FROM feed_entries WHERE first_position = 7");
+    for (plant, payments) in [(plant, 6), (twice, 8), (twice_and_a_gap, 7)] {
+        let database = ledger().await;
+        database.execute(plant).await;
+        let words = format!("from position 1 to 7 there are {payments} payments");
+        assert_named(&since(&database, 0), plant, 13, &words);
+    }
 }
 
 #[tokio::test]
@@ -252,6 +258,10 @@ async fn it_finds_a_payment_in_another_batch_in_none_or_twice() {
     let plant =
         format!("UPDATE payment_batches SET payment_ids = ARRAY[gen_random_uuid()] {of_one}");
     assert_found_in_new(&plant, 13, ", which is not there").await;
+    assert_found(&plant, 13, "is in no batch").await;
+    // Also where it says that it is older than the feed.
+    let plant =
+        format!("{plant}; UPDATE payments SET batch_id = NULL WHERE idempotency_key = 'one'");
     assert_found(&plant, 13, "is in no batch").await;
 }
 
@@ -357,6 +367,30 @@ async fn a_payment_that_waits_for_its_position_is_counted_and_no_violation() {
     let words = String::from_utf8(words.stdout).unwrap();
     let line = "The feed ends at position 2, and 3 payments wait for theirs: go on with --since 2.";
     assert!(words.contains(line), "{words}");
+}
+
+#[tokio::test]
+async fn a_batch_that_becomes_visible_late_waits_for_its_position_and_is_no_violation() {
+    let app = App::start().await;
+    app.open_many(4, 1_000).await;
+    app.pay(1, 2, 1, "late").await.assert_paid();
+    app.pay(3, 4, 1, "early").await.assert_paid();
+    app.database.until(ALL_HAVE_POSITIONS).await;
+    let database = app.database.clone();
+    drop(app);
+    database
+        .execute(
+            "DELETE FROM feed_entries WHERE first_position = 5;
+             UPDATE feed_entries SET first_position = 5 WHERE first_position = 6;
+             UPDATE feed_state
+             SET last_position = 5, settled_position = 4,
+                 settled_batch = (SELECT batch_id FROM feed_entries WHERE first_position = 4)",
+        )
+        .await;
+    for (ok, report) in [database.audit(), since(&database, 0)] {
+        assert!(ok, "{report:#}");
+        assert_eq!((&report["position"], &report["waiting"]), (&json!(5), &json!(1)));
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,40 @@ fn every_alert_has_a_section_that_says_what_to_do() {
     }
 }
 
+#[test]
+fn a_cluster_acknowledges_nothing_that_one_server_alone_has() {
+    let shared = &yaml("deploy/cluster/cluster.yml")["bootstrap"];
+    let settings = &shared["dcs"];
+    assert_eq!(settings["synchronous_mode"], true);
+    assert_eq!(settings["synchronous_mode_strict"], true);
+    assert_eq!(settings["failsafe_mode"], false);
+    let parameters = &settings["postgresql"]["parameters"];
+    for name in ["fsync", "full_page_writes", "synchronous_commit"] {
+        assert_eq!(parameters[name], "on", "{name}");
+    }
+    assert!(items(&shared["initdb"]).contains(&&Value::from("data-checksums")));
+    // Else Patroni changes them to what fits.
+    let seconds = |name: &str| settings[name].as_u64().unwrap();
+    assert!(seconds("loop_wait") + 2 * seconds("retry_timeout") <= seconds("ttl"));
+}
+
+#[test]
+fn a_node_of_a_cluster_differs_from_others_in_what_is_its_own() {
+    let (shared, own) = (yaml("deploy/cluster/cluster.yml"), yaml("deploy/cluster/node.yml"));
+    // Patroni reads the files in the order of their names, and the later one is right.
+    for name in own.as_object().unwrap().keys() {
+        assert!(shared[name].is_null(), "{name} is in both");
+    }
+    for unit in ["payonce-patroni.service", "payonce-etcd.service"] {
+        let unit = text(&format!("deploy/cluster/{unit}"));
+        assert!(unit.contains("Restart=always"));
+    }
+    let operating = text("docs/operating.md");
+    for path in ["/opt/payonce/patroni", "/etc/payonce/cluster", "/etc/payonce/etcd.env"] {
+        assert!(operating.contains(path), "docs/operating.md does not say what is in {path}");
+    }
+}
+
 fn dashboard() -> Value {
     serde_json::from_str(&text("deploy/grafana/dashboards/payonce.json")).unwrap()
 }

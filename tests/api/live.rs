@@ -128,7 +128,7 @@ async fn numbered(app: &App) {
 /// Streams that one client opens again before it is noticed that he has left the one before.
 const MANY: (&str, &str) = ("PAYONCE_LIVE__STREAMS_PER_ACCOUNT_MAX", "1000");
 
-/// An answer that is no stream.
+/// An answer that is no stream, but ends.
 async fn refusal(request: reqwest::RequestBuilder) -> Answer {
     let answer = tokio::time::timeout(PATIENCE, Answer::of(request)).await;
     answer.expect("an answer that ends")
@@ -394,9 +394,10 @@ async fn a_stream_is_for_the_accounts_holder_and_operators() {
     let app = App::start_with_tokens(2).await;
     numbered(&app).await;
     let path = "/accounts/1/events";
-    app.ask(None, "GET", path, None).await.assert_problem(401, "unauthenticated");
-    app.ask(Some(&owner_of(2)), "GET", path, None).await.assert_problem(403, "forbidden");
-    let missing = app.ask(Some(&operator()), "GET", "/accounts/99/events", None).await;
+    let get = |path: &str| app.request("GET", path);
+    refusal(get(path)).await.assert_problem(401, "unauthenticated");
+    refusal(get(path).bearer_auth(owner_of(2))).await.assert_problem(403, "forbidden");
+    let missing = refusal(get("/accounts/99/events").bearer_auth(operator())).await;
     missing.assert_problem(404, "account_not_found");
     for (who, key) in [(owner_of(1), "owner"), (operator(), "operator")] {
         let (mut events, _) = Events::begin(app.request("GET", path).bearer_auth(&who)).await;
@@ -404,7 +405,7 @@ async fn a_stream_is_for_the_accounts_holder_and_operators() {
         app.ask(Some(&owner_of(2)), "PUT", "/send_payment", Some(&pay)).await.assert_paid();
         let payment = events.payment().await;
         assert!(payment["balance_after"].as_i64().unwrap() > 1_000, "the account's: {payment}");
-        let head = app.ask(Some(&who), "HEAD", path, None).await;
+        let head = refusal(app.request("HEAD", path).bearer_auth(&who)).await;
         assert_eq!((head.status, head.text.as_str()), (200, ""));
         assert_eq!(head.header("content-type"), Some("text/event-stream"));
     }

@@ -2,19 +2,23 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
+  atOnce,
+  becomes,
   browser,
   eventually,
   fillIn,
+  isGone,
   newPage,
   progress,
   sendButton,
   service,
   signIn,
   startBoth,
+  stopTheClock,
   store,
+  test,
   wire,
   wireEach,
 } from './harness';
@@ -124,7 +128,7 @@ test('who one is comes from the token, whatever the address says', async () => {
   await page.goto(`${wire.origin}/?as=1`);
   await signIn(page, token);
   await account(page).getByText('Tom').waitFor();
-  assert.equal(page.url(), `${wire.origin}/`);
+  await becomes(() => page.url(), `${wire.origin}/`);
 });
 
 test('why somebody cannot sign in is said in plain words', async () => {
@@ -150,7 +154,7 @@ test('why somebody cannot sign in is said in plain words', async () => {
   ] as const) {
     await signIn(page, pasted);
     await page.getByRole('alert').getByText(why).waitFor();
-    assert.equal(await page.getByLabel('Token').getAttribute('aria-invalid'), 'true');
+    await becomes(() => page.getByLabel('Token').getAttribute('aria-invalid'), 'true');
   }
   // None of them has signed anybody in.
   await page.reload();
@@ -258,8 +262,9 @@ test('whoever signs out leaves nothing behind', async () => {
   await page.getByText('for nobody else').first().waitFor();
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
-  assert.equal(await page.getByText('for nobody else').count(), 0);
-  assert.ok(!(await page.evaluate(() => JSON.stringify(sessionStorage))).includes(token));
+  assert.equal(await atOnce(() => page.getByText('for nobody else').count()), 0);
+  const kept = await page.evaluate(() => JSON.stringify(sessionStorage));
+  assert.ok(!kept.includes(token));
   await page.goBack();
   await page.goForward();
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
@@ -277,11 +282,11 @@ test('what was typed is forgotten when one signs out', async () => {
   await page.getByRole('button', { name: 'Sign out' }).click();
   await signIn(page, (await somebody('Yvonne')).token);
   await account(page).getByText('Yvonne').waitFor();
-  assert.equal(await page.getByLabel('What for?').inputValue(), '');
+  await becomes(() => page.getByLabel('What for?').inputValue(), '');
   await page.getByRole('button', { name: 'Sign out' }).click();
   await signIn(page, me.token);
   await account(page).getByText('Xenia').waitFor();
-  assert.equal(await page.getByLabel('What for?').inputValue(), '');
+  await becomes(() => page.getByLabel('What for?').inputValue(), '');
   await fillIn(page, 'Ben', '5', 'now');
   await sendButton(page).click();
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
@@ -300,14 +305,15 @@ test('what was typed to ask somebody for money is forgotten when one signs out, 
   await goToRequests();
   await page.getByLabel('What for?').fill('a secret');
   await page.reload();
-  assert.equal(await page.getByLabel('What for?').inputValue(), 'a secret');
+  await becomes(() => page.getByLabel('What for?').inputValue(), 'a secret');
   await page.getByRole('link', { name: 'Send' }).click();
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
-  assert.ok(!(await page.evaluate(() => JSON.stringify(sessionStorage))).includes('a secret'));
+  const kept = await page.evaluate(() => JSON.stringify(sessionStorage));
+  assert.ok(!kept.includes('a secret'));
   await signIn(page, me.token);
   await goToRequests();
-  assert.equal(await page.getByLabel('What for?').inputValue(), '');
+  await becomes(() => page.getByLabel('What for?').inputValue(), '');
 });
 
 test('one whose token expired cancels the payment in doubt once signed in again', async () => {
@@ -317,13 +323,17 @@ test('one whose token expired cancels the payment in doubt once signed in again'
   await page.route('**/events', (route) => route.abort());
   await signIn(page, me.token);
   await fillIn(page, 'Ben', '5');
+  // So would the next try.
+  await stopTheClock(page);
   wire.fate = 'request lost';
   await sendButton(page).click();
   await progress(page).getByText(OPEN).waitFor();
+  await progress(page).getByText('Next try in').waitFor();
   wire.expire(me.token);
   await progress(page).getByRole('button', { name: 'Cancel the payment' }).click();
   await page.getByText('Your token is not valid any more.').waitFor();
   await page.getByText(`A payment from account ${me.id} is still open.`).waitFor();
+  await page.clock.resume();
   await signIn(page, await another(me.id));
   await progress(page).getByText('Cancelled: $5.00 to Ben was not paid.').waitFor();
   assert.deepEqual(await service.payments(me.id), []);
@@ -381,11 +391,11 @@ test('the lab says that it needs an operator, and how to get a token of one', as
   await page.goto(`${wire.origin}/lab/`);
   await needs.waitFor();
   await page.getByText('payonce token --operator').waitFor();
-  assert.equal(await runs.count(), 0);
+  await isGone(runs);
   await signIn(page, (await somebody()).token);
   const isNone = page.getByText('You are signed in, but not as an operator.');
   await isNone.waitFor();
-  assert.equal(await runs.count(), 0);
+  await isGone(runs);
   // A token that is refused does not take the place of the one there is.
   await signIn(page, `${await service.token('--operator')}x`);
   await page.getByText('The token is refused.').waitFor();

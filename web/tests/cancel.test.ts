@@ -1,21 +1,27 @@
 /** A payment in doubt is cancelled: either it will never be paid, or it had been, and the page says which. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
   assertPaidOnce,
+  atOnce,
+  becomes,
+  betweenTries,
   browser,
   eventually,
+  type Fate,
   fillIn,
+  hasFocus,
+  isGone,
   newPage,
   progress,
   sendButton,
   service,
   startBoth,
+  stopTheClock,
+  test,
   wire,
   wireEach,
-  type Fate,
 } from './harness';
 
 startBoth();
@@ -26,19 +32,23 @@ const CANCELLED = 'Cancelled: $5.00 to Ben was not paid.';
 const TOO_LATE = 'Too late to cancel: $5.00 to Ben had been paid.';
 
 /** A page as somebody new with $100 who has sent Ben $5, by a request that `fate` decides about. */
-async function sent(fate: Fate): Promise<{ page: Page; id: number }> {
+async function sent(
+  fate: Fate,
+  prepare = async (_: Page) => {},
+): Promise<{ page: Page; id: number }> {
   const id = await service.open('Somebody', 10_000);
   const page = await newPage(browser);
   await page.goto(`${wire.origin}/?as=${id}`);
   await fillIn(page, 'Ben', '5', 'lunch');
+  await prepare(page);
   wire.fate = fate;
   await sendButton(page).click();
   return { page, id };
 }
 
 /** The same, and it has no answer. */
-async function inDoubt(fate: Fate) {
-  const { page, id } = await sent(fate);
+async function inDoubt(fate: Fate, prepare = async (_: Page) => {}) {
+  const { page, id } = await sent(fate, prepare);
   await progress(page).getByText(IN_DOUBT).waitFor();
   return { page, id };
 }
@@ -73,7 +83,7 @@ test('a payment that has not arrived is cancelled: it was not paid, and its key 
   assert.equal(await payUnder(id, wire.keys[0]), 'idempotency_key_voided');
   await assertNeverPaid(id);
   // What was typed can be sent anew: that is another payment.
-  assert.equal(await page.getByLabel('What for?').inputValue(), 'lunch');
+  await becomes(() => page.getByLabel('What for?').inputValue(), 'lunch');
   wire.fate = 'passes';
   await sendButton(page).click();
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
@@ -86,7 +96,7 @@ test('a payment that had gone through is not cancelled, and the page says that i
   await cancelButton(page).click();
   await progress(page).getByText(TOO_LATE).waitFor();
   await progress(page).getByRole('link', { name: 'See the receipt' }).waitFor();
-  assert.equal(await page.getByLabel('Amount in dollars').inputValue(), '');
+  await becomes(() => page.getByLabel('Amount in dollars').inputValue(), '');
   await page.locator('[data-payment]').first().getByText('−$5.00').waitFor();
   await assertPaidOnce(id);
 });
@@ -166,13 +176,12 @@ test('a window that only watches cancels what the other one asks for, and both s
 });
 
 test('a payment that was set aside is cancelled, and the one that was typed since stays', async () => {
-  const { page, id } = await inDoubt('request lost');
-  await progress(page).getByText('Next try in').waitFor();
-  await progress(page).getByRole('button', { name: 'Change the payment' }).click();
+  const { page, id } = await inDoubt('request lost', stopTheClock);
+  await betweenTries(page, 'Change the payment');
   await fillIn(page, 'Ben', '6');
   await page.getByRole('button', { name: 'Cancel $5.00 to Ben' }).click();
   await progress(page).getByText(CANCELLED).waitFor();
-  assert.equal(await page.getByText('The earlier payment').count(), 0);
+  await isGone(page.getByText('The earlier payment'));
   wire.fate = 'passes';
   await sendButton(page).click();
   await progress(page).getByText('You sent $6.00 to Ben.').waitFor();
@@ -197,7 +206,7 @@ test('where one may not cancel, the payment stays in doubt, and its own key tell
   wire.voidFate = { status: 403, code: 'forbidden' };
   await cancelButton(page).click();
   await progress(page).getByText("We don't know yet whether $5.00 to Ben went through.").waitFor();
-  assert.doesNotMatch(await progress(page).innerText(), /Cancelled|not paid/);
+  assert.doesNotMatch(await atOnce(() => progress(page).innerText()), /Cancelled|not paid/);
   wire.fate = 'passes';
   await sendButton(page).click();
   await progress(page).getByText('It had gone through already').waitFor();
@@ -218,8 +227,6 @@ test('it is cancelled with the keyboard, and the focus goes to where one types',
   await cancelButton(page).focus();
   await page.keyboard.press('Enter');
   await progress(page).getByText(CANCELLED).waitFor();
-  await eventually('the focus is at the amount', () =>
-    page.getByLabel('Amount in dollars').evaluate((it) => it === document.activeElement),
-  );
+  await hasFocus(page.getByLabel('Amount in dollars'));
   await assertNeverPaid(id);
 });

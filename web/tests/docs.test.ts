@@ -1,8 +1,7 @@
 /** The page that explains the API. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { browser, newPage, service, startBoth } from './harness';
+import { browser, newPage, service, startBoth, test } from './harness';
 
 startBoth();
 

@@ -1,9 +1,18 @@
 /** Large amounts and long texts on small screens. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { browser, newPage, progress, sendButton, service, startBoth } from './harness';
+import {
+  browser,
+  choose,
+  isGone,
+  newPage,
+  progress,
+  sendButton,
+  service,
+  startBoth,
+  test,
+} from './harness';
 
 /** A small phone, a phone, a tablet and a desktop. */
 const WIDTHS = [320, 375, 768, 1280];
@@ -78,11 +87,7 @@ for (const [turn, width] of WIDTHS.entries()) {
       await page.locator('[data-payment]').nth(1).waitFor();
       await page.getByTestId('balance').getByText('$90,071,992,547,409.91').waitFor();
       await page.getByLabel('Find somebody by name or number').fill(String(payee));
-      await page
-        .locator('label')
-        .filter({ has: page.getByRole('radio') })
-        .first()
-        .click();
+      await choose(page.getByRole('radio').first());
       await page.getByLabel('Amount in dollars').fill(`0.0${cents}`);
       await page.getByLabel('What for?').fill(NOTES[turn % NOTES.length] ?? '');
       await page.locator('[data-payment] summary').first().click();
@@ -152,7 +157,7 @@ test('large amounts fit into the experiments of the lab on a small phone', async
     await page
       .locator(`[data-experiment=${name}]:is([data-state=done], [data-state=failed])`)
       .waitFor();
-    assert.equal(await page.locator(`[data-experiment=${name}]`).getByRole('alert').count(), 0);
+    await isGone(page.locator(`[data-experiment=${name}]`).getByRole('alert'));
   };
   for (const name of ['atomicity', 'locks']) await run(name);
   await service.sql(

@@ -13,14 +13,31 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
-import { after, afterEach, before, beforeEach } from 'node:test';
+import { isDeepStrictEqual, promisify } from 'node:util';
+import {
+  after,
+  afterEach,
+  before,
+  beforeEach,
+  test as nodeTest,
+  type TestContext,
+} from 'node:test';
 import postgres from 'postgres';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import {
+  chromium,
+  type Browser,
+  type BrowserContextOptions,
+  type Locator,
+  type Page,
+} from 'playwright-core';
 import type { Payment, PaymentRequest } from '../src/api/client';
+import { closeAllBut, told, uncaught, watch, watched } from './evidence';
 
-/** How long a condition is awaited before a test fails. */
-export const PATIENCE_MS = 30_000;
+/**
+ * How long a condition is awaited before a test fails. It costs nothing where tests pass; the page itself may wait for
+ * 20 seconds between two tries, and the machine may have much else to do.
+ */
+export const PATIENCE_MS = 120_000;
 
 const WEB = path.resolve(import.meta.dirname, '..');
 const OUT = path.join(WEB, 'out');
@@ -46,6 +63,8 @@ export interface Service {
   sql(text: string, ...values: (string | number)[]): Promise<void>;
   /** A token, as the command of that name prints it; of a service with authorization. */
   token(...options: string[]): Promise<string>;
+  /** The lines that it has logged. */
+  log: string[];
   stop(): Promise<void>;
 }
 
@@ -63,6 +82,25 @@ export let service: Service;
 export let browser: Browser;
 /** That of a test in a file that has called `wireEach`. */
 export let wire: Wire;
+
+/**
+ * A test with pages. None of them outlives it, to take time from the next one; where it fails, its error tells what they
+ * were like. An error that no page has caught fails it, too.
+ */
+export function test(name: string, body: (context: TestContext) => Promise<void> | void) {
+  nodeTest(name, async (context) => {
+    const before = watched();
+    const logged = service?.log.length ?? 0;
+    try {
+      await body(context);
+      assert.deepEqual(uncaught(), []);
+    } catch (error) {
+      throw await told(name, error, service?.log.slice(logged) ?? []);
+    } finally {
+      await closeAllBut(before);
+    }
+  });
+}
 
 /**
  * Starts the service and a browser before the tests of a file, then prepares what they need, and
@@ -118,10 +156,12 @@ export async function startService({
   const operator = withTokens ? `Bearer ${await token('--operator')}` : undefined;
   const child = spawn(path.resolve(binary), {
     env,
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
+  const log: string[] = [];
+  createInterface({ input: child.stderr }).on('line', (line) => log.push(line));
   const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  const origin = await greeting(child, exited);
+  const origin = await greeting(child, exited, log);
   const call = async (method: string, target: string, body?: unknown) => {
     const response = await fetch(origin + target, {
       method,
@@ -169,6 +209,7 @@ export async function startService({
       }
     },
     token,
+    log,
     stop: async () => {
       child.kill('SIGTERM');
       await exited;
@@ -177,7 +218,11 @@ export async function startService({
   };
 }
 
-async function greeting(child: ChildProcess, exited: Promise<number | null>): Promise<string> {
+async function greeting(
+  child: ChildProcess,
+  exited: Promise<number | null>,
+  log: string[],
+): Promise<string> {
   assert.ok(child.stdout);
   const lines = createInterface({ input: child.stdout });
   const found = new Promise<string>((resolve) => {
@@ -187,7 +232,7 @@ async function greeting(child: ChildProcess, exited: Promise<number | null>): Pr
     });
   });
   const failed = exited.then((code) => {
-    throw new Error(`the service ended at its start, with status ${code}`);
+    throw new Error(`the service ended at its start, with status ${code}:\n${log.join('\n')}`);
   });
   return Promise.race([found, failed]);
 }
@@ -367,18 +412,15 @@ export async function startBrowser(args: string[] = []): Promise<Browser> {
 export const PHONE = { width: 390, height: 844 };
 export const DESKTOP = { width: 1280, height: 900 };
 
-/** A page in a browser profile of its own. An error that nobody caught fails the test. */
+/** A page in a browser profile of its own. */
 export async function newPage(
   browser: Browser,
   options: BrowserContextOptions = {},
 ): Promise<Page> {
   const context = await browser.newContext({ viewport: DESKTOP, ...options });
   context.setDefaultTimeout(PATIENCE_MS);
-  const page = await context.newPage();
-  page.on('pageerror', (error) => {
-    throw error;
-  });
-  return page;
+  watch(context);
+  return context.newPage();
 }
 
 /** Pastes a token where the page asks for one. */
@@ -397,10 +439,17 @@ export async function choosePayee(page: Page, name: string) {
   await page.getByLabel('Loading the people').waitFor({ state: 'detached' });
   await radio.or(search).first().waitFor({ state: 'attached' });
   if ((await radio.count()) === 0 && (await search.inputValue()) === '') await search.fill(name);
-  await page.locator('label').filter({ has: radio }).click();
-  await page
-    .getByRole('radio', { name, exact: true, checked: true })
-    .waitFor({ state: 'attached' });
+  await choose(radio);
+}
+
+/** Presses on the face of a person, until it is the one that is chosen: faces move while their order is being read. */
+export async function choose(radio: Locator) {
+  await radio.waitFor({ state: 'attached' });
+  await eventually('it is chosen', async () => {
+    // Its label is what can be seen.
+    if (!(await radio.isChecked())) await radio.locator('xpath=..').click();
+    return radio.isChecked();
+  });
 }
 
 /** Fills in the form of a page that shows it. */
@@ -416,6 +465,31 @@ export function sendButton(page: Page) {
 
 export function progress(page: Page) {
   return page.getByTestId('progress');
+}
+
+/** From now on a pause of the page lasts until somebody ends it. */
+export async function stopTheClock(page: Page) {
+  await page.clock.install();
+  await page.clock.pauseAt(Date.now() + 60_000);
+}
+
+/**
+ * Presses a button that a page has between two tries only, and whose clock is stopped: else the next try might come
+ * before the press.
+ */
+export async function betweenTries(
+  page: Page,
+  name: 'Ask again now' | 'Change the payment' | 'Ask later',
+) {
+  await progress(page).getByText('Next try in').waitFor();
+  await progress(page).getByRole('button', { name }).click();
+}
+
+/** The middle of what stands still there by now: for clicks of a hand, which wait for nothing. */
+export async function middleOf(target: Locator): Promise<[x: number, y: number]> {
+  const box = await stands(() => target.boundingBox());
+  assert.ok(box, 'it can be seen');
+  return [box.x + box.width / 2, box.y + box.height / 2];
 }
 
 /** Puts something where the page of a payer has stored its slip. */
@@ -459,6 +533,54 @@ export async function eventually(what: string, holds: () => Promise<boolean> | b
   const end = Date.now() + PATIENCE_MS;
   while (!(await holds())) {
     assert.ok(Date.now() < end, `never came true: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await aMoment();
   }
+}
+
+/** Awaits that what is read of a page is as expected: a page shows things when it is ready to, and not before. */
+export async function becomes<T>(read: () => Promise<T> | T, expected: T | RegExp) {
+  const end = Date.now() + PATIENCE_MS;
+  const isIt = (now: T) =>
+    expected instanceof RegExp ? expected.test(String(now)) : isDeepStrictEqual(now, expected);
+  for (;;) {
+    const now = await read();
+    if (isIt(now)) return;
+    if (Date.now() > end) {
+      if (expected instanceof RegExp) assert.match(String(now), expected);
+      return assert.deepEqual(now, expected);
+    }
+    await aMoment();
+  }
+}
+
+/** What is read of a page once it stays the same. */
+export async function stands<T>(read: () => Promise<T>): Promise<T> {
+  let now = await read();
+  let turns = 0;
+  await eventually('it stands still', async () => {
+    const before = now;
+    now = await read();
+    turns = isDeepStrictEqual(now, before) ? turns + 1 : 0;
+    return turns >= 5;
+  });
+  return now;
+}
+
+/** What is read of a page at this moment: where something must not have changed, or must not be there. */
+export function atOnce<T>(read: () => Promise<T>): Promise<T> {
+  return read();
+}
+
+/** Awaits that nothing of the kind is there any more. */
+export function isGone(target: Locator) {
+  return becomes(() => target.count(), 0);
+}
+
+/** Awaits that the focus is there. */
+export function hasFocus(target: Locator) {
+  return becomes(() => target.evaluate((it) => it === document.activeElement), true);
+}
+
+function aMoment() {
+  return new Promise((resolve) => setTimeout(resolve, 20));
 }

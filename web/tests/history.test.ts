@@ -2,9 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { browser, PHONE, eventually, newPage, shownIds, service, startBoth } from './harness';
+import {
+  becomes,
+  browser,
+  eventually,
+  newPage,
+  PHONE,
+  service,
+  shownIds,
+  stands,
+  startBoth,
+  test,
+} from './harness';
 
 startBoth();
 
@@ -34,11 +44,11 @@ test('35 payments are loaded ten at a time, without a repeat or a gap', async ()
   const more = page.getByRole('button', { name: 'Load more' });
   for (const count of [10, 20, 30]) {
     await shows(page, count);
-    assert.deepEqual(await shownIds(page), ids.slice(0, count));
+    await becomes(() => shownIds(page), ids.slice(0, count));
     await more.click();
   }
   await page.getByText('That is everything.').waitFor();
-  assert.deepEqual(await shownIds(page), ids);
+  await becomes(() => shownIds(page), ids);
 });
 
 test('payments that arrive between two pages shift nothing', async () => {
@@ -54,7 +64,7 @@ test('payments that arrive between two pages shift nothing', async () => {
     await page.getByRole('button', { name: 'Load more' }).click();
   }
   await page.getByText('That is everything.').waitFor();
-  assert.deepEqual(await shownIds(page), all);
+  await becomes(() => shownIds(page), all);
 });
 
 test('scrolling to the end loads the next ten, and the next', async () => {
@@ -66,7 +76,7 @@ test('scrolling to the end loads the next ten, and the next', async () => {
     await page.mouse.wheel(0, 2_000);
     return (await page.getByText('That is everything.').count()) > 0;
   });
-  assert.deepEqual(await shownIds(page), ids);
+  await becomes(() => shownIds(page), ids);
 });
 
 test('more news than a page at once leave no gap', async () => {
@@ -77,7 +87,7 @@ test('more news than a page at once leave no gap', async () => {
   const news: string[] = [];
   for (let turn = 0; turn < 25; turn += 1) news.unshift((await service.pay(1, id, 1)).id);
   await shows(page, 35);
-  assert.deepEqual(await shownIds(page), [...news, ...ids.slice(0, 10)]);
+  await becomes(() => shownIds(page), [...news, ...ids.slice(0, 10)]);
 });
 
 test('each payment shows the balance after it', async () => {
@@ -87,9 +97,9 @@ test('each payment shows the balance after it', async () => {
   const page = await newPage(browser);
   await page.goto(`${service.origin}/?as=${id}`);
   await shows(page, 2);
-  const balances = await page.locator('[data-payment] summary').allInnerTexts();
-  assert.match(balances[0] ?? '', /−\$2\.50[^]*\$7\.50/);
-  assert.match(balances[1] ?? '', /\+\$10\.00[^]*\$10\.00/);
+  const rows = page.locator('[data-payment] summary');
+  await becomes(() => rows.nth(0).innerText(), /−\$2\.50[^]*\$7\.50/);
+  await becomes(() => rows.nth(1).innerText(), /\+\$10\.00[^]*\$10\.00/);
 });
 
 /** Chooses the part of the history that is shown. */
@@ -113,20 +123,20 @@ test('what was sent, or received, is shown alone; with its own pages, and with w
   await choose(page, 'Sent');
   await page.getByRole('button', { name: 'Load more' }).click();
   await page.getByText('That is everything.').waitFor();
-  assert.deepEqual(await shownIds(page), sent);
+  await becomes(() => shownIds(page), sent);
   // What arrives is shown where it belongs.
   const paid = (await service.pay(id, 2, 1)).id;
   const got = (await service.pay(1, id, 1)).id;
   await shows(page, sent.length + 1);
-  assert.deepEqual(await shownIds(page), [paid, ...sent]);
+  await becomes(() => shownIds(page), [paid, ...sent]);
 
   await choose(page, 'Received');
   await shows(page, 10);
-  assert.deepEqual(await shownIds(page), [got, ...received].slice(0, 10));
+  await becomes(() => shownIds(page), [got, ...received].slice(0, 10));
   await choose(page, 'All');
   await page.getByText('That is everything.').waitFor({ state: 'detached' });
-  assert.deepEqual(
-    (await shownIds(page)).slice(0, 10),
+  await becomes(
+    async () => (await shownIds(page)).slice(0, 10),
     [got, paid, ...payments.map((it) => it.id)].slice(0, 10),
   );
 });
@@ -158,7 +168,7 @@ test('the statement of a month is downloaded as a file', async () => {
     return { name: file.suggestedFilename(), text: await readFile(await file.path(), 'utf8') };
   };
   await month.waitFor();
-  const names = await month.locator('option').allInnerTexts();
+  const names = await stands(() => month.locator('option').allInnerTexts());
   const now = new Date();
   assert.equal(names[0], now.toLocaleDateString('en', { month: 'long', year: 'numeric' }));
   assert.ok(names.length === 2 || names.length === 3, names.join());

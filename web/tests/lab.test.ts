@@ -1,9 +1,19 @@
 /** The experiments of the lab. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { browser, newPage, service, startBoth, startService } from './harness';
+import {
+  atOnce,
+  becomes,
+  browser,
+  isGone,
+  newPage,
+  service,
+  stands,
+  startBoth,
+  startService,
+  test,
+} from './harness';
 
 let page: Page;
 
@@ -19,13 +29,15 @@ async function run(name: string): Promise<Record<string, string>> {
   await page
     .locator(`[data-experiment="${name}"]:is([data-state=done], [data-state=failed])`)
     .waitFor();
-  assert.equal(await experiment.getByRole('alert').count(), 0, await experiment.innerText());
-  const findings = await experiment.locator('[data-finding]').evaluateAll((items) =>
-    items.map((item) => ({
-      what: item.getAttribute('data-finding') ?? '',
-      holds: item.getAttribute('data-holds'),
-      text: item.textContent ?? '',
-    })),
+  assert.equal(await atOnce(() => experiment.getByRole('alert').count()), 0);
+  const findings = await stands(() =>
+    experiment.locator('[data-finding]').evaluateAll((items) =>
+      items.map((item) => ({
+        what: item.getAttribute('data-finding') ?? '',
+        holds: item.getAttribute('data-holds'),
+        text: item.textContent ?? '',
+      })),
+    ),
   );
   assert.ok(findings.length > 0);
   for (const finding of findings) assert.equal(finding.holds, 'true', JSON.stringify(finding));
@@ -53,8 +65,7 @@ test('atomicity: a service that offers no faults is told from one that fails', a
     await other.goto(`${deployed.origin}/lab/`);
     const experiment = other.locator('[data-experiment=atomicity]');
     await experiment.locator('button').first().click();
-    const told = await experiment.getByRole('alert').innerText();
-    assert.match(told, /does not offer the fault/);
+    await experiment.getByRole('alert').getByText('does not offer the fault').waitFor();
   } finally {
     await other.context().close();
     await deployed.stop();
@@ -65,7 +76,7 @@ test('locks: payments to one person are applied one after another', async () => 
   const findings = await run('locks');
   assert.match(findings['Payments, each with its own time'] ?? '', /24 of 24/);
   const rows = page.locator('[data-experiment=locks] tbody tr');
-  assert.equal(await rows.count(), 24);
+  await becomes(() => rows.count(), 24);
   await rows
     .first()
     .getByRole('img', { name: /queued, .* for locks, .* committing/ })
@@ -105,6 +116,6 @@ test('an experiment can be run again', async () => {
 test('the laboratory leaves the people alone', async () => {
   await page.goto(`${service.origin}/?as=1`);
   await page.getByRole('radio', { name: 'Ben' }).waitFor({ state: 'attached' });
-  assert.equal(await page.getByText(/^Lab \d/).count(), 0);
+  await isGone(page.getByText(/^Lab \d/));
   assert.equal((await service.payments(1)).length, 0);
 });

@@ -1,7 +1,6 @@
 /** The page is told of payments as they are made, and asks where it is not. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
   browser,
@@ -10,6 +9,7 @@ import {
   service,
   shownIds,
   startBoth,
+  test,
   wire,
   wireEach,
 } from './harness';
@@ -28,6 +28,13 @@ async function toldPage(id: number): Promise<{ page: Page; asked: () => number }
     if (request.url().endsWith(`/accounts/${id}`)) asked += 1;
   });
   return { page, asked: () => asked };
+}
+
+/** Where a payment is in the feed. */
+async function positionOf(payment?: { id: string }): Promise<number> {
+  const answer = await fetch(`${service.origin}/feed?limit=1000`);
+  const { payments } = (await answer.json()) as { payments: { id: string; position: number }[] };
+  return payments.find(({ id }) => id === payment?.id)?.position ?? assert.fail();
 }
 
 async function shows(page: Page, paid: { id: string }, balance: string) {
@@ -54,14 +61,22 @@ test('where its stream is cut it goes on after what it has seen last, and nothin
   for (let cuts = 1; cuts <= 3; cuts += 1) {
     wire.cutStreams();
     await shows(page, await service.pay(1, id, 100), `$${1 + cuts}.00`);
-    await eventually('another stream', async () => wire.positions.length > cuts);
+    await eventually('another stream', () => wire.positions.length > cuts);
   }
-  assert.equal(wire.positions[0], null);
-  const seen = wire.positions.slice(1).map(Number);
+  const [first, ...others] = wire.positions;
+  assert.equal(first, null);
   assert.ok(
-    seen.every((position) => position > 0),
+    others.every((position) => Number(position) > 0),
     String(wire.positions),
   );
+  // Once it has read of the last one, it goes on after that.
+  const last = await positionOf((await service.payments(id))[0]);
+  await eventually('it goes on after the last one', async () => {
+    const before = wire.positions.length;
+    wire.cutStreams();
+    await eventually('another stream', () => wire.positions.length > before);
+    return Number(wire.positions.at(-1)) === last;
+  });
 });
 
 test('where streams are refused it asks', async () => {
@@ -84,5 +99,5 @@ test('of two windows of a browser one is told, and both show what arrives', asyn
   await shows(other, paid, '$1.00');
   assert.equal(wire.positions.length, 1);
   await page.close();
-  await eventually('the other one is told', async () => wire.positions.length === 2);
+  await eventually('the other one is told', () => wire.positions.length === 2);
 });

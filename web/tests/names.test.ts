@@ -1,10 +1,21 @@
 /** Names as they are shown, also those that nobody can see or that look alike. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { inWords, isolated, Known, legible, nameOf } from '../src/people/names';
-import { browser, fillIn, newPage, progress, sendButton, service, startBoth } from './harness';
+import {
+  becomes,
+  browser,
+  choose,
+  fillIn,
+  newPage,
+  progress,
+  sendButton,
+  service,
+  stands,
+  startBoth,
+  test,
+} from './harness';
 
 startBoth();
 
@@ -78,9 +89,9 @@ test('of two people with one name each is shown with the number, wherever one ch
   await page.goto(`${service.origin}/?as=1`);
   await find(page, two);
   const payee = page.getByRole('radio', { name: `number ${two}` });
-  await page.locator('label').filter({ has: payee }).click();
+  await choose(payee);
   await page.getByLabel('Amount in dollars').fill('1');
-  assert.match((await sendButton(page).textContent()) ?? '', new RegExp(`number ${two}$`));
+  await becomes(() => sendButton(page).textContent(), new RegExp(`number ${two}$`));
   await sendButton(page).click();
   await progress(page).getByText(`(number ${two}).`).waitFor();
   await page.locator('[data-payment]').first().getByText(`number ${two}`).first().waitFor();
@@ -95,12 +106,15 @@ test('a name or note that turns the direction of text does not turn what is besi
   const row = page.locator('[data-payment]').first();
   await row.getByText('From evil name').waitFor();
   const note = row.locator('summary bdi').nth(1);
-  assert.equal(await note.textContent(), 'note 34');
+  await becomes(() => note.textContent(), 'note 34');
   // The time is on the left of the note, as it was written.
-  const [time, noted] = [await row.locator('time').boundingBox(), await note.boundingBox()];
+  const [time, noted] = [
+    await stands(() => row.locator('time').boundingBox()),
+    await stands(() => note.boundingBox()),
+  ];
   assert.ok(time && noted && time.x + time.width <= noted.x);
   for (const bdi of await page.locator('main bdi').all()) {
-    assert.equal(await bdi.evaluate((it) => getComputedStyle(it).unicodeBidi), 'isolate');
+    await becomes(() => bdi.evaluate((it) => getComputedStyle(it).unicodeBidi), 'isolate');
   }
   await page.goto(`${service.origin}/?as=${id}`);
   await find(page, arab);

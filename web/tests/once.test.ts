@@ -1,21 +1,26 @@
 /** A payment happens once, whatever happens to its answers, its tab and its clicks. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
   assertPaidOnce,
+  atOnce,
+  becomes,
+  betweenTries,
   browser,
   eventually,
+  type Fate,
   fillIn,
+  middleOf,
   newPage,
   progress,
   sendButton,
   service,
   startBoth,
+  stopTheClock,
+  test,
   wire,
   wireEach,
-  type Fate,
 } from './harness';
 
 startBoth();
@@ -54,10 +59,8 @@ test('ten fast clicks are one payment', async () => {
 test('ten fast clicks of a hand, before, while and after it is paid, are one payment', async () => {
   const { page, id } = await somebody();
   await fillIn(page, 'Ben', '5');
-  const box = (await sendButton(page).boundingBox()) ?? assert.fail();
-  for (let click = 0; click < 10; click += 1) {
-    await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
-  }
+  const [x, y] = await middleOf(sendButton(page));
+  for (let click = 0; click < 10; click += 1) await page.mouse.click(x, y);
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
   await assertPaidOnce(id);
   assert.equal(wire.keys.length, 1);
@@ -85,7 +88,7 @@ test('offline, reload, back online: one payment', async () => {
   await page.context().setOffline(false);
   await page.reload();
   await progress(page).getByText("We don't know yet whether it went through").waitFor();
-  assert.equal(await page.getByLabel('What for?').inputValue(), 'from the tunnel');
+  await becomes(() => page.getByLabel('What for?').inputValue(), 'from the tunnel');
   wire.fate = 'passes';
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
   await assertPaidOnce(id);
@@ -136,8 +139,7 @@ test('when the tab that asks is closed, the one that watched goes on', async () 
 test('who does not want to wait for the next try asks at once', async () => {
   const { page, id } = await unanswered('answer lost', stopTheClock);
   wire.fate = 'passes';
-  await progress(page).getByText('Next try in').waitFor();
-  await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+  await betweenTries(page, 'Ask again now');
   await progress(page).getByText('It had gone through already').waitFor();
   await assertPaidOnce(id);
 });
@@ -161,7 +163,7 @@ test('after too many requests it is asked again with the same key, and no sooner
 
 test('an unanswered payment that is sent again unchanged keeps its key', async () => {
   const { page, id } = await unanswered('answer lost', stopTheClock);
-  await stopAsking(page);
+  await betweenTries(page, 'Change the payment');
   wire.fate = 'passes';
   await sendButton(page).click();
   await progress(page).getByText('It had gone through already').waitFor();
@@ -170,7 +172,7 @@ test('an unanswered payment that is sent again unchanged keeps its key', async (
 
 test('an unanswered payment that is edited is another one, and the page warns of the first', async () => {
   const { page, id } = await unanswered('answer lost', stopTheClock);
-  await stopAsking(page);
+  await betweenTries(page, 'Change the payment');
   wire.fate = 'passes';
   await fillIn(page, 'Ben', '6');
   await page.getByText('The earlier payment of $5.00 may have gone through.').waitFor();
@@ -193,17 +195,16 @@ test('what is refused after a try without an answer is not said to be unpaid', a
     wire.keys.length = 0;
     const { page, id } = await unanswered('answer lost', stopTheClock);
     wire.fate = { status, code };
-    await progress(page).getByText('Next try in').waitFor();
-    await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+    await betweenTries(page, 'Ask again now');
     await progress(page)
       .getByText(status === 500 ? 'Something broke inside' : 'an earlier one got no answer')
       .waitFor();
-    const said = await progress(page).innerText();
+    const said = await atOnce(() => progress(page).innerText());
     assert.match(said, /We don't know yet/);
     assert.doesNotMatch(said, /was not sent|[Nn]othing was paid/);
     // Its own key tells.
     wire.fate = 'passes';
-    if (status === 500) await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+    if (status === 500) await betweenTries(page, 'Ask again now');
     else await sendButton(page).click();
     await progress(page).getByText('It had gone through already').waitFor();
     await assertPaidOnce(id);
@@ -219,20 +220,7 @@ test('that there is not enough money is the last word, after a try without an an
   await sendButton(page).click();
   await progress(page).getByText("We don't know yet whether it went through").waitFor();
   wire.fate = 'passes';
-  await progress(page).getByText('Next try in').waitFor();
-  await progress(page).getByRole('button', { name: 'Ask again now' }).click();
+  await betweenTries(page, 'Ask again now');
   await progress(page).getByText('$500.00 was not sent.').waitFor();
   assert.equal(await service.balance(id), 10_000);
 });
-
-/** From now on a pause of the page lasts until somebody ends it. */
-async function stopTheClock(page: Page) {
-  await page.clock.install();
-  await page.clock.pauseAt(Date.now() + 60_000);
-}
-
-/** Presses "Change the payment" between two tries. */
-async function stopAsking(page: Page) {
-  await progress(page).getByText('Next try in').waitFor();
-  await progress(page).getByRole('button', { name: 'Change the payment' }).click();
-}

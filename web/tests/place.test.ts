@@ -4,16 +4,20 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import {
+  atOnce,
+  becomes,
   browser,
   eventually,
+  hasFocus,
   newPage,
-  shownIds,
   service,
+  shownIds,
+  stands,
   startBoth,
   startBrowser,
+  test,
 } from './harness';
 
 startBoth();
@@ -52,19 +56,19 @@ test('payments that arrive while one has scrolled down wait behind a button, and
   const page = await newPage(browser, { viewport: { width: 390, height: 700 } });
   await page.goto(`${service.origin}/?as=${id}`);
   await scrollTo(page, 30);
-  const before = await tops(page);
+  const before = await stands(() => tops(page));
   const news = [(await service.pay(1, id, 2)).id];
   await page.getByRole('button', { name: '1 new payment', exact: true }).waitFor();
   for (let turn = 0; turn < 2; turn += 1) news.unshift((await service.pay(1, id, 2)).id);
   const button = page.getByRole('button', { name: '3 new payments' });
   await button.waitFor();
-  assert.deepEqual(await tops(page), before);
+  assert.deepEqual(await atOnce(() => tops(page)), before);
   await page.getByText('Ada sent you $0.02.').waitFor({ state: 'attached' });
   await button.click();
   await eventually('they are shown', async () => (await shownIds(page)).length === 33);
-  assert.deepEqual((await shownIds(page)).slice(0, 3), news);
+  await becomes(async () => (await shownIds(page)).slice(0, 3), news);
   const heading = page.getByRole('heading', { name: 'History' });
-  assert.ok(await heading.evaluate((it) => it === document.activeElement));
+  await hasFocus(heading);
   await eventually('the newest is in sight', () =>
     page
       .locator('[data-payment]')
@@ -81,13 +85,13 @@ test('hundreds of payments that arrive while one has scrolled down move nothing 
   const page = await newPage(browser, { viewport: { width: 390, height: 700 } });
   await page.goto(`${service.origin}/?as=${id}`);
   await scrollTo(page, 30);
-  const before = await tops(page);
+  const before = await stands(() => tops(page));
   await page.context().setOffline(true);
   await Promise.all(Array.from({ length: 130 }, () => service.pay(1, id, 1)));
   await page.context().setOffline(false);
   const button = page.getByRole('button', { name: '100 or more new payments' });
   await button.waitFor();
-  assert.deepEqual(await tops(page), before);
+  assert.deepEqual(await atOnce(() => tops(page)), before);
   await button.click();
   const [newest] = await service.payments(id);
   await eventually('the newest is on top', async () => (await shownIds(page))[0] === newest?.id);
@@ -98,11 +102,11 @@ test('the way back from the lab leads to the place in the history', async () => 
   const page = await newPage(browser, { viewport: { width: 390, height: 700 } });
   await page.goto(`${service.origin}/?as=${id}`);
   await scrollTo(page, 40);
-  const place = await page.evaluate(() => scrollY);
+  const place = await stands(() => page.evaluate(() => scrollY));
   assert.ok(place > 1_000);
   await page.getByRole('link', { name: 'Lab' }).evaluate((it: HTMLElement) => it.click());
   await page.getByRole('heading', { name: 'Idempotency' }).waitFor();
-  assert.equal(await page.evaluate(() => scrollY), 0);
+  await becomes(() => page.evaluate(() => scrollY), 0);
   await page.goBack();
   const isThere = () => page.evaluate((place) => Math.abs(scrollY - place) < 2, place);
   await eventually('the place is the same', isThere);
@@ -118,7 +122,7 @@ test('the way back to the lab leads to the experiment one ran, and to what was s
   assert.equal(new URL(page.url()).hash, '#pagination');
   const seen = page.locator('[data-experiment=pagination] [data-finding]').first();
   await seen.evaluate((it) => it.scrollIntoView({ block: 'center' }));
-  const place = await page.evaluate(() => scrollY);
+  const place = await stands(() => page.evaluate(() => scrollY));
   const isThere = () => page.evaluate((place) => Math.abs(scrollY - place) < 2, place);
   await page.getByRole('link', { name: 'Send' }).evaluate((it: HTMLElement) => it.click());
   await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
@@ -165,7 +169,7 @@ test('an address that leads nowhere has a page of its own, with a way home', asy
     });
     await page.goto(`http://127.0.0.1:${port}/un/known?as=1`);
     await page.getByRole('heading', { name: 'Nothing is here' }).waitFor();
-    assert.equal(await page.title(), 'Nothing is here · payonce');
+    await becomes(() => page.title(), 'Nothing is here · payonce');
     await page.getByRole('link', { name: 'Send money' }).click();
     await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
     assert.deepEqual(errors, []);
@@ -186,7 +190,8 @@ test('where authorization is off and the host another, the service’s own words
         const said = page.getByText('the service answers to localhost and to loopback addresses');
         return (await said.count()) === 1;
       });
-      assert.doesNotMatch(await page.locator('main').innerText(), /token|sign in/i);
+      const said = await atOnce(() => page.locator('main').innerText());
+      assert.doesNotMatch(said, /token|sign in/i);
     }
   } finally {
     await elsewhere.close();

@@ -5,10 +5,10 @@ import path from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import {
   DESKTOP,
-  PHONE,
   eventually,
   fillIn,
   newPage,
+  PHONE,
   progress,
   sendButton,
   shownIds,

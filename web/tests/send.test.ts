@@ -1,16 +1,20 @@
 /** Sending money, as a person does it. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import {
+  atOnce,
+  becomes,
   browser,
   eventually,
   fillIn,
+  hasFocus,
   newPage,
   progress,
   sendButton,
   service,
   startBoth,
+  stopTheClock,
+  test,
 } from './harness';
 
 startBoth();
@@ -47,8 +51,8 @@ test('a payment opens to show its exact time, to the microsecond', async () => {
   await page.goto(`${service.origin}/?as=3`);
   const row = page.locator('[data-payment]').first();
   const time = row.locator('time');
-  assert.equal(await time.getAttribute('datetime'), created_at);
-  assert.match((await time.getAttribute('title')) ?? '', /\.\d{6} UTC$/);
+  await becomes(() => time.getAttribute('datetime'), created_at);
+  await becomes(() => time.getAttribute('title'), /\.\d{6} UTC$/);
   await row.locator('summary').click();
   await row.getByText('Exact time').waitFor();
 });
@@ -61,8 +65,8 @@ test('without enough money nothing is paid, it is said in plain words, and what 
   await progress(page)
     .getByText('There is not enough money in the account. Nothing was paid.')
     .waitFor();
-  assert.equal(await page.getByLabel('Amount in dollars').inputValue(), '5,000');
-  assert.equal(await page.getByLabel('What for?').inputValue(), 'a car');
+  await becomes(() => page.getByLabel('Amount in dollars').inputValue(), '5,000');
+  await becomes(() => page.getByLabel('What for?').inputValue(), 'a car');
   assert.deepEqual(await service.payments(5), []);
 
   // Once there is money, the same payment goes through.
@@ -83,8 +87,8 @@ test('what is missing or wrong is said next to the field, and nothing is sent', 
   await sendButton(page).click();
   await page.getByText('Write cents after a point').waitFor();
   const amount = page.getByLabel('Amount in dollars');
-  assert.equal(await amount.getAttribute('aria-invalid'), 'true');
-  assert.ok(await amount.evaluate((field) => field === document.activeElement));
+  await becomes(() => amount.getAttribute('aria-invalid'), 'true');
+  await hasFocus(amount);
   await fillIn(page, 'Ben', '1', 'x'.repeat(281));
   await sendButton(page).click();
   await page.getByText('The note is 1 character too long.').waitFor();
@@ -101,7 +105,7 @@ test('a note is counted as the service counts it, never cut, and refused where i
   await page.getByText('282 of 280 characters').waitFor();
   await sendButton(page).click();
   await page.getByText('The note is 2 characters too long.').waitFor();
-  assert.equal(await page.getByLabel('What for?').inputValue(), `${note}🎉🎉`);
+  await becomes(() => page.getByLabel('What for?').inputValue(), `${note}🎉🎉`);
   await page.keyboard.press('Backspace');
   await page.keyboard.press('Backspace');
   await page.getByText('280 of 280 characters').waitFor();
@@ -174,8 +178,8 @@ test('what is typed survives a reload', async () => {
   await fillIn(page, 'Jack', '7.50', 'later');
   await page.reload();
   await page.getByRole('radio', { name: 'Jack' }).waitFor({ state: 'attached' });
-  assert.ok(await page.getByRole('radio', { name: 'Jack' }).isChecked());
-  assert.equal(await page.getByLabel('Amount in dollars').inputValue(), '7.50');
+  await becomes(() => page.getByRole('radio', { name: 'Jack' }).isChecked(), true);
+  await becomes(() => page.getByLabel('Amount in dollars').inputValue(), '7.50');
 });
 
 test('an account that does not exist, and a service that is gone, are said in plain words', async () => {
@@ -203,8 +207,8 @@ test('whoever pays by pressing Enter stays where the typing was, during the paym
   });
   await page.keyboard.press('Enter');
   await progress(page).getByText('You sent $2.00 to Ben.').waitFor();
-  assert.ok(await note.evaluate((field) => field === document.activeElement));
-  assert.equal(await note.getAttribute('data-left'), null);
+  await hasFocus(note);
+  assert.equal(await atOnce(() => note.getAttribute('data-left')), null);
 });
 
 test('a button that goes away when the payment is made leaves the focus at Send', async () => {
@@ -212,15 +216,14 @@ test('a button that goes away when the payment is made leaves the focus at Send'
   await page.route('**/send_payment', (route) => route.abort());
   await page.goto(`${service.origin}/?as=8`);
   await fillIn(page, 'Ben', '2');
+  await stopTheClock(page);
   await sendButton(page).click();
   await progress(page).getByText('Next try in').waitFor();
   await page.unroute('**/send_payment');
-  const again = page.getByRole('button', { name: 'Ask again now' });
-  await again.focus();
+  await page.getByRole('button', { name: 'Ask again now' }).focus();
+  await page.clock.resume();
   await progress(page).getByText('You sent $2.00 to Ben.').waitFor();
-  await eventually('the focus is at Send', () =>
-    sendButton(page).evaluate((button) => button === document.activeElement),
-  );
+  await hasFocus(sendButton(page));
 });
 
 test('a tab in a pasted note is named at the note before anything is sent, and can be taken out', async () => {
@@ -229,12 +232,12 @@ test('a tab in a pasted note is named at the note before anything is sent, and c
   await fillIn(page, 'Ben', '1.25', 'rent\tMay');
   const note = page.getByLabel('What for?');
   await page.getByText('There is a tab in the note').waitFor();
-  assert.equal(await note.getAttribute('aria-invalid'), 'true');
+  await becomes(() => note.getAttribute('aria-invalid'), 'true');
   await sendButton(page).click();
-  assert.ok(await note.evaluate((field) => field === document.activeElement));
+  await hasFocus(note);
   assert.deepEqual(await service.payments(9), []);
   await page.getByRole('button', { name: 'Put a space there' }).click();
-  assert.equal(await note.inputValue(), 'rent May');
+  await becomes(() => note.inputValue(), 'rent May');
   await sendButton(page).click();
   await progress(page).getByText('You sent $1.25 to Ben.').waitFor();
 });

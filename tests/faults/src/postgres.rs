@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use local_postgres::processes::Paused;
 use local_postgres::{LocalPostgres, Purpose, Source};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -19,15 +20,18 @@ use tokio::task::block_in_place;
 /// How long a server may take to start, which includes its recovery from a crash.
 const START_MAX: Duration = Duration::from_mins(1);
 
-/// How long processes may take to end after a signal that leaves them no choice.
-const END_MAX: Duration = Duration::from_secs(20);
-
 const POLL: Duration = Duration::from_millis(5);
 
 /// Commits wait for the disk, as Postgres is shipped. The rest makes it small, and a standby look often
 /// whether it is to be the primary.
-const SETTINGS: &str = "shared_buffers = '64MB'\nautovacuum_naptime = '5s'\n\
-    wal_retrieve_retry_interval = '100ms'\n";
+pub(crate) const SETTINGS: [(&str, &str); 3] = [
+    ("shared_buffers", "64MB"),
+    ("autovacuum_naptime", "5s"),
+    ("wal_retrieve_retry_interval", "100ms"),
+];
+
+/// The role that owns everything.
+pub const OWNER_ROLE: &str = "payonce";
 
 /// Room for some servers.
 const MEMORY_BYTES_MIN: u64 = 4 << 30;
@@ -44,6 +48,68 @@ pub enum Files {
     /// In memory, where there is enough: processes can be killed, but commits wait for nothing.
     InMemory,
     In(PathBuf),
+}
+
+impl Files {
+    /// A directory of one's own, and what holds it where it is a temporary one.
+    pub(crate) fn home(&self) -> Result<(Option<TempDir>, PathBuf)> {
+        let temporary = std::env::temp_dir();
+        let parent = match self {
+            Self::OnDisk => &temporary,
+            Self::InMemory => in_memory().unwrap_or(&temporary),
+            Self::In(dir) => return Ok((None, dir.clone())),
+        };
+        let home = local_postgres::directory_in(parent, "payonce-faults-")?;
+        let path = home.path().to_owned();
+        Ok((Some(home), path))
+    }
+}
+
+/// Servers of one ledger, as the suite asks them: past every proxy.
+#[expect(async_fn_in_trait, reason = "this suite alone has such servers")]
+pub trait Servers {
+    /// A connection URL that leads to the one that takes writes, for a role.
+    fn url(&self, role: &str) -> String;
+
+    /// One for each server.
+    fn each_url(&self, role: &str) -> Vec<String> {
+        vec![self.url(role)]
+    }
+
+    /// `Postgres 15.18`, for people.
+    fn version(&self) -> &str;
+
+    /// A session of the role that owns everything.
+    ///
+    /// # Errors
+    /// No server answers.
+    async fn session(&self) -> Result<PgConnection>;
+
+    /// # Errors
+    /// The server's.
+    async fn execute(&self, sql: &str) -> Result<()> {
+        let mut session = self.session().await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut session).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// The server's.
+    async fn count(&self, sql: &str) -> Result<i64> {
+        let mut session = self.session().await?;
+        let sql = AssertSqlSafe(sql.to_owned());
+        Ok(sqlx::query_scalar(sql).fetch_one(&mut session).await?)
+    }
+
+    /// Awaits that a query of one boolean is true.
+    ///
+    /// # Errors
+    /// It does not come true.
+    async fn until(&self, sql: &'static str) -> Result<()> {
+        let mut session = self.session().await?;
+        let holds = async || Ok(sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut session).await?);
+        testbed::until(sql, START_MAX, holds).await
+    }
 }
 
 /// One server: its files, and its process while it runs.
@@ -70,12 +136,8 @@ impl Postgres {
     }
 
     fn init(files: &Files, settings: &str, env: &[(String, String)]) -> Result<Self> {
-        let temporary = std::env::temp_dir();
-        let (home, path) = match files {
-            Files::OnDisk => Self::home_in(&temporary)?,
-            Files::InMemory => Self::home_in(in_memory().unwrap_or(&temporary))?,
-            Files::In(dir) => (None, dir.clone()),
-        };
+        let (home, path) = files.home()?;
+        let home = home.map(Arc::new);
         let programs =
             LocalPostgres::start(&path.join("home"), &Source::Auto, Purpose::Playground)?;
         let dir = programs.home().to_owned();
@@ -95,14 +157,11 @@ impl Postgres {
         run(stop.arg(postgres.cluster()))?;
         let conf = postgres.cluster().join("postgresql.conf");
         let mut conf = fs::OpenOptions::new().append(true).open(conf)?;
-        writeln!(conf, "{SETTINGS}{settings}")?;
+        for (name, value) in SETTINGS {
+            writeln!(conf, "{name} = '{value}'")?;
+        }
+        writeln!(conf, "{settings}")?;
         Ok(postgres)
-    }
-
-    fn home_in(dir: &Path) -> Result<(Option<Arc<TempDir>>, PathBuf)> {
-        let home = local_postgres::directory_in(dir, "payonce-faults-")?;
-        let path = home.path().to_owned();
-        Ok((Some(Arc::new(home)), path))
     }
 
     /// A standby: a running copy that follows this server, under a name for
@@ -199,22 +258,11 @@ impl Postgres {
         if self.process.is_none() {
             return Ok(());
         }
-        let Paused(processes) = &self.pause()?;
-        for process in processes {
-            // Some ended by themselves before they were stopped.
-            let _ = kill_process(*process, Signal::KILL);
+        self.pause()?.kill()?;
+        if let Some(mut postmaster) = self.process.take() {
+            block_in_place(|| postmaster.wait())?;
         }
-        block_in_place(|| {
-            if let Some(mut postmaster) = self.process.take() {
-                postmaster.wait()?;
-            }
-            let started = Instant::now();
-            while processes.iter().any(|process| has_life(*process)) {
-                ensure!(started.elapsed() < END_MAX, "children of Postgres survived their death");
-                std::thread::sleep(POLL);
-            }
-            Ok(())
-        })
+        Ok(())
     }
 
     /// Stops all its processes where they are (SIGSTOP) until [`Paused::resume`], or the drop.
@@ -222,23 +270,40 @@ impl Postgres {
     /// # Errors
     /// It does not run.
     pub fn pause(&self) -> Result<Paused> {
-        let pid = Pid::from_child(self.process.as_ref().context("Postgres does not run")?);
-        // The postmaster first: then no child is started after the others were counted.
-        kill_process(pid, Signal::STOP)?;
-        let mut stopped = vec![pid];
-        for child in children_of(pid)? {
-            if kill_process(child, Signal::STOP).is_ok() {
-                stopped.push(child);
-            }
-        }
-        Ok(Paused(stopped))
+        Paused::stop(&[Pid::from_child(self.process.as_ref().context("Postgres does not run")?)])
     }
 
-    /// A session of the role that owns everything. A server that recovers from a crash is waited for.
-    ///
-    /// # Errors
-    /// The server does not answer.
-    pub async fn session(&self) -> Result<PgConnection> {
+    /// Past every proxy.
+    #[must_use]
+    pub fn owner_url(&self) -> String {
+        self.url(OWNER_ROLE)
+    }
+
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket_dir().join(".s.PGSQL.5432")
+    }
+
+    fn cluster(&self) -> PathBuf {
+        self.dir.join("cluster")
+    }
+
+    fn socket_dir(&self) -> PathBuf {
+        self.dir.join("socket")
+    }
+}
+
+impl Servers for Postgres {
+    fn url(&self, role: &str) -> String {
+        local_postgres::url(&self.socket_dir(), role)
+    }
+
+    fn version(&self) -> &str {
+        self.programs.version()
+    }
+
+    /// A server that recovers from a crash is waited for.
+    async fn session(&self) -> Result<PgConnection> {
         let connecting = async {
             loop {
                 match PgConnection::connect(&self.owner_url()).await {
@@ -249,63 +314,6 @@ impl Postgres {
         };
         let connected = tokio::time::timeout(START_MAX, connecting).await;
         Ok(connected.context("Postgres does not answer")??)
-    }
-
-    /// # Errors
-    /// The server's.
-    pub async fn execute(&self, sql: &str) -> Result<()> {
-        let mut session = self.session().await?;
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut session).await?;
-        Ok(())
-    }
-
-    /// # Errors
-    /// The server's.
-    pub async fn count(&self, sql: &str) -> Result<i64> {
-        let mut session = self.session().await?;
-        let sql = AssertSqlSafe(sql.to_owned());
-        Ok(sqlx::query_scalar(sql).fetch_one(&mut session).await?)
-    }
-
-    /// Awaits that a query of one boolean is true.
-    ///
-    /// # Errors
-    /// It does not come true.
-    pub async fn until(&self, sql: &'static str) -> Result<()> {
-        let mut session = self.session().await?;
-        let holds = async || Ok(sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut session).await?);
-        testbed::until(sql, START_MAX, holds).await
-    }
-
-    /// Past every proxy.
-    #[must_use]
-    pub fn owner_url(&self) -> String {
-        local_postgres::url(&self.socket_dir(), "payonce")
-    }
-
-    /// Past every proxy, of the service's role.
-    #[must_use]
-    pub fn service_url(&self) -> String {
-        local_postgres::url(&self.socket_dir(), SERVICE_ROLE)
-    }
-
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.socket_dir().join(".s.PGSQL.5432")
-    }
-
-    /// `Postgres 15.18`, for people.
-    #[must_use]
-    pub fn version(&self) -> &str {
-        self.programs.version()
-    }
-
-    fn cluster(&self) -> PathBuf {
-        self.dir.join("cluster")
-    }
-
-    fn socket_dir(&self) -> PathBuf {
-        self.dir.join("socket")
     }
 }
 
@@ -321,33 +329,6 @@ impl Drop for Postgres {
         let _ = kill_process(pid, Signal::CONT);
         let _ = process.wait();
     }
-}
-
-/// Processes that were stopped and go on when this is dropped.
-pub struct Paused(Vec<Pid>);
-
-impl Paused {
-    pub fn resume(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Paused {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            let _ = kill_process(*pid, Signal::CONT);
-        }
-    }
-}
-
-/// Stops one process where it is (SIGSTOP).
-///
-/// # Errors
-/// There is none.
-pub fn pause_process(pid: i32) -> Result<Paused> {
-    let pid = Pid::from_raw(pid).context("not a process id")?;
-    kill_process(pid, Signal::STOP)?;
-    Ok(Paused(vec![pid]))
 }
 
 /// The URL of several servers, past every proxy, for a role.
@@ -388,29 +369,6 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{name} failed: {}", said.trim());
     Ok(())
-}
-
-/// The third and the fourth field of `/proc/PID/stat`: the state and the parent.
-fn state_and_parent(pid: i32) -> Option<(char, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, which may have spaces in it.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-fn children_of(parent: Pid) -> Result<Vec<Pid>> {
-    let pids = fs::read_dir("/proc").context("/proc is needed: run this on Linux")?;
-    let pids = pids.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parent = parent.as_raw_nonzero().get();
-    let children = pids.filter(|pid| state_and_parent(*pid).is_some_and(|(_, of)| of == parent));
-    Ok(children.filter_map(Pid::from_raw).collect())
-}
-
-/// Whether a process has not ended, which it has also where nobody has asked for its status.
-fn has_life(pid: Pid) -> bool {
-    let state = state_and_parent(pid.as_raw_nonzero().get());
-    state.is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
 /// Whether a server that is there takes no session yet (SQLSTATE 57P03).

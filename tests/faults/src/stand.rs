@@ -15,9 +15,10 @@ use tokio::task::block_in_place;
 
 use crate::checker;
 use crate::client::{self, EVERYBODYS, EndOfFeed, Load, World};
+use crate::cluster::Cluster;
 use crate::figures::Figures;
 use crate::ledger::Ledger;
-use crate::postgres::{Files, Postgres, url_of, url_through};
+use crate::postgres::{Files, OWNER_ROLE, Postgres, Servers, url_of, url_through};
 use crate::proxy::{Proxy, Upstream};
 use crate::record::{Outcome, Records};
 use crate::{receiver, service};
@@ -94,12 +95,12 @@ pub struct Place {
     service: Option<Service>,
 }
 
-pub struct Stand {
+pub struct Stand<S = Postgres> {
     pub world: Arc<World>,
     pub places: Vec<Place>,
     /// Between the service and Postgres.
     pub wire: Proxy,
-    pub postgres: Postgres,
+    pub postgres: S,
     pub standby: Option<Postgres>,
     pub rng: Rng,
     settings: Vec<(String, String)>,
@@ -128,7 +129,6 @@ impl Stand {
     /// Something cannot be started.
     pub async fn start(layout: Layout) -> Result<Self> {
         let mut rng = Rng::with_seed(layout.seed);
-        let work = local_postgres::directory("payonce-faults-work-")?;
         let Layout { postgres_files, postgres_settings, postgres_environment, .. } = &layout;
         let postgres =
             Postgres::new(postgres_files, postgres_settings, postgres_environment).await?;
@@ -139,6 +139,36 @@ impl Stand {
             Some(standby) => url_of(&[standby, &postgres], SERVICE_ROLE),
             None => url_through(wire.address),
         };
+        let mut stand = Self::on(layout, rng, postgres, wire, url).await?;
+        stand.standby = standby;
+        Ok(stand)
+    }
+}
+
+impl Stand<Cluster> {
+    /// With a cluster in the place of one server. The service is told of all servers, and there is no wire between.
+    ///
+    /// # Errors
+    /// Something cannot be started.
+    pub async fn of_cluster(layout: Layout) -> Result<Self> {
+        let mut rng = Rng::with_seed(layout.seed);
+        let cluster = Cluster::new(&layout.postgres_files).await?;
+        let wire = Proxy::start(Upstream::Nowhere, rng.fork()).await?;
+        let url = cluster.url(SERVICE_ROLE);
+        Self::on(layout, rng, cluster, wire, url).await
+    }
+}
+
+impl<S: Servers> Stand<S> {
+    /// Everything else, around servers that the service finds by a URL.
+    async fn on(
+        layout: Layout,
+        mut rng: Rng,
+        postgres: S,
+        wire: Proxy,
+        url: String,
+    ) -> Result<Self> {
+        let work = local_postgres::directory("payonce-faults-work-")?;
         let mut settings = vec![
             ("DATABASE_URL".to_owned(), url),
             ("PAYONCE_DATABASE__MIGRATE_ON_START".to_owned(), "false".to_owned()),
@@ -161,13 +191,13 @@ impl Stand {
             places,
             wire,
             postgres,
-            standby,
+            standby: None,
             rng,
             settings,
             work,
             began: Instant::now(),
         };
-        stand.run(&["migrate"])?;
+        stand.migrate()?;
         for place in 0..layout.processes {
             stand.start_service(place).await?;
         }
@@ -255,10 +285,14 @@ impl Stand {
             }
         }
         self.postgres.until(IDLE).await?;
-        let audit = self.payonce(&["audit"])?.output()?;
         let mut violations = Vec::new();
-        if !audit.status.success() {
-            violations.push(format!("audit: {}", String::from_utf8_lossy(&audit.stdout).trim()));
+        for url in self.postgres.each_url(OWNER_ROLE) {
+            let audit = self.payonce(&url, &url)?.arg("audit").output()?;
+            if !audit.status.success() {
+                let report = String::from_utf8_lossy(&audit.stdout).into_owned();
+                let why = String::from_utf8_lossy(&audit.stderr).into_owned();
+                violations.push(format!("audit: {} {}", report.trim(), why.trim()));
+            }
         }
         let ledger = Ledger::read(&mut self.postgres.session().await?).await?;
         let records = self.world.recorder.take();
@@ -308,21 +342,20 @@ impl Stand {
         self.work.path().join(format!("service-{place}.log"))
     }
 
-    /// A command of the service, on the database itself.
-    fn payonce(&self, args: &[&str]) -> Result<Command> {
+    /// The service's own program, on the database itself.
+    fn payonce(&self, url: &str, owner_url: &str) -> Result<Command> {
         let settings = [
-            ("DATABASE_URL".to_owned(), self.postgres.service_url()),
-            ("PAYONCE_DATABASE__MIGRATE_URL".to_owned(), self.postgres.owner_url()),
+            ("DATABASE_URL".to_owned(), url.to_owned()),
+            ("PAYONCE_DATABASE__MIGRATE_URL".to_owned(), owner_url.to_owned()),
         ];
-        let mut command = service::command(self.work.path(), &settings)?;
-        command.args(args);
-        Ok(command)
+        service::command(self.work.path(), &settings)
     }
 
-    fn run(&self, args: &[&str]) -> Result<()> {
-        let output = self.payonce(args)?.output()?;
+    fn migrate(&self) -> Result<()> {
+        let (url, owner_url) = (self.postgres.url(SERVICE_ROLE), self.postgres.url(OWNER_ROLE));
+        let output = self.payonce(&url, &owner_url)?.arg("migrate").output()?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "payonce {args:?} failed: {said}");
+        ensure!(output.status.success(), "payonce migrate failed: {said}");
         Ok(())
     }
 }

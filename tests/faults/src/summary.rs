@@ -20,8 +20,8 @@ const HEARD_MIN: u64 = 10_000;
 const DELIVERED_MIN: u64 = 10_000;
 const COMMITS_UNANSWERED_MIN: u64 = 50;
 const TIMES_MIN: u64 = 10;
-/// Making a standby takes its time.
-const PRIMARIES_LOST_MIN: u64 = 3;
+/// Making a standby takes its time, and so does losing a leader for certain.
+const STANDBYS_MIN: u64 = 3;
 
 /// Of all faults.
 pub struct Totals {
@@ -65,8 +65,9 @@ impl Totals {
     /// Whether enough has happened to say something.
     pub fn are_enough(&self, all: &[Figures]) -> bool {
         let often = |figures: &Figures| {
-            let needs_standby = figures.fault.starts_with("the primary is lost");
-            figures.times >= if needs_standby { PRIMARIES_LOST_MIN } else { TIMES_MIN }
+            let takes_long = ["the primary is lost", "a cluster"];
+            let takes_long = takes_long.iter().any(|begin| figures.fault.starts_with(begin));
+            figures.times >= if takes_long { STANDBYS_MIN } else { TIMES_MIN }
         };
         let errands = [self.refunds, self.requests_paid, self.in_bulks, self.voided];
         self.paid >= PAID_MIN

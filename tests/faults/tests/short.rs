@@ -122,3 +122,9 @@ async fn an_upgrade_under_load_loses_nothing() {
 async fn everything_that_fails_at_once_loses_nothing() {
     assert_nothing_lost_and_nothing_twice(&faults::everything(&plan()).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_leader_is_killed_loses_nothing() {
+    let plan = Plan { times: 1, ..plan() };
+    assert_nothing_lost_and_nothing_twice(&faults::cluster_leader_killed(&plan).await.unwrap());
+}

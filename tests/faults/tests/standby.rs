@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use payonce_faults::postgres::Files;
+use payonce_faults::postgres::{Files, Servers as _};
 use payonce_faults::service;
 use payonce_faults::stand::{Layout, Stand};
 use reqwest::RequestBuilder;

@@ -3,6 +3,7 @@
 import { useEffect, useId, useState, type FormEvent } from 'react';
 import type { Payment } from '../api/client';
 import { AmountField } from '../form/AmountField';
+import { isSecondOfTwo } from '../form/press';
 import { Fate } from '../intent/Fate';
 import { newKey } from '../intent/key';
 import { usePay } from '../intent/usePay';
@@ -71,6 +72,7 @@ export function RefundForm({ me, payment }: { me: number; payment: Payment }) {
           <button
             type="submit"
             aria-disabled={!canPay}
+            onClick={(event) => isSecondOfTwo(event) && event.preventDefault()}
             className="button button-main mt-4 w-full aria-disabled:opacity-70"
           >
             {current?.refund_of === payment.id ? (

@@ -4,6 +4,7 @@ import Link from 'next/link';
 import { useState } from 'react';
 import { ApiFailure, type PaymentRequest } from '../api/client';
 import { whyReadFailed } from '../api/problems';
+import { isSecondOfTwo } from '../form/press';
 import { formatCents } from '../money';
 import { Avatar } from '../people/Avatar';
 import { legible, type Called } from '../people/names';
@@ -108,7 +109,7 @@ export function Row({ me, request, called, nowMs, isPaying, canPay, pay, look }:
             type="button"
             className="button button-main aria-disabled:opacity-70"
             aria-disabled={!canPay || isClosing}
-            onClick={() => canPay && !isClosing && pay()}
+            onClick={(event) => canPay && !isClosing && !isSecondOfTwo(event) && pay()}
           >
             {isPaying ? 'Paying…' : `Pay ${cents}`}
             <span className="sr-only"> to {other.name}</span>

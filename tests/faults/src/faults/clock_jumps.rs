@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery};
 use crate::client::Manner;
 use crate::figures::Figures;
+use crate::postgres::Servers as _;
 
 const HOUR_SECONDS: i64 = 3_600;
 

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
-use crate::postgres::{Files, run};
+use crate::postgres::{Files, Servers as _, run};
 use crate::stand::Stand;
 
 /// Room for a cluster and what a run writes.

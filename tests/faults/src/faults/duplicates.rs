@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{ACCOUNTS, Plan, begin, layout};
 use crate::client::Manner;
 use crate::figures::Figures;
+use crate::postgres::Servers as _;
 
 /// Makes keys as old as they have to be to be removed; those that a payment is using are left out.
 const AGE: &str = "UPDATE idempotency_keys SET created_at = created_at - interval '60 days'

@@ -8,6 +8,7 @@ use sqlx::Connection;
 use super::{Plan, begin, claim_recovery, layout, note_recovery};
 use crate::client::Manner;
 use crate::figures::{Figures, percentile};
+use crate::postgres::Servers as _;
 use crate::record::Outcome;
 use crate::stand::Layout;
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
+use crate::postgres::Servers as _;
 
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use local_postgres::processes::{Paused, Pid};
 
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since, wait_for_payment};
 use crate::client::Manner;
 use crate::figures::Figures;
-use crate::postgres::{Postgres, pause_process};
+use crate::postgres::{Postgres, Servers as _};
 use crate::proxy::Upstream;
 use crate::stand::{Layout, STANDBY, Stand};
 
@@ -139,7 +140,8 @@ pub async fn primary_lost_behind(plan: &Plan) -> Result<Figures> {
         let standby = follow(&stand, round).await?;
         stand.pause(plan.pause).await;
         let sender = stand.postgres.count("SELECT pid::bigint FROM pg_stat_replication").await?;
-        let cut_off = pause_process(i32::try_from(sender)?)?;
+        let sender = Pid::from_raw(i32::try_from(sender)?).context("not a process id")?;
+        let cut_off = Paused::stop(&[sender])?;
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(100)).await;
             stand.postgres.execute(TERMINATE_WAITING).await?;

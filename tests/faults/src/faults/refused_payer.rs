@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery, wait_for_payment};
 use crate::client::Manner;
 use crate::figures::{Figures, percentile};
+use crate::postgres::Servers as _;
 use crate::record::Outcome;
 use crate::stand::{Layout, Stand};
 

@@ -8,6 +8,7 @@ use super::primary_lost::{fail_over_to_standby, wait_for_standby};
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
+use crate::postgres::{Postgres, Servers as _};
 use crate::stand::{Layout, STANDBY, Stand};
 
 /// After the promotion.
@@ -63,6 +64,6 @@ async fn replays_nothing(stand: &mut Stand, pause: Duration) -> Result<()> {
     standby(stand)?.execute("SELECT pg_wal_replay_resume()").await
 }
 
-fn standby(stand: &mut Stand) -> Result<&mut crate::postgres::Postgres> {
+fn standby(stand: &mut Stand) -> Result<&mut Postgres> {
     stand.standby.as_mut().context("there is no standby")
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use local_postgres::processes::Paused;
 
 use super::{ACCOUNTS, Plan, begin, claim_recovery, layout, note_recovery, note_recovery_since};
 use crate::client::Manner;
 use crate::figures::Figures;
-use crate::postgres::pause_process;
 
 /// How many positions come while a process stands still: some passes of the other one.
 const POSITIONS: i64 = 20;
@@ -55,7 +55,7 @@ pub async fn service_paused(plan: &Plan) -> Result<Figures> {
     for _ in 0..plan.times {
         stand.pause(plan.pause).await;
         let place = stand.rng.usize(0..2);
-        let paused = pause_process(stand.service(place)?.pid().as_raw_nonzero().get())?;
+        let paused = Paused::stop(&[stand.service(place)?.pid()])?;
         figures.times += 1;
         stand.wait_for_positions(POSITIONS).await?;
         paused.resume();

@@ -11,7 +11,7 @@ mod replicas;
 
 use std::time::Duration;
 
-use payonce_faults::postgres::{Files, Postgres, url_of};
+use payonce_faults::postgres::{Files, Postgres, Servers as _, url_of};
 use payonce_faults::service;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
