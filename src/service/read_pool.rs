@@ -1,5 +1,6 @@
 //! Single statements that read: on sessions with the primary, or where replicas are to answer with one of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::Refusal;
@@ -12,7 +13,7 @@ use crate::telemetry::metrics::METRICS;
 #[derive(Clone)]
 pub(super) struct ReadPool {
     primary: Sessions,
-    replicas: Option<Replicas>,
+    replicas: Option<Arc<Replicas>>,
     timeout: Duration,
 }
 
@@ -26,7 +27,7 @@ pub(super) struct PoolStatus {
 impl ReadPool {
     /// Where there are replicas, they answer what they can.
     pub fn new(primary: Sessions, replicas: Option<Replicas>, timeout: Duration) -> Self {
-        Self { primary, replicas, timeout }
+        Self { primary, replicas: replicas.map(Arc::new), timeout }
     }
 
     /// The same for statements that no replica can answer.
@@ -36,7 +37,7 @@ impl ReadPool {
 
     /// How many reads wait for a session, and how many sessions are in use and idle.
     pub fn status(&self) -> PoolStatus {
-        let replicas = self.replicas.iter().flat_map(Replicas::pools);
+        let replicas = self.replicas.iter().flat_map(|replicas| replicas.pools());
         let all = std::iter::once(self.primary.pool()).chain(replicas);
         let mut sum = PoolStatus { waiting: 0, busy: 0, idle: 0 };
         for status in all.map(Pool::status) {

@@ -5,7 +5,7 @@
 //! that not every read waits for it in vain.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -33,14 +33,14 @@ const POLL_FIRST: Duration = Duration::from_micros(200);
 const POLL_LONGEST: Duration = Duration::from_millis(5);
 
 /// The replicas of a list, and how the primary is asked.
-#[derive(Clone)]
 pub(super) struct Replicas {
     target: Target,
-    positions: Arc<Queue<(), Option<LogPosition>>>,
-    _asking: Arc<JoinSet<()>>,
-    all: Arc<[Replica]>,
+    positions: Queue<(), Option<LogPosition>>,
+    /// Ends with it.
+    _asking: JoinSet<()>,
+    all: Vec<Replica>,
     /// The one in turn.
-    next: Arc<AtomicUsize>,
+    next: AtomicUsize,
     wait_max: Duration,
     read_max: Duration,
 }
@@ -92,10 +92,10 @@ impl Replicas {
         let replica = |(place, pool)| Replica { place, pool, rests_until: Mutex::default() };
         Self {
             target: target.clone(),
-            positions: Arc::new(positions),
-            _asking: Arc::new(asking),
+            positions,
+            _asking: asking,
             all: pools.into_iter().enumerate().map(replica).collect(),
-            next: Arc::default(),
+            next: AtomicUsize::default(),
             wait_max: milliseconds(settings.database.replica_wait_ms_max),
             read_max,
         }

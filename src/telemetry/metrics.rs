@@ -32,9 +32,7 @@ pub struct Metrics {
     reposts: IntCounterVec,
     waiting: IntGaugeVec,
     readers: IntGaugeVec,
-    reads: IntCounterVec,
-    replica_wait: Histogram,
-    replicas_passed_over: IntCounterVec,
+    replicas: ReplicaMetrics,
     live_streams: IntGauge,
     live_streams_ended: IntCounterVec,
     live_reads: IntCounter,
@@ -122,24 +120,7 @@ impl Metrics {
                 Opts::new("payonce_reader_sessions", "Sessions with the database that read."),
                 &["state"],
             )),
-            reads: registered(IntCounterVec::new(
-                Opts::new(
-                    "payonce_reads_total",
-                    "Statements that read, by the kind of server that answered; none with database.read_from = primary.",
-                ),
-                &["server"],
-            )),
-            replica_wait: registered(Histogram::with_opts(seconds(
-                "payonce_replica_wait_seconds",
-                "A read's wait until a replica showed all that it must.",
-            ))),
-            replicas_passed_over: registered(IntCounterVec::new(
-                Opts::new(
-                    "payonce_replicas_passed_over_total",
-                    "Reads that a replica could not answer, by reason.",
-                ),
-                &["reason"],
-            )),
+            replicas: ReplicaMetrics::new(),
             live_streams: registered(IntGauge::new(
                 "payonce_live_streams",
                 "Streams of accounts' payments that are open.",
@@ -197,25 +178,25 @@ impl Metrics {
 
     /// `server`: `primary` or `replica`.
     pub fn read(&self, server: &str) {
-        self.reads.with_label_values(&[server]).inc();
+        self.replicas.reads.with_label_values(&[server]).inc();
     }
 
     pub fn replica_wait(&self, waited: Duration) {
-        self.replica_wait.observe(waited.as_secs_f64());
+        self.replicas.wait.observe(waited.as_secs_f64());
     }
 
     /// Servers and reasons that there may be, so that the first of a kind is seen as one more than none.
     pub fn reads_of_replicas(&self, reasons: impl IntoIterator<Item = &'static str>) {
         for server in ["primary", "replica"] {
-            self.reads.with_label_values(&[server]);
+            self.replicas.reads.with_label_values(&[server]);
         }
         for reason in reasons {
-            self.replicas_passed_over.with_label_values(&[reason]);
+            self.replicas.passed_over.with_label_values(&[reason]);
         }
     }
 
     pub fn replica_passed_over(&self, reason: &str) {
-        self.replicas_passed_over.with_label_values(&[reason]).inc();
+        self.replicas.passed_over.with_label_values(&[reason]).inc();
     }
 
     pub fn dropped_lines(&self, count: usize) {
@@ -381,6 +362,37 @@ impl WebhookMetrics {
             disabled: registered(IntGauge::new(
                 "payonce_webhooks_disabled",
                 "Webhooks that are disabled because deliveries failed; 0 where this process does not send.",
+            )),
+        }
+    }
+}
+
+struct ReplicaMetrics {
+    reads: IntCounterVec,
+    wait: Histogram,
+    passed_over: IntCounterVec,
+}
+
+impl ReplicaMetrics {
+    fn new() -> Self {
+        Self {
+            reads: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_reads_total",
+                    "Statements that read, by the kind of server that answered; none with database.read_from = primary.",
+                ),
+                &["server"],
+            )),
+            wait: registered(Histogram::with_opts(seconds(
+                "payonce_replica_wait_seconds",
+                "A read's wait until a replica showed all that it must.",
+            ))),
+            passed_over: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_replicas_passed_over_total",
+                    "Reads that a replica could not answer, by reason.",
+                ),
+                &["reason"],
             )),
         }
     }
