@@ -29,8 +29,8 @@ BEGIN
                                                   position, failures, next_attempt_at, last_failure, revision)
                     ON webhooks TO %I', service);
     -- Also after a restore without rights.
-    REVOKE EXECUTE ON FUNCTION remove_old_keys FROM PUBLIC;
-    EXECUTE format('GRANT EXECUTE ON FUNCTION remove_old_keys TO %I', service);
+    REVOKE EXECUTE ON FUNCTION remove_old_keys, followed_timeline FROM PUBLIC;
+    EXECUTE format('GRANT EXECUTE ON FUNCTION remove_old_keys, followed_timeline TO %I', service);
     EXECUTE format('GRANT INSERT, UPDATE (account_id, response)
                     ON account_idempotency_keys TO %I', service);
     EXECUTE format('GRANT USAGE, UPDATE ON SEQUENCE account_ids TO %I', service);
