@@ -52,6 +52,10 @@ build-chaos:
 chaos: build-chaos ## Breaks the service on purpose, in every way, and checks that nothing is lost (35 minutes). SEED=1 repeats it, FAULT=name runs one.
 	SEED=$(SEED) cargo run --release --locked --quiet --package payonce-faults --bin chaos -- $(FAULT)
 
+.PHONY: containers
+containers: ## Builds the image and goes through what is said about Compose: the tour, restarts, a first start that fails (needs Docker).
+	scripts/containers
+
 .PHONY: lint
 lint: ## Checks format, lints, licenses and that sqlx-data.json is current.
 	cargo fmt --all --check

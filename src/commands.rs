@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use utoipa::openapi::OpenApi;
 
-use crate::config::Settings;
+use crate::config::{Settings, Telemetry};
 use crate::domain::{AccountId, Position};
 use crate::http::AddedRoute;
 use crate::process::{Ledger, Prepared, Serving, Signals};
 use crate::service::audit;
-use crate::{auth, http};
+use crate::{auth, http, telemetry};
 
 #[derive(Args)]
 pub struct AuditOptions {
@@ -109,18 +109,18 @@ pub async fn serve(
         return Ok(ExitCode::SUCCESS);
     };
     let serving = prepared?.listen(settings, added)?;
-    say_addresses(&serving);
+    say_addresses(&serving, &settings.telemetry);
     greet(&serving);
     serving.until_asked_to_stop(signals).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says where the service can be reached. Scripts wait for these lines.
-fn say_addresses(serving: &Serving) {
+/// Says where the service can be reached. Scripts wait for these lines, so no filter leaves them out.
+fn say_addresses(serving: &Serving, settings: &Telemetry) {
     for address in serving.admin_addresses() {
-        say(&format!("payonce is watched at http://{address}"));
+        say(&telemetry::told(settings, &format!("payonce is watched at http://{address}")));
     }
     for address in serving.addresses() {
-        say(&format!("payonce listens on http://{address}"));
+        say(&telemetry::told(settings, &format!("payonce listens on http://{address}")));
     }
 }

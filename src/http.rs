@@ -38,6 +38,7 @@ use std::any::Any;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
+use std::thread;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::Condition;
@@ -68,6 +69,9 @@ pub use payments::{SendPayment, SendProblems};
 use route::Routes;
 pub use state::Stopping;
 use state::{BODY_BYTES_MAX, BULK_BYTES_MAX, BodyBytesMax, HttpLimits};
+
+/// Connections of those who watch the service, where they have a port of their own.
+const WATCHING_CONNECTIONS_MAX: usize = 256;
 
 /// Each path, and what answers there.
 type Table = Vec<(&'static str, Resource)>;
@@ -282,7 +286,7 @@ pub fn listen(
     let defaults = DefaultHeaders::new(&origins).context("server.cors_origins")?;
     let write_timeout_ms = server.write_timeout_ms.get();
 
-    let serve = |serves: Serves, mut port: u16, workers: usize| -> Result<_> {
+    let serve = |serves: Serves, mut port: u16, workers: usize, connections: usize| -> Result<_> {
         let (service, auth, payer_limit) = (service.clone(), auth.clone(), payer_limit.clone());
         let (address_limit, listed) = (address_limit.clone(), Arc::clone(&listed));
         let (rendering, stopping) = (rendering.clone(), stopping.clone());
@@ -328,11 +332,9 @@ pub fn listen(
         .disable_signals()
         .client_request_timeout(milliseconds(server.read_timeout_ms))
         .keep_alive(milliseconds(server.keep_alive_ms))
-        .max_connections(server.connections_max.get())
+        .workers(workers)
+        .max_connections(connections.div_ceil(workers))
         .shutdown_timeout(u64::from(server.shutdown_timeout_ms.get()).div_ceil(1_000));
-        if workers > 0 {
-            http = http.workers(workers);
-        }
         for host in hosts(&server.host) {
             http = http
                 .bind((host, port))
@@ -345,14 +347,20 @@ pub fn listen(
         Ok((addresses, Running { handle, ended: tokio::spawn(server) }))
     };
 
+    let workers = match server.workers.get() {
+        0 => thread::available_parallelism()?.get(),
+        workers => workers,
+    };
+    let connections_max = server.connections_max.get();
     let Some(admin_port) = server.admin_port else {
-        let (addresses, public) = serve(Serves::Everything, server.port, server.workers.get())?;
+        let (addresses, public) = serve(Serves::Everything, server.port, workers, connections_max)?;
         let servers = Servers { public, admin: None };
         return Ok(Listening { addresses, admin_addresses: Vec::new(), stopping, servers });
     };
     // A thread and connections of its own: it answers, however busy the others are.
-    let (admin_addresses, admin) = serve(Serves::Watching, admin_port, 1)?;
-    let (addresses, public) = serve(Serves::AllButWatching, server.port, server.workers.get())?;
+    let (admin_addresses, admin) =
+        serve(Serves::Watching, admin_port, 1, WATCHING_CONNECTIONS_MAX)?;
+    let (addresses, public) = serve(Serves::AllButWatching, server.port, workers, connections_max)?;
     let servers = Servers { public, admin: Some(admin) };
     Ok(Listening { addresses, admin_addresses, stopping, servers })
 }

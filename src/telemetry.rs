@@ -46,6 +46,21 @@ pub fn spans_are_seen() -> bool {
     SPANS_ARE_SEEN.load(Ordering::Relaxed)
 }
 
+/// Whether lines are for people, and not for programs.
+fn is_text(settings: &Telemetry) -> bool {
+    match settings.format {
+        Format::Text => true,
+        Format::Json => false,
+        Format::Auto => stderr().is_terminal(),
+    }
+}
+
+/// What is told on standard output, as a line of the log would tell it: the two are often collected as one.
+#[must_use]
+pub fn told(settings: &Telemetry, message: &str) -> String {
+    if is_text(settings) { message.to_owned() } else { requests::plain_line(message) }
+}
+
 /// Starts logging, and sending traces.
 ///
 /// # Errors
@@ -53,11 +68,7 @@ pub fn spans_are_seen() -> bool {
 pub fn start(settings: &Telemetry) -> Result<Running> {
     let filter = filter(settings)?;
     let log = Log::start(stderr()).context("the log has no thread")?;
-    let text = match settings.format {
-        Format::Text => true,
-        Format::Json => false,
-        Format::Auto => stderr().is_terminal(),
-    };
+    let text = is_text(settings);
     // Such a directive is about what is said in a span.
     let names_spans = settings.filter.contains('[');
     let format = fmt::layer().with_writer(Arc::clone(&log));

@@ -24,7 +24,9 @@ CREATE ROLE :"owner" LOGIN PASSWORD :'owner_password';
 CREATE ROLE :"service" LOGIN PASSWORD :'service_password';
 -- To see whom a replica follows (database.read_from).
 GRANT pg_read_all_stats TO :"owner";
-CREATE DATABASE :"ledger" OWNER :"owner";
+-- Nobody is let in before all is done: whether it was is what the health check of Compose asks.
+CREATE DATABASE :"ledger" OWNER :"owner" ALLOW_CONNECTIONS false;
 REVOKE ALL ON DATABASE :"ledger" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"ledger" TO :"service";
+ALTER DATABASE :"ledger" ALLOW_CONNECTIONS true;
 SQL

@@ -43,7 +43,8 @@ pub struct Server {
     pub admin_port: Option<u16>,
     /// Threads that serve HTTP; 0: one for each core. Fewer leave cores to a database on the same machine.
     pub workers: Count<0, 0, 1_024>,
-    /// For each worker. For a process that may open fewer files, or has more clients.
+    /// Of the process, spread evenly over its workers; more clients wait until one leaves. For a process that may
+    /// open fewer files or has less memory, or for one with more clients.
     pub connections_max: Count<10_000, 1, { u32::MAX }>,
     /// How long a client may take to send a request's head, and then its body. For clients on slow lines. The web
     /// framework's clock moves twice a second: with less than a second, a good request can be late.

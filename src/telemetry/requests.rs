@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use serde_json::json;
 use tracing::field::display;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -190,6 +191,12 @@ fn write(line: &mut Vec<u8>, told: &Told<'_>) -> serde_json::Result<()> {
     serde_json::to_writer(&mut *line, &text)?;
     line.push(b'\n');
     Ok(())
+}
+
+/// A line of the log, in JSON, that is about no request.
+pub(super) fn plain_line(message: &str) -> String {
+    json!({"timestamp": now(), "level": "INFO", "message": message, "target": "payonce"})
+        .to_string()
 }
 
 fn now() -> Timestamp {

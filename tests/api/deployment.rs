@@ -409,24 +409,46 @@ fn containers_can_do_no_more_than_they_have_to() {
 }
 
 /// A setting of the systemd unit in `docs/operating.md`.
-fn of_the_unit(name: &str) -> u64 {
+fn of_the_unit(name: &str) -> String {
     let documents = text("docs/operating.md");
     let value = documents.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    value.unwrap_or_else(|| panic!("the unit has no {name}")).parse().unwrap()
+    value.unwrap_or_else(|| panic!("the unit has no {name}")).to_owned()
+}
+
+/// The whole numbers of a text, in their order.
+fn numbers(text: &str) -> Vec<u64> {
+    let words = text.split(|it: char| !it.is_ascii_digit());
+    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 #[test]
-fn the_service_has_the_files_and_threads_that_it_needs_in_a_container_and_without() {
+fn the_service_has_the_files_threads_and_memory_that_it_needs_in_a_container_and_without() {
+    const MIB: u64 = 1 << 20;
     let compose = compose();
     let service = &compose["services"]["payonce"];
     let limits = &service["deploy"]["resources"]["limits"];
-    let cores: u64 = limits["cpus"].as_str().unwrap().parse().unwrap();
     let server = payonce::config::Settings::default().server;
-    let connections = u64::try_from(server.connections_max.get()).unwrap() * cores;
+    let connections = u64::try_from(server.connections_max.get()).unwrap();
     let files = service["ulimits"]["nofile"].as_u64().unwrap();
     assert!(files > connections, "{files} files for {connections} connections");
-    assert_eq!(of_the_unit("LimitNOFILE"), files);
-    assert_eq!(Some(of_the_unit("TasksMax")), limits["pids"].as_u64());
+    assert_eq!(of_the_unit("LimitNOFILE"), files.to_string());
+    assert_eq!(of_the_unit("TasksMax"), limits["pids"].as_u64().unwrap().to_string());
+
+    let documents = text("docs/operating.md");
+    let row = documents.lines().find(|line| line.starts_with("| memory of the service ")).unwrap();
+    // MiB of its own, and KiB for a connection that is idle and for one that asks: see `limits.rs`.
+    let [own, idle, asks] = numbers(row)[..] else { panic!("{row}") };
+    assert!(idle < asks, "{row}");
+    let needed = own * MIB + connections * (asks << 10);
+    let memory = limits["memory"].as_str().unwrap();
+    assert_eq!(of_the_unit("MemoryMax"), memory.to_uppercase());
+    let allowed = numbers(memory)[0] * MIB;
+    let alert = alerts().into_iter().find(|alert| alert["alert"] == "PayonceMemory").unwrap();
+    let [told, kib, bytes] = numbers(alert["expr"].as_str().unwrap())[..] else {
+        panic!("{alert}")
+    };
+    let told = told * kib * bytes;
+    assert!(needed < told && told < allowed, "{needed} needed, {told} told, {allowed} allowed");
 }
 
 /// As in `5s`.
@@ -446,7 +468,7 @@ fn a_container_has_longer_to_stop_than_the_service_takes() {
     let as_shipped = rounded_up(delay) + rounded_up(timeout) + TRACES_AND_LOG_SECONDS;
     let documented = format!("| together | {as_shipped} s |");
     assert!(text("docs/operating.md").contains(&documented), "{documented}");
-    let grace = of_the_unit("TimeoutStopSec");
+    let grace: u64 = of_the_unit("TimeoutStopSec").parse().unwrap();
     assert!(grace > as_shipped, "{grace} s for {as_shipped} s");
 
     let set = |setting: &str, default: u32| {
@@ -525,12 +547,96 @@ fn what_compose_mounts_is_there_and_its_secrets_are_made_once() {
     assert_eq!(make(), first, "nothing is overwritten");
     let mode = std::os::unix::fs::PermissionsExt::mode(&secrets.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o700);
-    for ignored in [".gitignore", ".dockerignore"] {
-        for name in ["secrets", ".env"] {
-            let is_ignored = text(ignored).lines().any(|line| line.trim_matches('/') == name);
-            assert!(is_ignored, "{ignored} lacks {name}");
+    for name in ["secrets", ".env"] {
+        let is_ignored = text(".gitignore").lines().any(|line| line.trim_matches('/') == name);
+        assert!(is_ignored, ".gitignore lacks {name}");
+    }
+}
+
+/// What the image is made of: the files that builds may see, and those that they take.
+#[test]
+fn the_image_is_made_of_what_the_program_and_the_page_need_and_of_nothing_else() {
+    let ignored = text(".dockerignore");
+    let mut rules = ignored.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(rules.next(), Some("*"), "all is left out but for what is named");
+    let seen: Vec<_> = rules.filter_map(|rule| rule.strip_prefix('!')).collect();
+    let is_seen = |path: &str| {
+        seen.iter().any(|rule| match rule.split_once('*') {
+            Some((begin, end)) => path.starts_with(begin) && path.ends_with(end),
+            None => path == *rule || path.strip_prefix(rule).is_some_and(|it| it.starts_with('/')),
+        })
+    };
+    for path in ["secrets/jwt_secret", ".env", ".git/config", "README.md", "tests/api/main.rs"] {
+        assert!(!is_seen(path), "{path} is not for the image");
+    }
+    let dockerfile = text("Dockerfile");
+    let copied: Vec<_> = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--from="))
+        .flat_map(|line| line.rsplit_once(' ').unwrap().0.split(' '))
+        .collect();
+    for path in &copied {
+        assert!(is_seen(path) && root().join(path).exists(), "{path}");
+    }
+    // Cargo wants to see every member of the workspace.
+    let workspace = text("Cargo.toml");
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    for member in members.split('"').skip(1).step_by(2) {
+        assert!(copied.contains(&&*format!("{member}/Cargo.toml")), "{member}");
+    }
+}
+
+/// Cargo takes what it finds in its cache for current where that is younger than the sources.
+#[test]
+fn builds_of_the_image_share_what_is_of_registries_alone() {
+    let dockerfile = text("Dockerfile");
+    let target = dockerfile.lines().find(|line| line.contains("target=/payonce/target")).unwrap();
+    assert!(target.contains("sharing=locked"), "{target}");
+    let (_, after) = dockerfile.split_once(target).unwrap();
+    let (before, _) = after.split_once("cargo build ").unwrap();
+    assert!(before.contains("cargo clean --release --locked --package payonce "), "{before}");
+}
+
+/// Somebody's checkout may be for his eyes only, and containers run as others.
+#[test]
+fn containers_can_read_what_they_are_given_of_a_checkout_of_whatever_umask() {
+    use std::fs::{Permissions, metadata, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let checkout = tempfile::tempdir().unwrap();
+    for part in ["deploy", "scripts"] {
+        let mut copy = Command::new("cp");
+        let copied = copy.arg("-R").arg(root().join(part)).arg(checkout.path()).status();
+        assert!(copied.unwrap().success());
+    }
+    let mounted = ["deploy/postgres/roles.sh", "deploy/prometheus/alerts.yml", "deploy/grafana"];
+    let mounted = mounted.map(|path| checkout.path().join(path));
+    for path in &mounted {
+        let mode = if path.is_dir() { 0o700 } else { 0o600 };
+        set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let made = Command::new(checkout.path().join("scripts/secrets")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for path in &mounted {
+        let needed = if path.is_dir() { 0o555 } else { 0o444 };
+        let given = metadata(path).unwrap().permissions().mode();
+        assert_eq!(given & needed, needed, "{}", path.display());
+    }
+    let compose = compose();
+    for service in items(&compose["services"]) {
+        if let Value::Array(volumes) = &service["volumes"] {
+            let given = volumes.iter().filter_map(|it| it.as_str().unwrap().strip_prefix("./"));
+            for path in given {
+                assert!(text("scripts/secrets").contains(&parent(path)), "{path}");
+            }
         }
     }
+}
+
+/// The directory of `deploy/` that something mounted is in.
+fn parent(volume: &str) -> String {
+    let path = volume.split(':').next().unwrap();
+    path.split('/').take(2).collect::<Vec<_>>().join("/")
 }
 
 #[tokio::test]
@@ -542,17 +648,46 @@ async fn the_roles_of_the_containers_are_enough_to_migrate_and_to_pay() {
     let (owner_password, service_password) = ("o'w \"$n\"er\\", "s3cret");
     std::fs::write(directory.path().join("owner_password"), owner_password).unwrap();
     std::fs::write(directory.path().join("service_password"), service_password).unwrap();
-    let output = own
-        .shell(root().join("deploy/postgres/roles.sh"))
-        .env("SECRETS", directory.path())
-        .env("PGHOST", own.postgres.socket_dir())
-        .env("POSTGRES_USER", "payonce")
-        .env("LEDGER_DATABASE", "deployed_ledger")
-        .env("OWNER_ROLE", "deployed_owner")
-        .env("SERVICE_ROLE", "deployed_service")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let roles = |script: &Path| {
+        let output = own
+            .shell("bash")
+            .arg(script)
+            .env("SECRETS", directory.path())
+            .env("PGHOST", own.postgres.socket_dir())
+            .env("POSTGRES_USER", "payonce")
+            .env("LEDGER_DATABASE", "deployed_ledger")
+            .env("OWNER_ROLE", "deployed_owner")
+            .env("SERVICE_ROLE", "deployed_service")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    // As the health check of Compose asks, but for the names.
+    let compose = compose();
+    let check = strings(&compose["services"]["postgres"]["healthcheck"]["test"]);
+    let is_healthy = || {
+        let [_, program, args @ ..] = &check[..] else { panic!("{check:?}") };
+        let args = args.iter().map(|arg| match arg.split_once('=') {
+            Some(("--host", _)) => format!("--host={}", own.postgres.socket_dir().display()),
+            Some(("--username", "payonce_service")) => "--username=deployed_service".to_owned(),
+            Some(("--dbname", "payonce")) => "--dbname=deployed_ledger".to_owned(),
+            _ => (*arg).to_owned(),
+        });
+        own.shell(program).args(args).output().unwrap().status.success()
+    };
+    assert!(!is_healthy(), "there is no ledger yet");
+    // A start that ends before the script does.
+    let whole = text("deploy/postgres/roles.sh");
+    let statements: Vec<_> = whole.lines().filter(|line| line.ends_with(';')).collect();
+    let last = statements.last().unwrap();
+    let part = directory.path().join("part.sh");
+    std::fs::write(&part, whole.replace(last, "")).unwrap();
+    roles(&part);
+    assert!(!is_healthy(), "it is not whole: {last} was not done");
+    server.execute("DROP DATABASE deployed_ledger").await;
+    server.execute("DROP ROLE deployed_owner, deployed_service").await;
+    roles(&root().join("deploy/postgres/roles.sh"));
+    assert!(is_healthy());
     let salted = "SELECT count(*) FROM pg_authid
                   WHERE rolname LIKE 'deployed\\_%' AND rolpassword LIKE 'SCRAM-SHA-256$%'
                   AND NOT rolsuper AND NOT rolcreatedb AND NOT rolcreaterole";

@@ -205,6 +205,64 @@ async fn connect(app: &App) -> TcpStream {
     TcpStream::connect(app.base.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
+/// Memory that a connection takes once it has asked for something, in KiB, as `docs/operating.md` says.
+fn kib_of_an_idle_connection() -> u64 {
+    let documents = include_str!("../../docs/operating.md");
+    let (_, rest) = documents.split_once("| memory of the service | 30 MiB, and ").unwrap();
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Asks for an account, and reads the answer.
+async fn ask(wire: &mut TcpStream) {
+    wire.write_all(b"GET /accounts/0 HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = [0; 2_048];
+    let count = wire.read(&mut answer).await.unwrap();
+    assert!(answer[..count].starts_with(b"HTTP/1.1 200 "), "{:?}", &answer[..count]);
+}
+
+#[tokio::test]
+async fn as_many_clients_as_are_allowed_take_the_memory_that_is_documented_and_one_more_waits() {
+    const ALLOWED: usize = 2_000;
+    let allowed = ALLOWED.to_string();
+    // Two workers, whatever the machine: the limit is of the process.
+    let app = App::start_with(&[
+        ("PAYONCE_SERVER__CONNECTIONS_MAX", &*allowed),
+        ("PAYONCE_SERVER__WORKERS", "2"),
+    ])
+    .await;
+    let resident_kib = || {
+        let status = format!("/proc/{}/status", app.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let mut wires = Vec::new();
+    // The first ones find what is made once: sessions, caches, buffers of threads.
+    let mut kib_before = 0;
+    while wires.len() < ALLOWED {
+        if wires.len() == ALLOWED / 20 {
+            kib_before = resident_kib();
+        }
+        let mut wire = connect(&app).await;
+        ask(&mut wire).await;
+        wires.push(wire);
+    }
+    let each = (resident_kib() - kib_before) * 20 / (u64::try_from(ALLOWED).unwrap() * 19);
+    let documented = kib_of_an_idle_connection();
+    assert!(each <= documented, "{each} KiB for a connection, and {documented} are documented");
+
+    let mut waiting = connect(&app).await;
+    waiting.write_all(b"GET /accounts/0 HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    for wire in wires.iter_mut().take(100) {
+        ask(wire).await;
+    }
+    let mut answer = [0; 2_048];
+    assert!(waiting.try_read(&mut answer).is_err(), "nobody has taken it up");
+    drop(wires.pop());
+    let count = waiting.read(&mut answer).await.unwrap();
+    assert!(answer[..count].starts_with(b"HTTP/1.1 200 "), "another one has left");
+}
+
 #[tokio::test]
 async fn a_head_that_never_ends_is_cut_off() {
     let app = App::start_with(&[("PAYONCE_SERVER__READ_TIMEOUT_MS", "1000")]).await;

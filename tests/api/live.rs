@@ -61,6 +61,11 @@ impl Events {
 
     /// The same, or how it was cut off.
     async fn try_next(&mut self) -> reqwest::Result<Option<Event>> {
+        // Comments come for ever.
+        tokio::time::timeout(PATIENCE, self.read_on()).await.expect("an event in time")
+    }
+
+    async fn read_on(&mut self) -> reqwest::Result<Option<Event>> {
         loop {
             while let Some(block) = testbed::take_event(&mut self.bytes) {
                 let block = String::from_utf8(block).unwrap();
@@ -68,8 +73,7 @@ impl Events {
                     return Ok(Some(event(&block)));
                 }
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
-            if let Some(chunk) = chunk.expect("an event in time")? {
+            if let Some(chunk) = self.response.chunk().await? {
                 self.bytes.extend(chunk);
             } else {
                 assert_eq!(self.bytes, b"", "it ends with an event");

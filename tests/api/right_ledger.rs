@@ -22,7 +22,7 @@ fn refused(command: &mut Command) -> String {
     let mut child = command.spawn().unwrap();
     let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     // One that serves would do so for ever.
-    let serves = said.into_iter().any(|line| line.starts_with("payonce listens on "));
+    let serves = said.into_iter().any(|line| line.contains("payonce listens on "));
     if serves {
         child.kill().unwrap();
     }

@@ -404,6 +404,9 @@ async fn a_statement_is_a_file_whose_head_can_be_asked_for() {
         }
         assert_eq!(head.header("content-type"), whole.header("content-type"));
         assert_eq!(head.header("content-length"), None);
+        // Nothing is written for it, so no payment is read.
+        assert_eq!(whole.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(head.header("transfer-encoding"), None);
     }
     assert_eq!(Answer::of(app.request("HEAD", "/accounts/1?at=0")).await.status, 200);
     assert_eq!(Answer::of(app.request("HEAD", "/accounts/3/statement")).await.status, 404);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
+use testbed::told;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -285,6 +286,32 @@ async fn a_person_at_a_terminal_reads_text() {
     assert!(!seen.contains("{\"timestamp\""), "{seen}");
 }
 
+#[tokio::test]
+async fn what_a_process_says_on_both_outputs_is_json_where_its_log_is() {
+    let database = Database::new().await;
+    let collected = tempfile::NamedTempFile::new().unwrap();
+    let output = std::fs::File::options().append(true).open(collected.path()).unwrap();
+    let mut serve = command(&database);
+    // Where it listens is told whatever the filter.
+    serve.env("PAYONCE_SERVER__ADMIN_PORT", "0").env("PAYONCE_TELEMETRY__FILTER", "warn");
+    serve.stdout(output.try_clone().unwrap()).stderr(output);
+    let mut child = serve.spawn().unwrap();
+    let said = || std::fs::read_to_string(collected.path()).unwrap();
+    eventually("it listens", async || said().contains("payonce listens on http://")).await;
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut messages = Vec::new();
+    for line in said().lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+        messages.push(line["message"].as_str().unwrap().to_owned());
+    }
+    for greeting in ["payonce is watched at http://", "payonce listens on http://"] {
+        assert!(messages.iter().any(|message| message.starts_with(greeting)), "{messages:?}");
+    }
+}
+
 /// Sends many requests on one connection, and reads all answers.
 async fn pipeline(base: &str, count: usize) {
     let mut wire = TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap();
@@ -321,7 +348,7 @@ async fn a_log_that_nobody_reads_keeps_no_request_waiting_and_no_stop() {
         let count = reader.read(&mut bytes).unwrap();
         said.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
         let mut lines = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        if let Some(base) = lines.find_map(|line| line.strip_prefix("payonce listens on ")) {
+        if let Some(base) = lines.find_map(|line| told(line, "payonce listens on ")) {
             break base;
         }
     };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 pub use ledger::Ledger;
-pub use service::Service;
+pub use service::{Service, told};
 
 /// The role that the service has: one with no more rights than it needs.
 pub const SERVICE_ROLE: &str = "payonce_service";

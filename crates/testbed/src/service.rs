@@ -20,6 +20,13 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Lines of a log that are shown where something went wrong.
 const LINES_SHOWN: usize = 20;
 
+/// What follows some words of a line, which is text or JSON.
+#[must_use]
+pub fn told<'a>(line: &'a str, words: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(words)?;
+    rest.split('"').next()
+}
+
 /// A running process. It is killed where it is not stopped.
 pub struct Service {
     process: Child,
@@ -49,10 +56,10 @@ impl Service {
         });
         let started = Instant::now();
         while let Ok(line) = lines.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
-            if let Some(admin) = line.strip_prefix("payonce is watched at ") {
+            if let Some(admin) = told(&line, "payonce is watched at ") {
                 service.admin.get_or_insert(admin.to_owned());
             }
-            if let Some(origin) = line.strip_prefix("payonce listens on ") {
+            if let Some(origin) = told(&line, "payonce listens on ") {
                 origin.clone_into(&mut service.origin);
                 return Ok(service);
             }
