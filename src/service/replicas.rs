@@ -84,7 +84,7 @@ impl Replicas {
         primary: Sessions,
         settings: &Settings,
     ) -> Self {
-        METRICS.reads_of_replicas(PassedOver::ALL.map(PassedOver::name));
+        METRICS.reasons_to_pass_replicas_over(PassedOver::ALL.map(PassedOver::name));
         let read_max = milliseconds(settings.database.read_timeout_ms).div_f32(2.0);
         let (positions, inbox) = Queue::bounded(settings.writer.queue_max.get(), read_max);
         let mut asking = JoinSet::new();

@@ -185,11 +185,8 @@ impl Metrics {
         self.replicas.wait.observe(waited.as_secs_f64());
     }
 
-    /// Servers and reasons that there may be, so that the first of a kind is seen as one more than none.
-    pub fn reads_of_replicas(&self, reasons: impl IntoIterator<Item = &'static str>) {
-        for server in ["primary", "replica"] {
-            self.replicas.reads.with_label_values(&[server]);
-        }
+    /// Reasons that there may be, so that the first of a kind is seen as one more than none.
+    pub fn reasons_to_pass_replicas_over(&self, reasons: impl IntoIterator<Item = &'static str>) {
         for reason in reasons {
             self.replicas.passed_over.with_label_values(&[reason]);
         }
@@ -375,7 +372,7 @@ struct ReplicaMetrics {
 
 impl ReplicaMetrics {
     fn new() -> Self {
-        Self {
+        let metrics = Self {
             reads: registered(IntCounterVec::new(
                 Opts::new(
                     "payonce_reads_total",
@@ -394,7 +391,11 @@ impl ReplicaMetrics {
                 ),
                 &["reason"],
             )),
+        };
+        for server in ["primary", "replica"] {
+            metrics.reads.with_label_values(&[server]);
         }
+        metrics
     }
 }
 
