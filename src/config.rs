@@ -10,6 +10,6 @@ mod settings;
 
 pub use range::{Count, Millis, Seconds, Within, milliseconds};
 pub use settings::{
-    Auth, AuthMode, Database, Format, History, Live, Page, Prune, RateLimit, Server, Settings,
-    SignatureAlgorithm, Telemetry, Webhooks, Writer,
+    Auth, AuthMode, Database, Format, History, Live, Page, Prune, RateLimit, ReadFrom, Server,
+    Settings, SignatureAlgorithm, Telemetry, Webhooks, Writer,
 };

@@ -25,13 +25,14 @@ pub mod payment_requests;
 pub mod payments;
 pub mod posting;
 pub mod pruning;
+pub mod replicas;
 pub mod schema;
 mod timestamp;
 pub mod webhooks;
 
 pub use connect::{
     DEFAULT_SCHEMA, DatabaseUrl, Malformed, Manager, Open, Pool, Purpose, Target, Unfit, connect,
-    pool,
+    pool, replica_pools,
 };
 pub use error::{Error, ErrorKind};
 pub use sqlx::PgConnection;

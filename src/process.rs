@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::auth::Auth;
-use crate::config::{Database, Settings, milliseconds};
+use crate::config::{Database, ReadFrom, Settings, milliseconds};
 use crate::db::{self, DEFAULT_SCHEMA, Purpose, Target, Unfit};
 use crate::http::{self, AddedRoute};
 use crate::service::health::keep_looking;
@@ -45,7 +45,7 @@ impl Ledger {
     /// # Errors
     /// The settings name no database, or the URL is malformed.
     pub fn of(settings: &Settings) -> Result<Self> {
-        let Database { url, migrate_url, .. } = &settings.database;
+        let Database { url, migrate_url, read_from, .. } = &settings.database;
         let Some(url) = url else {
             let hint = match migrate_url {
                 Some(_) => " (database.migrate_url is for migrations, and alone names none)",
@@ -58,6 +58,11 @@ impl Ledger {
         let owner_url = migrate_url.as_ref().unwrap_or(url);
         let target = target(settings, url.expose_secret())
             .context("DATABASE_URL (database.url) is wrong")?;
+        if *read_from == ReadFrom::Replicas && target.server_count() == 1 {
+            bail!(
+                "the settings are wrong: database.read_from is replicas, and database.url names one server alone"
+            );
+        }
         let owner = self::target(settings, owner_url.expose_secret())
             .context("database.migrate_url is wrong")?;
         Ok(Self { target, owner, is_schema_named: settings.database.schema.is_some() })

@@ -17,8 +17,10 @@ pub mod pruning;
 mod queue;
 mod read_pool;
 mod refusal;
+mod replicas;
 mod retry;
 pub mod session;
+mod sessions;
 pub mod statements;
 mod time_limit;
 pub mod webhooks;
@@ -28,7 +30,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::config::{Settings, milliseconds};
+use crate::config::{ReadFrom, Settings, milliseconds};
 use crate::db::{self, Purpose, Target};
 use crate::telemetry::metrics::Load;
 use accounts::Accounts;
@@ -40,6 +42,8 @@ use payment_requests::PaymentRequests;
 use payments::Payments;
 use read_pool::ReadPool;
 pub use refusal::Refusal;
+use replicas::Replicas;
+use sessions::Sessions;
 use statements::Statements;
 use webhooks::Webhooks;
 
@@ -72,9 +76,17 @@ impl Service {
         let Settings { database, writer, .. } = settings;
         let read_timeout = milliseconds(database.read_timeout_ms);
         let sessions_max = database.readers_max.get().into();
-        let pool =
-            db::pool(target.clone(), Purpose::Read, sessions_max, read_timeout.div_f32(2.0))?;
-        let read_pool = ReadPool::new(pool, writer.queue_max.get(), read_timeout);
+        let wait_max = read_timeout.div_f32(2.0);
+        let pool = db::pool(target.clone(), Purpose::Read, sessions_max, wait_max)?;
+        let primary = Sessions::new(pool, writer.queue_max.get());
+        let replicas = match database.read_from {
+            ReadFrom::Primary => None,
+            ReadFrom::Replicas => {
+                let pools = db::replica_pools(target, sessions_max, wait_max)?;
+                Some(Replicas::start(target, pools, primary.clone(), settings))
+            }
+        };
+        let read_pool = ReadPool::new(primary, replicas, read_timeout);
         let feed = Feed::new(read_pool.clone());
         let service = Self {
             payments: Payments::start(target, settings, &mut tasks),

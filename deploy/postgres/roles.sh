@@ -22,6 +22,8 @@ SET password_encryption = 'scram-sha-256';
 
 CREATE ROLE :"owner" LOGIN PASSWORD :'owner_password';
 CREATE ROLE :"service" LOGIN PASSWORD :'service_password';
+-- To see whom a replica follows (database.read_from).
+GRANT pg_read_all_stats TO :"owner";
 -- Nobody is let in before all is done: whether it was is what the health check of Compose asks.
 CREATE DATABASE :"ledger" OWNER :"owner" ALLOW_CONNECTIONS false;
 REVOKE ALL ON DATABASE :"ledger" FROM PUBLIC;

@@ -170,6 +170,21 @@ pub struct Database {
     pub readers_max: Within<8, 1, 65_535, u16>,
     /// How long a read may take, the wait for a connection included. For callers with a shorter time limit.
     pub read_timeout_ms: Millis<5_000>,
+    /// Which of the servers in `url` answer reads. All answers are as fresh: for a ledger with more reads than its primary
+    /// has processors for.
+    pub read_from: ReadFrom,
+    /// How long a read waits for replicas to show what it must, before the primary answers it. For replicas far away.
+    pub replica_wait_ms_max: Millis<100>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadFrom {
+    /// The server that takes writes.
+    #[default]
+    Primary,
+    /// The others, while they can answer.
+    Replicas,
 }
 
 /// How payments are posted.

@@ -51,6 +51,16 @@ impl Open {
         Ok(Self { conn, since, term, servers: Arc::clone(&target.servers) })
     }
 
+    /// The same with one replica of the list.
+    ///
+    /// # Errors
+    /// As [`connect`]; also where it is no replica of the primary's cluster.
+    async fn with_replica(target: &Target, purpose: Purpose, place: usize) -> Result<Self, Error> {
+        let since = Instant::now();
+        let (conn, term) = search::open_replica(target, purpose, place).await?;
+        Ok(Self { conn, since, term, servers: Arc::clone(&target.servers) })
+    }
+
     /// Since it was asked for.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -84,7 +94,28 @@ pub fn pool(
     connections_max: usize,
     wait_max: Duration,
 ) -> anyhow::Result<Pool> {
-    Ok(Pool::builder(Manager { target, purpose })
+    pool_of(Manager { target, purpose, replica: None }, connections_max, wait_max)
+}
+
+/// The same for each server of the list, while it is a replica. The place of each is the one in the list.
+///
+/// # Errors
+/// A pool cannot be built.
+pub fn replica_pools(
+    target: &Target,
+    connections_max: usize,
+    wait_max: Duration,
+) -> anyhow::Result<Vec<Pool>> {
+    let pools = (0..target.server_count()).map(|place| {
+        let (target, purpose) = (target.clone(), Purpose::ReadReplica);
+        let manager = Manager { target, purpose, replica: Some(place) };
+        pool_of(manager, connections_max, wait_max)
+    });
+    pools.collect()
+}
+
+fn pool_of(manager: Manager, connections_max: usize, wait_max: Duration) -> anyhow::Result<Pool> {
+    Ok(Pool::builder(manager)
         .max_size(connections_max)
         .wait_timeout(Some(wait_max))
         .runtime(deadpool::Runtime::Tokio1)
@@ -97,6 +128,8 @@ pub fn pool(
 pub struct Manager {
     target: Target,
     purpose: Purpose,
+    /// The place of the replica that its sessions are with; `None`: they are with the primary.
+    replica: Option<usize>,
 }
 
 impl managed::Manager for Manager {
@@ -104,7 +137,10 @@ impl managed::Manager for Manager {
     type Error = Error;
 
     async fn create(&self) -> Result<Open, Error> {
-        Open::new(&self.target, self.purpose).await
+        match self.replica {
+            None => Open::new(&self.target, self.purpose).await,
+            Some(place) => Open::with_replica(&self.target, self.purpose, place).await,
+        }
     }
 
     async fn recycle(&self, open: &mut Open, _: &Metrics) -> RecycleResult<Error> {

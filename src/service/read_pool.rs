@@ -1,17 +1,19 @@
-//! The sessions that read: at most so many, handed out to single statements.
+//! Single statements that read: on sessions with the primary, or where replicas are to answer with one of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::{Object, PoolError, TimeoutType};
-
 use super::refusal::Refusal;
-use crate::db::{Error, ErrorKind, PgConnection, Pool};
+use super::replicas::Replicas;
+use super::sessions::{ReadError, Sessions};
+use crate::db::{Error, PgConnection, Pool};
+use crate::telemetry::metrics::METRICS;
 
 /// Runs single statements on pooled sessions.
 #[derive(Clone)]
 pub(super) struct ReadPool {
-    pool: Pool,
-    waiting_max: usize,
+    primary: Sessions,
+    replicas: Option<Arc<Replicas>>,
     timeout: Duration,
 }
 
@@ -23,19 +25,27 @@ pub(super) struct PoolStatus {
 }
 
 impl ReadPool {
-    /// At most `waiting_max` reads wait for a session; one more is refused at once.
-    pub fn new(pool: Pool, waiting_max: usize, timeout: Duration) -> Self {
-        Self { pool, waiting_max, timeout }
+    /// Where there are replicas, they answer what they can.
+    pub fn new(primary: Sessions, replicas: Option<Replicas>, timeout: Duration) -> Self {
+        Self { primary, replicas: replicas.map(Arc::new), timeout }
+    }
+
+    /// The same for statements that no replica can answer.
+    pub fn of_primary(&self) -> Self {
+        Self { replicas: None, ..self.clone() }
     }
 
     /// How many reads wait for a session, and how many sessions are in use and idle.
     pub fn status(&self) -> PoolStatus {
-        let status = self.pool.status();
-        PoolStatus {
-            waiting: status.waiting,
-            busy: status.size.saturating_sub(status.available),
-            idle: status.available,
+        let replicas = self.replicas.iter().flat_map(|replicas| replicas.pools());
+        let all = std::iter::once(self.primary.pool()).chain(replicas);
+        let mut sum = PoolStatus { waiting: 0, busy: 0, idle: 0 };
+        for status in all.map(Pool::status) {
+            sum.waiting = sum.waiting.saturating_add(status.waiting);
+            sum.busy = sum.busy.saturating_add(status.size.saturating_sub(status.available));
+            sum.idle = sum.idle.saturating_add(status.available);
         }
+        sum
     }
 
     /// How long a read may take.
@@ -57,107 +67,19 @@ impl ReadPool {
         &self,
         read: impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, ReadError> {
-        let twice = async {
-            match self.once(&read).await {
-                Err(ReadError::Statement(error)) if may_be_the_session(error.kind()) => {
-                    if error.kind() != ErrorKind::Conflict {
-                        self.pool.retain(|_, _| false);
-                    }
-                    self.once(&read).await
+        let anywhere = async {
+            if let Some(replicas) = &self.replicas {
+                if let Some(found) = replicas.read(&read).await {
+                    METRICS.read("replica");
+                    return Ok(found);
                 }
-                result => result,
+                METRICS.read("primary");
             }
+            self.primary.twice(&read).await
         };
-        match tokio::time::timeout(self.timeout, twice).await {
+        match tokio::time::timeout(self.timeout, anywhere).await {
             Ok(result) => result,
             Err(_) => Err(ReadError::Statement(Error::timed_out())),
-        }
-    }
-
-    async fn once<T>(
-        &self,
-        read: &impl AsyncFn(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, ReadError> {
-        if self.pool.status().waiting >= self.waiting_max {
-            return Err(ReadError::NoSession);
-        }
-        let mut session = Lease(Some(self.pool.get().await.map_err(ReadError::from)?));
-        let open = session.0.as_deref_mut().ok_or(ReadError::NoSession)?;
-        let result = read(&mut open.conn).await;
-        if result.as_ref().map_or_else(Error::spares_the_session, |_| true) {
-            session.give_back();
-        }
-        Ok(result?)
-    }
-}
-
-/// Whether another session may succeed: the server is another one by now, or tables were changed under
-/// prepared statements; a standby that cancels a read for the sake of its recovery calls it a conflict.
-fn may_be_the_session(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unavailable | ErrorKind::Stale | ErrorKind::Conflict)
-}
-
-/// A session that goes back to the pool only when its statement has ended: one that was cut off
-/// by a time limit, or by a client that left, still has an answer on its way.
-struct Lease(Option<Object<crate::db::Manager>>);
-
-impl Lease {
-    fn give_back(&mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
-        }
-    }
-}
-
-/// Why a read has no result; to be told to the operator where it is not tried again.
-pub(super) enum ReadError {
-    Statement(Error),
-    /// All sessions were in use for as long as a read may wait, or too many reads wait already.
-    NoSession,
-}
-
-impl From<Error> for ReadError {
-    fn from(error: Error) -> Self {
-        Self::Statement(error)
-    }
-}
-
-impl From<PoolError<Error>> for ReadError {
-    fn from(error: PoolError<Error>) -> Self {
-        match error {
-            PoolError::Backend(error) => Self::Statement(error),
-            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
-                Self::Statement(Error::timed_out())
-            }
-            _ => Self::NoSession,
-        }
-    }
-}
-
-impl ReadError {
-    /// Whether the server refused the statement: of several reads in it, one may be at fault.
-    pub fn is_about_the_statement(&self) -> bool {
-        matches!(self, Self::Statement(error) if error.kind() != ErrorKind::Unavailable)
-    }
-
-    pub fn told_to_operator(self) -> Refusal {
-        match self {
-            Self::NoSession => Refusal::Overloaded,
-            Self::Statement(error) => {
-                let refusal = Refusal::after(&error);
-                if refusal == Refusal::Internal {
-                    tracing::error!(%error, "a read failed");
-                } else {
-                    tracing::warn!(%error, "the database cannot be read");
-                }
-                refusal
-            }
         }
     }
 }

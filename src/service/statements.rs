@@ -20,6 +20,8 @@ const PAYMENTS_AT_ONCE: u16 = 500;
 /// Everything that reads an account's past.
 pub struct Statements {
     read_pool: ReadPool,
+    /// A replica learns of locks too late to tell what is over.
+    primary: ReadPool,
 }
 
 /// An account's payments between two moments that are over: what is in it is settled, and is read on demand.
@@ -38,7 +40,8 @@ pub struct Statement {
 
 impl Statements {
     pub(super) fn new(read_pool: ReadPool) -> Self {
-        Self { read_pool }
+        let primary = read_pool.of_primary();
+        Self { read_pool, primary }
     }
 
     /// An account with the balance that it had at a moment, that moment's payment included.
@@ -86,7 +89,7 @@ impl Statements {
         let mut looks = 1;
         loop {
             let look = async |conn: &mut PgConnection| past::look(conn, account).await;
-            let past = self.read_pool.run(look).await?.ok_or(Refusal::AccountNotFound(account))?;
+            let past = self.primary.run(look).await?.ok_or(Refusal::AccountNotFound(account))?;
             let Some(end) = end.filter(|end| *end > past.end()) else {
                 return Ok(past);
             };

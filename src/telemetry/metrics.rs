@@ -32,6 +32,7 @@ pub struct Metrics {
     reposts: IntCounterVec,
     waiting: IntGaugeVec,
     readers: IntGaugeVec,
+    replicas: ReplicaMetrics,
     live_streams: IntGauge,
     live_streams_ended: IntCounterVec,
     live_reads: IntCounter,
@@ -119,6 +120,7 @@ impl Metrics {
                 Opts::new("payonce_reader_sessions", "Sessions with the database that read."),
                 &["state"],
             )),
+            replicas: ReplicaMetrics::new(),
             live_streams: registered(IntGauge::new(
                 "payonce_live_streams",
                 "Streams of accounts' payments that are open.",
@@ -172,6 +174,26 @@ impl Metrics {
             keys: Mutex::new(PublicKeys::NotNeeded),
             reading: Mutex::new(()),
         }
+    }
+
+    /// `server`: `primary` or `replica`.
+    pub fn read(&self, server: &str) {
+        self.replicas.reads.with_label_values(&[server]).inc();
+    }
+
+    pub fn replica_wait(&self, waited: Duration) {
+        self.replicas.wait.observe(waited.as_secs_f64());
+    }
+
+    /// Reasons that there may be, so that the first of a kind is seen as one more than none.
+    pub fn reasons_to_pass_replicas_over(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        for reason in reasons {
+            self.replicas.passed_over.with_label_values(&[reason]);
+        }
+    }
+
+    pub fn replica_passed_over(&self, reason: &str) {
+        self.replicas.passed_over.with_label_values(&[reason]).inc();
     }
 
     pub fn dropped_lines(&self, count: usize) {
@@ -339,6 +361,41 @@ impl WebhookMetrics {
                 "Webhooks that are disabled because deliveries failed; 0 where this process does not send.",
             )),
         }
+    }
+}
+
+struct ReplicaMetrics {
+    reads: IntCounterVec,
+    wait: Histogram,
+    passed_over: IntCounterVec,
+}
+
+impl ReplicaMetrics {
+    fn new() -> Self {
+        let metrics = Self {
+            reads: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_reads_total",
+                    "Statements that read, by the kind of server that answered; none with database.read_from = primary.",
+                ),
+                &["server"],
+            )),
+            wait: registered(Histogram::with_opts(seconds(
+                "payonce_replica_wait_seconds",
+                "A read's wait until a replica showed all that it must.",
+            ))),
+            passed_over: registered(IntCounterVec::new(
+                Opts::new(
+                    "payonce_replicas_passed_over_total",
+                    "Reads that a replica could not answer, by reason.",
+                ),
+                &["reason"],
+            )),
+        };
+        for server in ["primary", "replica"] {
+            metrics.reads.with_label_values(&[server]);
+        }
+        metrics
     }
 }
 

@@ -86,6 +86,27 @@ pub(super) async fn open(target: &Target, purpose: Purpose) -> Result<(PgConnect
     Err(none_of(servers, answers))
 }
 
+/// Opens a session with the replica at a place of the list, and returns it with the term.
+pub(super) async fn open_replica(
+    target: &Target,
+    purpose: Purpose,
+    place: usize,
+) -> Result<(PgConnection, u32), Error> {
+    let servers = target.servers.as_ref();
+    let term = servers.term();
+    let server = servers.list().get(place).ok_or(Unfit::NoReplica)?;
+    let answer = timeout(target.connect_timeout, ask(server, target, purpose)).await;
+    let Answer { conn, standing } = answer.unwrap_or_else(|_| Err(timed_out()))?;
+    if !standing.is_recovering() {
+        return Err(Unfit::NoReplica.into());
+    }
+    // Before the primary was found nobody knows which cluster is meant.
+    if servers.seen().system != Some(standing.system) {
+        return Err(Unfit::OtherCluster.into());
+    }
+    Ok((conn, term))
+}
+
 /// Opens a session with one of several servers. Of a standby no more is asked where the primary is needed.
 async fn ask(
     server: &PgConnectOptions,

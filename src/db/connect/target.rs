@@ -31,6 +31,8 @@ pub enum Purpose {
     Write,
     /// Answers requests; cannot write.
     Read,
+    /// The same on a replica.
+    ReadReplica,
     /// Looks whether the database takes payments, so as the writers would find it.
     Look,
     /// Removes old keys.
@@ -132,6 +134,18 @@ impl Target {
         self.servers.role()
     }
 
+    /// How many servers there are.
+    #[must_use]
+    pub fn server_count(&self) -> usize {
+        self.servers.list().len()
+    }
+
+    /// Whether the server at this place of the list is the one that took writes last.
+    #[must_use]
+    pub fn is_primary(&self, place: usize) -> bool {
+        self.servers.seen().primary == Some(place)
+    }
+
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
@@ -183,7 +197,7 @@ impl Target {
                 .options(limits)
                 .options([("lock_timeout", lock_timeout.as_str())])
                 .options(INDEX_PLANS),
-            Purpose::Read => options
+            Purpose::Read | Purpose::ReadReplica => options
                 .application_name("payonce reader")
                 .options(limits)
                 .options([("default_transaction_read_only", "on")])
@@ -233,7 +247,7 @@ impl Purpose {
 
     /// Whether no standby will do, also where there is no other server: all but to look at what is there.
     pub(super) fn needs_primary(self) -> bool {
-        !matches!(self, Self::Audit | Self::AuditOfNew | Self::Find)
+        !matches!(self, Self::ReadReplica | Self::Audit | Self::AuditOfNew | Self::Find)
     }
 
     /// Whether somebody is told of what its sessions commit.

@@ -34,6 +34,8 @@ pub enum Unfit {
         "it is in recovery: a standby, which takes no payments and shows what it has replayed so far"
     )]
     InRecovery,
+    #[error("it takes writes, and was to be read as a replica")]
+    NoReplica,
     #[error(
         "it takes writes, and was overtaken: it is of timeline {timeline}, and a server that was promoted has \
          begun timeline {newest}. Make a standby of it"

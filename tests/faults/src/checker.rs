@@ -89,7 +89,8 @@ pub enum Rule {
     /// A balance that was read is one that the account had.
     BalanceExisted,
     /// It had it at a moment that fits: not before what was known when the reader asked, and not before
-    /// the payments that lead to it were asked for. Reads of an account are linearizable.
+    /// the payments that lead to it were asked for. Reads of an account are linearizable; where replicas answer, but for
+    /// payments that nobody was told of yet: those a later read may miss.
     BalanceInOrder,
     /// A page has at most ten payments.
     PageSize,

@@ -76,6 +76,7 @@ async fn run() -> Result<ExitCode> {
         primary_lost: 4, 8_000;
         primary_lost_behind: 4, 5_000;
         primary_lost_of_two: 6, 3_000;
+        replicas_read: 12, 3_000;
         cluster_leader_killed: 4, 6_000;
         cluster_leader_stopped: 4, 6_000;
         cluster_etcd_lost: 4, 6_000;

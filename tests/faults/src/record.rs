@@ -222,6 +222,9 @@ pub struct Records {
     /// In the order in which they came.
     pub deliveries: Vec<Delivery>,
     pub drafts: Vec<Draft>,
+    /// Whether a reader may be shown a payment before it can be seen on the primary, because replicas answer. A later read
+    /// may then miss it, for as long as nobody was told of it.
+    pub reads_run_ahead: bool,
     /// Payers whose payments the database itself refuses.
     pub refused_payers: BTreeSet<i64>,
 }

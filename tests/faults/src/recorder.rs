@@ -116,6 +116,11 @@ impl Recorder {
         Ok(Duration::from_micros(self.now_us().saturating_sub(since_us)))
     }
 
+    /// Reads may be answered by replicas from now on.
+    pub fn reads_run_ahead(&self) {
+        self.lock().reads_run_ahead = true;
+    }
+
     /// All that was written down until now.
     #[must_use]
     pub fn take(&self) -> Records {

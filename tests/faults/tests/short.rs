@@ -103,6 +103,11 @@ async fn a_primary_of_a_list_that_is_lost_and_comes_back_as_the_standby_loses_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_a_replica_that_has_trouble_see_all_that_was_acknowledged() {
+    assert_nothing_lost_and_nothing_twice(&faults::replicas_read(&plan()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_lost_while_its_standby_was_behind_loses_nothing() {
     let plan = Plan { times: 2, ..plan() };
     assert_nothing_lost_and_nothing_twice(&faults::primary_lost_behind(&plan).await.unwrap());

@@ -31,7 +31,8 @@ pub(super) fn check(records: &Records, histories: &Histories, found: &mut Found)
     }
     for (account, mut sights) in sights {
         sights.sort_by_key(Sight::asked_us);
-        check_order(&sights, histories.get(account).unwrap_or(&none), found);
+        let history = histories.get(account).unwrap_or(&none);
+        check_order(&sights, records.reads_run_ahead, history, found);
     }
 }
 
@@ -59,7 +60,9 @@ impl Sight<'_> {
 }
 
 /// Places the reads of one account, sorted by when they were asked.
-fn check_order(sights: &[Sight], history: &History, found: &mut Found) {
+///
+/// Where reads may run ahead, an earlier read bounds no later one: only what was acknowledged does.
+fn check_order(sights: &[Sight], reads_run_ahead: bool, history: &History, found: &mut Found) {
     let mut positions: HashMap<i64, Vec<usize>> = HashMap::new();
     for (position, balance) in history.balances().enumerate() {
         positions.entry(balance).or_default().push(position);
@@ -73,7 +76,9 @@ fn check_order(sights: &[Sight], history: &History, found: &mut Found) {
             && answered_us < sight.asked_us()
         {
             placed.pop();
-            seen = position.max(seen);
+            if !reads_run_ahead {
+                seen = position.max(seen);
+            }
         }
         let lowest = history.lowest(sight.asked_us()).max(seen);
         let highest = history.highest(sight.answered_us());

@@ -63,12 +63,9 @@ pub async fn primary_lost_of_two(plan: &Plan) -> Result<Figures> {
     for _ in 0..plan.times {
         wait_for_standby(&stand.postgres, STANDBY).await?;
         stand.pause(plan.pause).await;
-        stand.postgres.kill()?;
+        let mut lost = fail_over_to_standby(&mut stand)?;
         figures.times += 1;
-        let promoted = stand.standby.take().context("there is no standby")?;
-        promoted.promote()?;
         let since_us = stand.world.recorder.now_us();
-        let mut lost = std::mem::replace(&mut stand.postgres, promoted);
         note_recovery_since(since_us, &stand, &mut figures).await?;
         lost.start().await?;
         ensure_nobody_pays_there(&mut stand, &lost, plan.pause).await?;
@@ -88,8 +85,16 @@ async fn follow(stand: &Stand, round: u32) -> Result<Postgres> {
     Ok(standby)
 }
 
+/// Kills the primary, makes the stand's standby the primary, and returns what was it.
+pub(super) fn fail_over_to_standby(stand: &mut Stand) -> Result<Postgres> {
+    stand.postgres.kill()?;
+    let promoted = stand.standby.take().context("there is no standby")?;
+    promoted.promote()?;
+    Ok(std::mem::replace(&mut stand.postgres, promoted))
+}
+
 /// Lets every commit wait for a standby.
-async fn wait_for_standby(primary: &Postgres, name: &str) -> Result<()> {
+pub(super) async fn wait_for_standby(primary: &Postgres, name: &str) -> Result<()> {
     primary.execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'")).await?;
     primary.execute("SELECT pg_reload_conf()").await?;
     primary.until(IN_STEP).await
