@@ -503,6 +503,8 @@ async fn a_webhook_that_was_allowed_before_is_sent_nothing_once_private_addresse
     app.pay(1, 2, 1, "k").await.assert_paid();
     until_failed(&app, &webhook, 1).await;
     assert!(receiver.delivered().is_empty());
+    let refused = metric(&app, "payonce_webhook_deliveries_total{outcome=\"not_public\"}").await;
+    assert_eq!(refused, "1");
 }
 
 #[tokio::test]
@@ -547,6 +549,22 @@ async fn what_was_delivered_and_not_noted_before_kill_9_is_repeated_and_nothing_
 }
 
 /// The position of the only webhook.
+#[tokio::test]
+async fn what_no_receiver_has_answered_before_kill_9_is_not_noted_and_is_delivered_again() {
+    let mut app = start(&[]).await;
+    let receiver = Receiver::start().await;
+    let webhook = add_for(&app, &receiver).await;
+    receiver.hold();
+    pay(&app, 1, "k").await;
+    receiver.until(1).await;
+    app.kill();
+    assert_eq!(now_in(&app.database).await, 2);
+    receiver.go_on();
+    let app = another(&app, &[]);
+    until_noted(&app, &webhook, 3).await;
+    assert_eq!(receiver.positions(), [3, 3]);
+}
+
 async fn now_in(database: &Database) -> i64 {
     database.count("SELECT position FROM webhooks").await
 }
