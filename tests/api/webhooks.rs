@@ -552,17 +552,19 @@ async fn what_was_delivered_and_not_noted_before_kill_9_is_repeated_and_nothing_
 #[tokio::test]
 async fn what_no_receiver_has_answered_before_kill_9_is_not_noted_and_is_delivered_again() {
     let mut app = start(&[]).await;
-    let receiver = Receiver::start().await;
-    let webhook = add_for(&app, &receiver).await;
-    receiver.hold();
+    let (slow, well) = (Receiver::start().await, Receiver::start().await);
+    slow.hold();
+    let webhook = add_for(&app, &slow).await;
+    let other = add_for(&app, &well).await;
     pay(&app, 1, "k").await;
-    receiver.until(1).await;
+    slow.until(1).await;
+    until_noted(&app, &other, 3).await;
+    assert_eq!(now(&app, &webhook).await["position"], 2);
     app.kill();
-    assert_eq!(now_in(&app.database).await, 2);
-    receiver.go_on();
+    slow.go_on();
     let app = another(&app, &[]);
     until_noted(&app, &webhook, 3).await;
-    assert_eq!(receiver.positions(), [3, 3]);
+    assert_eq!(slow.positions(), [3, 3]);
 }
 
 async fn now_in(database: &Database) -> i64 {
