@@ -187,9 +187,9 @@ impl Standby {
         ensure!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
         let log = File::create(primary.home().join("standby.log"))?;
         let mut server = primary.command("postgres");
-        // Nobody but its primary knows it.
+        // Nobody but its primary knows it; without a socket it would not start.
         server.arg("-D").arg(&cluster).args(["-c", "listen_addresses="]);
-        server.args(["-c", "unix_socket_directories="]);
+        server.arg("-c").arg(format!("unix_socket_directories={}", cluster.display()));
         let process = server.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         Ok(Self { process })
     }
