@@ -1,11 +1,10 @@
 //! The proof that the service is faster than its database alone, and stays so: `make bench`,
-//! `make bench-growth`, `make load`, `make bench-live`, `make bench-standby`. Each starts a Postgres of its own that waits for the disk,
+//! `make bench-growth`, `make load`, `make bench-live`. Each starts a Postgres of its own that waits for the disk,
 //! prints what it measures, audits the ledger, and ends with status 1 where a promise is not kept.
 
 mod arena;
 mod callers;
 mod ceiling;
-mod distance;
 mod growth;
 mod http_alone;
 mod knobs;
@@ -18,7 +17,6 @@ mod plot;
 mod report;
 mod results;
 mod stand;
-mod standby;
 mod throughput;
 mod wrk;
 
@@ -78,8 +76,7 @@ async fn run() -> Result<Verdict> {
         "growth" => growth::run(&knobs).await,
         "load" => load::run(&knobs).await,
         "live" => live::run(&knobs).await,
-        "standby" => standby::run(&knobs).await,
-        _ => bail!("usage: bench throughput|growth|load|live|standby [--write]"),
+        _ => bail!("usage: bench throughput|growth|load|live [--write]"),
     }
 }
 

@@ -104,11 +104,6 @@ impl Stand {
         self.home.path()
     }
 
-    /// The primary, where a standby is made of it.
-    pub fn server(&self) -> &LocalPostgres {
-        &self.server
-    }
-
     pub fn meter(&self, serving: Serving) -> Result<Meter> {
         Meter::start(self.postmaster, serving)
     }
