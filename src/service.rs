@@ -83,7 +83,7 @@ impl Service {
             ReadFrom::Primary => None,
             ReadFrom::Replicas => {
                 let pools = db::replica_pools(target, sessions_max, wait_max)?;
-                Some(Replicas::start(target, pools, primary.clone(), settings))
+                Some(Replicas::start(target, pools, primary.clone(), wait_max, settings))
             }
         };
         let read_pool = ReadPool::new(primary, replicas, read_timeout);

@@ -15,6 +15,7 @@ use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use sqlx::PgConnection;
 
 use super::Error;
+pub(super) use fitness::timeline_of;
 pub(super) use hint::hint;
 use servers::Servers;
 pub(super) use target::quoted;

@@ -3,11 +3,12 @@
 use sqlx::PgConnection;
 
 use super::Error;
+use super::connect::timeline_of;
 
 /// A place in the log of a cluster, on a timeline: no payment that was acknowledged before it was asked for is behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogPosition {
-    pub timeline: i32,
+    pub timeline: u32,
     /// In bytes.
     pub lsn: i64,
 }
@@ -40,9 +41,7 @@ pub async fn flushed(conn: &mut PgConnection) -> Result<LogPosition, Error> {
     )
     .fetch_one(conn)
     .await?;
-    // Eight hexadecimal digits.
-    let timeline = i32::from_str_radix(&found.timeline, 16).unwrap_or_default();
-    Ok(LogPosition { timeline, lsn: found.lsn })
+    Ok(LogPosition { timeline: timeline_of(&found.timeline), lsn: found.lsn })
 }
 
 /// Asks a replica whether it shows everything up to a position. From then on it does, whatever it follows later: a
@@ -64,7 +63,9 @@ pub async fn reached(conn: &mut PgConnection, position: LogPosition) -> Result<R
         _ if !found.is_replica => Reached::OtherTimeline,
         None => Reached::FollowsNobody,
         Some(0) => Reached::Hidden,
-        Some(timeline) if timeline != position.timeline => Reached::OtherTimeline,
+        Some(timeline) if u32::try_from(timeline) != Ok(position.timeline) => {
+            Reached::OtherTimeline
+        }
         Some(_) if found.has_all => Reached::All,
         Some(_) => Reached::Behind,
     })

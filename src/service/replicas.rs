@@ -77,15 +77,16 @@ impl PassedOver {
 }
 
 impl Replicas {
-    /// The pools are those of all servers of the target's list. The primary's stays empty.
+    /// The pools are those of all servers of the target's list. The primary's stays empty. The primary's answer, and then a
+    /// replica's, may take `read_max`.
     pub fn start(
         target: &Target,
         pools: Vec<Pool>,
         primary: Sessions,
+        read_max: Duration,
         settings: &Settings,
     ) -> Self {
         METRICS.reasons_to_pass_replicas_over(PassedOver::ALL.map(PassedOver::name));
-        let read_max = milliseconds(settings.database.read_timeout_ms).div_f32(2.0);
         let (positions, inbox) = Queue::bounded(settings.writer.queue_max.get(), read_max);
         let mut asking = JoinSet::new();
         asking.spawn(ask_the_primary(inbox, primary, read_max));

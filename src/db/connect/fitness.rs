@@ -40,9 +40,13 @@ pub(super) async fn standing(conn: &mut PgConnection) -> Result<Standing, Error>
     .fetch_one(conn)
     .await
     .map_err(Error::Connect)?;
-    // Eight hexadecimal digits.
-    let timeline = found.timeline.map(|it| u32::from_str_radix(&it, 16).unwrap_or_default());
+    let timeline = found.timeline.as_deref().map(timeline_of);
     Ok(Standing { system: found.system, timeline })
+}
+
+/// The timeline at the beginning of the name of a file of the log: eight hexadecimal digits.
+pub(in crate::db) fn timeline_of(digits: &str) -> u32 {
+    u32::from_str_radix(digits, 16).unwrap_or_default()
 }
 
 /// Looks at a new session, and lets its commits wait for the disk, whatever its role or database says; for
