@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
-use local_postgres::{LocalPostgres, Purpose, Source};
+use local_postgres::{LocalPostgres, Purpose, Source, processes};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use testbed::SERVICE_ROLE;
@@ -50,18 +50,16 @@ impl Stand {
         let home = local_postgres::directory("payonce-bench-")?;
         let server =
             LocalPostgres::start(&home.path().join("home"), &Source::Auto, Purpose::Benchmark)?;
-        let cluster = server.home().join("cluster");
+        let cluster = server.cluster();
         // In memory a sync costs nothing, and pgbench would have no wait for the disk to share.
         ensure!(
             !machine::is_in_memory(&cluster),
             "the server's files are in memory: set TMPDIR to a directory on a disk"
         );
-        let postmaster = std::fs::read_to_string(cluster.join("postmaster.pid"))?
-            .lines()
-            .next()
-            .and_then(|pid| pid.parse().ok())
-            .context("the server's process id cannot be read")?;
-        let stand = Self { server, postmaster, home };
+        let postmaster = processes::postmaster(&cluster)
+            .context("the server's process id cannot be read")?
+            .as_raw_nonzero();
+        let stand = Self { server, postmaster: u32::try_from(postmaster.get())?, home };
 
         let database = stand.database("payonce");
         let mut settings = Vec::new();
