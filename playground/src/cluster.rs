@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use local_postgres::cluster::{Cluster, Part};
+use local_postgres::cluster::{Cluster, Part, WHOLE_MAX};
 use payonce::commands::say;
 use payonce::config::Settings;
 use payonce::process::{self, Ledger, Prepared, Signals};
@@ -25,9 +25,6 @@ const SERVICES: u16 = 2;
 /// A process that has ended is started again after so long. Sooner than `ttl` a leader that was lost would go on
 /// leading.
 const RESTART_PAUSE: Duration = Duration::from_secs(30);
-
-/// How long the servers may take until they follow one leader.
-const START_MAX: Duration = Duration::from_mins(5);
 
 const POLL: Duration = Duration::from_millis(200);
 
@@ -66,16 +63,10 @@ async fn work(
     cluster: &mut Cluster,
     services: &mut Vec<Numbered>,
 ) -> Result<ExitCode> {
-    let began = Instant::now();
-    while !block_in_place(|| cluster.is_whole())? {
-        if began.elapsed() > START_MAX {
-            bail!(
-                "the three servers do not come together: {}/db*/patroni.log says why",
-                cluster.home().display()
-            );
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    let is_whole = async || Ok(block_in_place(|| cluster.is_whole()));
+    testbed::until("the three servers follow one leader", WHOLE_MAX, is_whole)
+        .await
+        .with_context(|| format!("{}/db*/patroni.log says why", cluster.home().display()))?;
     let ledger = Ledger::of(settings)?;
     private::make_role(&ledger.owner).await?;
     let prepared = Prepared::new(settings, &ledger).await?;
@@ -179,7 +170,7 @@ async fn watch(
             }
             lost = if leader.is_none() { Some(Instant::now()) } else { None };
             (leading, was_whole) = (leader, false);
-        } else if !was_whole && due.is_empty() && block_in_place(|| cluster.is_whole())? {
+        } else if !was_whole && due.is_empty() && block_in_place(|| cluster.is_whole()) {
             say("All three are in step: the leader can be lost.");
             was_whole = true;
         }

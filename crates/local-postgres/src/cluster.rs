@@ -50,7 +50,7 @@ const PORTS: std::ops::Range<u16> = 12_000..30_000;
 const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// How long all three servers may take until they follow one leader.
-const WHOLE_MAX: Duration = Duration::from_mins(5);
+pub const WHOLE_MAX: Duration = Duration::from_mins(5);
 
 /// Lines of a log that are shown where something went wrong.
 const LINES_SHOWN: usize = 20;
@@ -183,40 +183,37 @@ impl Cluster {
     /// The server that takes writes, if one does.
     #[must_use]
     pub fn leader(&self) -> Option<usize> {
-        self.one_that_is("/primary")
+        self.one_that_is("/primary", "primary")
     }
 
     /// The server that commits wait for, if there is one.
     #[must_use]
     pub fn synchronous(&self) -> Option<usize> {
-        self.one_that_is("/synchronous")
+        self.one_that_is("/synchronous", "replica")
     }
 
-    fn one_that_is(&self, path: &str) -> Option<usize> {
-        (0..self.size()).find(|node| patroni::is(self.port(*node, Port::Patroni), path))
+    fn one_that_is(&self, path: &str, role: &str) -> Option<usize> {
+        (0..self.size()).find(|node| patroni::is(self.port(*node, Port::Patroni), path, role))
     }
 
-    /// Whether one server leads, the others follow it, and commits wait for one of these.
-    ///
-    /// # Errors
-    /// Patroni's answer is none.
-    pub fn is_whole(&self) -> Result<bool> {
+    /// Whether one server leads, the others follow it, and commits wait for one of these. The leader is asked, who
+    /// sees them: in etcd a node that was killed goes on as it was for `ttl`.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
         let Some(leader) = self.leader() else {
-            return Ok(false);
+            return false;
         };
-        let Ok(seen) = patroni::document(self.port(leader, Port::Patroni), "/cluster") else {
-            return Ok(false);
+        let seen = patroni::document(self.port(leader, Port::Patroni), "/patroni");
+        let seen = seen.unwrap_or_default();
+        let followers = seen.get("replication").and_then(Value::as_array);
+        let follows = |name: &&str| {
+            followers.into_iter().flatten().any(|follower| {
+                let says = |key: &str, value: &str| follower.get(key).is_some_and(|it| it == value);
+                says("application_name", name) && says("state", "streaming")
+            })
         };
-        let members = seen.get("members").and_then(Value::as_array);
-        let members = members.context("Patroni's answer names no members")?;
-        let count = |key: &str, value: &str| {
-            members.iter().filter(|member| member.get(key).is_some_and(|it| it == value)).count()
-        };
-        let timelines: Vec<_> = members.iter().map(|member| member.get("timeline")).collect();
-        Ok(count("state", "running") == 1
-            && count("state", "streaming") == self.size().saturating_sub(1)
-            && count("role", "sync_standby") == 1
-            && timelines.iter().all(|it| it.is_some() && Some(it) == timelines.first()))
+        NAMES.iter().filter(|name| **name != self.name(leader)).all(follows)
+            && self.synchronous().is_some()
     }
 
     /// Waits until [`Self::is_whole`].
@@ -225,7 +222,7 @@ impl Cluster {
     /// It does not become so within five minutes: the end of each node's log.
     pub fn wait_until_whole(&self) -> Result<()> {
         let began = Instant::now();
-        while !self.is_whole()? {
+        while !self.is_whole() {
             if began.elapsed() > WHOLE_MAX {
                 let logs = (0..self.size()).map(|node| end_of(&self.dir(node).join("patroni.log")));
                 let logs: Vec<String> = logs.collect();

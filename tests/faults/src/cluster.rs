@@ -49,33 +49,23 @@ impl Cluster {
     ///
     /// # Errors
     /// None does within a minute.
-    pub fn wait_for_leader(&self, other_than: Option<usize>) -> Result<usize> {
-        let found = || self.nodes.leader().filter(|leader| Some(*leader) != other_than);
-        block_in_place(|| {
-            let began = Instant::now();
-            loop {
-                if let Some(leader) = found() {
-                    return Ok(leader);
-                }
-                ensure!(began.elapsed() < LEADERLESS_MAX, "nobody leads for {LEADERLESS_MAX:?}");
-                std::thread::sleep(POLL);
-            }
-        })
+    pub async fn wait_for_leader(&self, other_than: Option<usize>) -> Result<usize> {
+        let mut found = None;
+        let leads = async || {
+            found = block_in_place(|| self.nodes.leader());
+            Ok(found.is_some() && found != other_than)
+        };
+        testbed::until("a server leads", LEADERLESS_MAX, leads).await?;
+        found.context("nobody leads")
     }
 
     /// Waits until no server leads.
     ///
     /// # Errors
     /// One does for a minute.
-    pub fn wait_for_no_leader(&self) -> Result<()> {
-        block_in_place(|| {
-            let began = Instant::now();
-            while self.nodes.leader().is_some() {
-                ensure!(began.elapsed() < LEADERLESS_MAX, "a server goes on leading");
-                std::thread::sleep(POLL);
-            }
-            Ok(())
-        })
+    pub async fn wait_for_no_leader(&self) -> Result<()> {
+        let nobody_leads = async || Ok(block_in_place(|| self.nodes.leader()).is_none());
+        testbed::until("nobody leads", LEADERLESS_MAX, nobody_leads).await
     }
 
     /// # Errors

@@ -98,9 +98,15 @@ fn ask(port: u16, request: &str, body: &str, most: Duration) -> Result<(u16, Str
     Ok((status.parse()?, body.to_owned()))
 }
 
-/// Whether a node is what a path of Patroni's asks for, such as `/primary`. One that does not answer is not.
-pub(super) fn is(port: u16, path: &str) -> bool {
-    ask(port, &format!("GET {path}"), "", ANSWER_MAX).is_ok_and(|(status, _)| status == 200)
+/// Whether a node is what a path of Patroni's asks for, such as `/primary`, and its server runs in that role. Its word
+/// alone is about the leader's lock, which a server that was killed has still while it starts again as a standby. One
+/// that does not answer is not.
+pub(super) fn is(port: u16, path: &str, role: &str) -> bool {
+    ask(port, &format!("GET {path}"), "", ANSWER_MAX).is_ok_and(|(status, body)| {
+        let own: Value = serde_json::from_str(&body).unwrap_or_default();
+        let says = |key: &str, value: &str| own.get(key).is_some_and(|it| it == value);
+        status == 200 && says("state", "running") && says("role", role)
+    })
 }
 
 /// A document of Patroni's.

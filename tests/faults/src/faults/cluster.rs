@@ -27,6 +27,13 @@ async fn begin(plan: &Plan) -> Result<(Stand<Cluster>, Load)> {
     attend(plan, stand, &Manner::plain(ACCOUNTS)).await
 }
 
+/// Until all servers are in step, and for a while of payments.
+async fn settle(stand: &mut Stand<Cluster>, plan: &Plan) -> Result<()> {
+    stand.postgres.wait_until_whole()?;
+    stand.pause(plan.pause).await;
+    Ok(())
+}
+
 async fn finish(stand: Stand<Cluster>, load: Load, mut figures: Figures) -> Result<Figures> {
     stand.postgres.wait_until_whole()?;
     stand.finish(load, &mut figures).await?;
@@ -41,13 +48,12 @@ pub async fn cluster_leader_killed(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("a cluster's leader is killed", plan.seed);
     let (mut stand, load) = begin(plan).await?;
     for _ in 0..plan.times {
-        stand.postgres.wait_until_whole()?;
-        stand.pause(plan.pause).await;
-        let leader = stand.postgres.wait_for_leader(None)?;
+        settle(&mut stand, plan).await?;
+        let leader = stand.postgres.wait_for_leader(None).await?;
         let since_us = stand.world.recorder.now_us();
         stand.postgres.nodes.kill_node(leader)?;
         figures.times += 1;
-        stand.postgres.wait_for_leader(Some(leader))?;
+        stand.postgres.wait_for_leader(Some(leader)).await?;
         note_recovery_since(since_us, &stand, &mut figures).await?;
         stand.postgres.nodes.start_node(leader)?;
     }
@@ -69,13 +75,12 @@ pub async fn cluster_leader_stopped(plan: &Plan) -> Result<Figures> {
     load.add_payers(plan.payers, &Manner::plain(ACCOUNTS));
     wait_for_payment(&stand).await?;
     for _ in 0..plan.times {
-        stand.postgres.wait_until_whole()?;
-        stand.pause(plan.pause).await;
-        let leader = stand.postgres.wait_for_leader(None)?;
+        settle(&mut stand, plan).await?;
+        let leader = stand.postgres.wait_for_leader(None).await?;
         let since_us = stand.world.recorder.now_us();
         let paused = stand.postgres.nodes.pause_node(leader)?;
         figures.times += 1;
-        stand.postgres.wait_for_leader(Some(leader))?;
+        stand.postgres.wait_for_leader(Some(leader)).await?;
         note_recovery_since(since_us, &stand, &mut figures).await?;
         drop(paused);
         wait_for_payment(&stand).await?;
@@ -92,15 +97,14 @@ pub async fn cluster_etcd_lost(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("a cluster loses two of its three etcds", plan.seed);
     let (mut stand, load) = begin(plan).await?;
     for _ in 0..plan.times {
-        stand.postgres.wait_until_whole()?;
-        stand.pause(plan.pause).await;
+        settle(&mut stand, plan).await?;
         let spared = stand.rng.usize(0..stand.postgres.nodes.size());
         let lost = (0..stand.postgres.nodes.size()).filter(|node| *node != spared);
         for node in lost.clone() {
             stand.postgres.nodes.kill_etcd(node)?;
         }
         figures.times += 1;
-        stand.postgres.wait_for_no_leader()?;
+        stand.postgres.wait_for_no_leader().await?;
         stand.pause(plan.pause).await;
         let since_us = stand.world.recorder.now_us();
         for node in lost {
@@ -121,9 +125,8 @@ pub async fn cluster_replica_lost(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("a cluster loses one replica, and both", plan.seed);
     let (mut stand, load) = begin(plan).await?;
     for _ in 0..plan.times {
-        stand.postgres.wait_until_whole()?;
-        stand.pause(plan.pause).await;
-        let leader = stand.postgres.wait_for_leader(None)?;
+        settle(&mut stand, plan).await?;
+        let leader = stand.postgres.wait_for_leader(None).await?;
         let first = stand.postgres.nodes.synchronous().context("commits wait for no server")?;
         let nodes = 0..stand.postgres.nodes.size();
         let second = nodes.into_iter().find(|node| ![leader, first].contains(node));
@@ -165,8 +168,7 @@ pub async fn cluster_switchover(plan: &Plan) -> Result<Figures> {
     let mut figures = Figures::new("a cluster's leader is changed by hand", plan.seed);
     let (mut stand, load) = begin(plan).await?;
     for _ in 0..plan.times {
-        stand.postgres.wait_until_whole()?;
-        stand.pause(plan.pause).await;
+        settle(&mut stand, plan).await?;
         let since_us = stand.world.recorder.now_us();
         tokio::task::block_in_place(|| stand.postgres.nodes.switch_over())?;
         figures.times += 1;
