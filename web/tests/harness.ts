@@ -80,6 +80,8 @@ const SECRET = 'for nothing but the tests of the page';
 /** Those of a test file that has called `startBoth`. */
 export let service: Service;
 export let browser: Browser;
+/** That of a file that has called `startWithCluster`. */
+export let cluster: ClusterOfItsOwn;
 /** That of a test in a file that has called `wireEach`. */
 export let wire: Wire;
 
@@ -116,6 +118,18 @@ export function startBoth(prepare = async () => {}, settings: Settings = {}) {
   after(async () => {
     await browser?.close();
     await service?.stop();
+  });
+}
+
+/** The same with a cluster in place of the service. */
+export function startWithCluster() {
+  before(async () => {
+    browser = await startBrowser();
+    cluster = await startCluster();
+  });
+  after(async () => {
+    await browser?.close();
+    await cluster?.stop();
   });
 }
 
@@ -199,7 +213,7 @@ export interface ClusterOfItsOwn extends Pick<Service, 'origin' | 'log' | 'stop'
 }
 
 /** Starts it, and waits until its leader can be lost. */
-export async function startCluster(): Promise<ClusterOfItsOwn> {
+async function startCluster(): Promise<ClusterOfItsOwn> {
   const program = await programOfItsOwn();
   program.env.PAYONCE_CLUSTER_DIR = path.join(program.dataDir, 'cluster');
   const started = await program.start(
