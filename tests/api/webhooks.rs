@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::harness::{Answer, App, Database, eventually, id_of, operator, owner_of, payment};
 
 /// Receivers are on this machine.
-const PRIVATE: (&str, &str) = ("PAYONCE_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES", "true");
+pub const PRIVATE: (&str, &str) = ("PAYONCE_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES", "true");
 
 /// The pauses between attempts.
 const PAUSES: &str = "PAYONCE_WEBHOOKS__PAUSES_SECONDS";
@@ -49,8 +49,8 @@ const OK: Reply = "204 No Content";
 const FAILED: Reply = "500 Internal Server Error";
 
 /// Somebody who is told of payments.
-struct Receiver {
-    url: String,
+pub struct Receiver {
+    pub url: String,
     delivered: Arc<Mutex<Vec<Delivery>>>,
     /// The next replies; then all are the last of these.
     replies: Arc<Mutex<VecDeque<Reply>>>,
@@ -60,7 +60,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::replying(&[OK]).await
     }
 
@@ -102,7 +102,7 @@ impl Receiver {
         self.delivered.lock().unwrap().clone()
     }
 
-    fn positions(&self) -> Vec<i64> {
+    pub fn positions(&self) -> Vec<i64> {
         self.delivered().iter().map(Delivery::position).collect()
     }
 
@@ -156,11 +156,11 @@ async fn add(app: &App, body: &Value) -> Value {
 }
 
 /// A webhook of a receiver, for all accounts.
-async fn add_for(app: &App, receiver: &Receiver) -> Value {
+pub async fn add_for(app: &App, receiver: &Receiver) -> Value {
     add(app, &json!({"url": receiver.url})).await
 }
 
-async fn change(app: &App, webhook: &Value, body: &Value) -> Value {
+pub async fn change(app: &App, webhook: &Value, body: &Value) -> Value {
     let path = format!("/webhooks/{}", id_of(webhook));
     let changed = Answer::of(app.request("PUT", &path).json(body)).await;
     assert_eq!(changed.status, 200, "{}", changed.text);
@@ -185,7 +185,7 @@ async fn until_failed(app: &App, webhook: &Value, failures: u32) -> Value {
 }
 
 /// Awaits that the positions up to this one are noted as delivered.
-async fn until_noted(app: &App, webhook: &Value, position: i64) {
+pub async fn until_noted(app: &App, webhook: &Value, position: i64) {
     eventually("it is noted", async || now(app, webhook).await["position"] == position).await;
 }
 
@@ -548,7 +548,6 @@ async fn what_was_delivered_and_not_noted_before_kill_9_is_repeated_and_nothing_
     app.database.assert_sound();
 }
 
-/// The position of the only webhook.
 #[tokio::test]
 async fn what_no_receiver_has_answered_before_kill_9_is_not_noted_and_is_delivered_again() {
     let mut app = start(&[]).await;
@@ -567,6 +566,7 @@ async fn what_no_receiver_has_answered_before_kill_9_is_not_noted_and_is_deliver
     assert_eq!(slow.positions(), [3, 3]);
 }
 
+/// The position of the only webhook.
 async fn now_in(database: &Database) -> i64 {
     database.count("SELECT position FROM webhooks").await
 }
