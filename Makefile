@@ -93,6 +93,14 @@ load: build-bench ## Requests at fixed rates, with k6. SCRIPT=steady runs one of
 bench-live: build-bench ## 5,000 clients watch their accounts while 1,000 payments a second are made (1 minute).
 	cargo run --release --locked --quiet --package payonce-bench -- live
 
+.PHONY: bench-replicas
+bench-replicas: build-bench ## Histories read by the primary, and by two replicas of it (3 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- replicas
+
+.PHONY: bench-standby
+bench-standby: build-bench ## Payments that wait for a standby 0, 0.5, 2 and 10 ms away (5 minutes).
+	cargo run --release --locked --quiet --package payonce-bench -- standby
+
 .PHONY: audit
 audit: ## Checks the invariants of the ledger that `make run` serves, beside it or without it.
 	cargo run --release --locked --package payonce-playground -- audit

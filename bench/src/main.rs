@@ -1,10 +1,12 @@
 //! The proof that the service is faster than its database alone, and stays so: `make bench`,
-//! `make bench-growth`, `make load`, `make bench-live`. Each starts a Postgres of its own that waits for the disk,
-//! prints what it measures, audits the ledger, and ends with status 1 where a promise is not kept.
+//! `make bench-growth`, `make load`, `make bench-live`, `make bench-replicas`, `make bench-standby`. Each starts a Postgres of its
+//! own that waits for the disk, prints what it measures, audits the ledger, and ends with status 1 where a promise is not kept.
 
 mod arena;
 mod callers;
 mod ceiling;
+mod distance;
+mod distant;
 mod growth;
 mod http_alone;
 mod knobs;
@@ -14,9 +16,11 @@ mod machine;
 mod meter;
 mod pgbench;
 mod plot;
+mod replicas;
 mod report;
 mod results;
 mod stand;
+mod standby;
 mod throughput;
 mod wrk;
 
@@ -76,7 +80,9 @@ async fn run() -> Result<Verdict> {
         "growth" => growth::run(&knobs).await,
         "load" => load::run(&knobs).await,
         "live" => live::run(&knobs).await,
-        _ => bail!("usage: bench throughput|growth|load|live [--write]"),
+        "replicas" => replicas::run(&knobs).await,
+        "standby" => distant::run(&knobs).await,
+        _ => bail!("usage: bench throughput|growth|load|live|replicas|standby [--write]"),
     }
 }
 

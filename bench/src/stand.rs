@@ -15,10 +15,14 @@ use tokio::task::spawn_blocking;
 use crate::callers::{AUDIENCE, Callers};
 use crate::knobs::settings_of_the_service;
 use crate::meter::{Meter, Serving};
+use crate::standby::Standby;
 use crate::{http_alone, machine};
 
 /// Where the scripts for wrk, pgbench and psql are.
 pub const SCRIPTS: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The role that owns the server, and the name of its first database.
+const ROLE: &str = "payonce";
 
 /// A server that has run for a while writes its log into files that it has used before. A new one
 /// makes each of them first, while commits wait: so 4 GB of them are used up beforehand.
@@ -86,8 +90,25 @@ impl Stand {
 
     /// A database of the server, whether it exists already or not.
     pub fn database(&self, name: &str) -> Database {
-        let url = self.server.url().replacen("payonce", name, 1);
+        let url = self.server.url().replacen(ROLE, name, 1);
         Database { name: name.to_owned(), url, psql: self.program("psql") }
+    }
+
+    /// The same where it is served by copies of the server, too.
+    pub fn database_of_all(&self, name: &str, copies: &[Standby]) -> Database {
+        let mut sockets = self.server.socket_dir().as_os_str().to_owned();
+        for copy in copies {
+            sockets.push(",");
+            sockets.push(copy.socket_dir());
+        }
+        // A comma that is written as %2C separates servers all the same.
+        let url = local_postgres::url(Path::new(&sockets), ROLE).replacen(ROLE, name, 1);
+        Database { url, ..self.database(name) }
+    }
+
+    /// The server, for copies of it.
+    pub fn server(&self) -> &LocalPostgres {
+        &self.server
     }
 
     /// A program that comes with the server, or is on the `PATH`.
@@ -109,6 +130,13 @@ impl Stand {
     /// Starts the service on a database.
     pub async fn serve(&self, database: &Database) -> Result<Service> {
         self.start(payonce(&["serve"], database)?, None).await
+    }
+
+    /// Starts it on a database of several servers, of which all but the primary answer reads.
+    pub async fn serve_from_replicas(&self, database: &Database) -> Result<Service> {
+        let mut serve = payonce(&["serve"], database)?;
+        serve.env("PAYONCE_DATABASE__READ_FROM", "replicas");
+        self.start(serve, None).await
     }
 
     /// Starts it as one would on a network: with tokens, with limits for payers and addresses (which
