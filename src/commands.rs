@@ -11,7 +11,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::config::{Settings, Telemetry};
 use crate::domain::{AccountId, Position};
-use crate::http::AddedRoute;
+use crate::http::Added;
 use crate::process::{Ledger, Prepared, Serving, Signals};
 use crate::service::audit;
 use crate::{auth, http, telemetry};
@@ -102,7 +102,7 @@ pub async fn serve(
     settings: &Settings,
     mut signals: Signals,
     prepare: impl Future<Output = Result<Prepared>>,
-    added: Option<&AddedRoute>,
+    added: Option<&Added>,
     greet: impl FnOnce(&Serving),
 ) -> Result<ExitCode> {
     let Some(prepared) = signals.unless_asked(prepare).await else {

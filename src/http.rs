@@ -56,7 +56,7 @@ use crate::service::Service;
 use crate::service::webhooks::outcomes as webhook_outcomes;
 use crate::telemetry::metrics::METRICS;
 use crate::telemetry::spans_are_seen;
-pub use added::AddedRoute;
+pub use added::{Added, AddedAnswer, AddedProblems, AddedRoute, Answering};
 use address_limit::AddressLimit;
 use docs::DocumentText;
 use error::ApiError;
@@ -76,9 +76,9 @@ const WATCHING_CONNECTIONS_MAX: usize = 256;
 /// Each path, and what answers there.
 type Table = Vec<(&'static str, Resource)>;
 
-/// Every route of the service, and the one that the program adds, if any; but for those of
+/// Every route of the service, and those that the program adds, if any; but for those of
 /// [`watching`]. The API document lists each with its parameters, and [`Gate`] refuses any other.
-fn routes(added: Option<&AddedRoute>) -> Table {
+fn routes(added: Option<&Added>) -> Table {
     let mut routes = vec![
         at("/send_payment", "PUT", [web::put().to(payments::send)]),
         with_larger_bodies(at("/send_payments", "PUT", [web::put().to(bulk::send_many)])),
@@ -119,7 +119,10 @@ fn routes(added: Option<&AddedRoute>) -> Table {
         at("/docs", "GET, HEAD", [get().to(docs::docs)]),
         at("/docs/{file:.*}", "GET, HEAD", [get().to(docs::docs_part)]),
     ];
-    routes.extend(added.map(|added| at(added.path, "POST", [web::post().to(added.handler())])));
+    for added in added.into_iter().flat_map(|added| &added.routes) {
+        let (allow, route) = added.route();
+        routes.push(at(added.path, allow, [route]));
+    }
     routes
 }
 
@@ -163,7 +166,7 @@ enum Serves {
 }
 
 impl Serves {
-    fn routes(self, added: Option<&AddedRoute>) -> Table {
+    fn routes(self, added: Option<&Added>) -> Table {
         match self {
             Self::Everything => watching().into_iter().chain(routes(added)).collect(),
             Self::AllButWatching => routes(added),
@@ -264,7 +267,7 @@ pub fn listen(
     service: Arc<Service>,
     auth: Auth,
     settings: &Settings,
-    added: Option<&AddedRoute>,
+    added: Option<&Added>,
 ) -> Result<Listening> {
     let server = settings.server.clone();
     let limits = HttpLimits {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::auth::Auth;
 use crate::config::{Database, ReadFrom, Settings, milliseconds};
 use crate::db::{self, DEFAULT_SCHEMA, Purpose, Target, Unfit};
-use crate::http::{self, AddedRoute};
+use crate::http::{self, Added};
 use crate::service::health::keep_looking;
 use crate::service::pruning::keep_pruning;
 use crate::service::webhooks::Sending;
@@ -198,11 +198,11 @@ impl Prepared {
         Ok(Self { service: Arc::new(service), auth, writers, sending, upkeep })
     }
 
-    /// Lets it be reached, with the route that the program adds to the service's own, if any.
+    /// Lets it be reached, with the routes that the program adds to the service's own, if any.
     ///
     /// # Errors
     /// An address is not ours or is in use.
-    pub fn listen(self, settings: &Settings, added: Option<&AddedRoute>) -> Result<Serving> {
+    pub fn listen(self, settings: &Settings, added: Option<&Added>) -> Result<Serving> {
         let Self { service, auth, writers, sending, mut upkeep } = self;
         let health = Arc::clone(&service.health);
         let listening = http::listen(service, auth, settings, added)?;

@@ -24,7 +24,7 @@ const SERVICES: u16 = 2;
 
 /// A process that has ended is started again after so long. Sooner than `ttl` a leader that was lost would go on
 /// leading.
-const RESTART_PAUSE: Duration = Duration::from_secs(30);
+pub(crate) const RESTART_PAUSE: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(200);
 
@@ -75,7 +75,7 @@ async fn work(
     for number in 0..SERVICES {
         services.push(block_in_place(|| Numbered::start(settings, cluster, number))?);
     }
-    greet(cluster, services);
+    greet(settings, cluster, services);
     watch(settings, cluster, services).await
 }
 
@@ -103,8 +103,9 @@ impl Numbered {
     }
 }
 
-fn greet(cluster: &Cluster, services: &[Numbered]) {
+fn greet(settings: &Settings, cluster: &Cluster, services: &[Numbered]) {
     let origins: Vec<&str> = services.iter().map(|it| it.process.origin.as_str()).collect();
+    let first = origins.first().copied().unwrap_or_default();
     let ports: Vec<String> = (0..cluster.size())
         .map(|node| format!("{} on port {}", cluster.name(node), cluster.postgres_port(node)))
         .collect();
@@ -119,9 +120,14 @@ Ctrl-C stops all of it.",
         ports.join(", "),
         cluster.home().display(),
         origins.join(" and "),
-        origins.first().copied().unwrap_or_default(),
+        first,
         cluster.url(cluster.owner_role()),
     ));
+    if settings.page.dir.is_some() {
+        say(&format!(
+            "The lab kills the leader under payments, and shows how they fare: {first}/lab/#failover"
+        ));
+    }
 }
 
 /// Tells who leads, and starts again what has ended.
@@ -165,7 +171,7 @@ async fn watch(
         let leader = block_in_place(|| cluster.leader());
         if leader != leading {
             match leader {
-                Some(node) => tell_leader(cluster, node, lost.map(|lost| lost.elapsed())),
+                Some(node) => tell_leader(cluster, node, lost.map(|lost| lost.elapsed()))?,
                 None => say("Nobody leads: payments wait."),
             }
             lost = if leader.is_none() { Some(Instant::now()) } else { None };
@@ -178,13 +184,14 @@ async fn watch(
     }
 }
 
-fn tell_leader(cluster: &Cluster, node: usize, after: Option<Duration>) {
+fn tell_leader(cluster: &Cluster, node: usize, after: Option<Duration>) -> Result<()> {
     let after = after.map_or(String::new(), |it| format!(", after {:.1} s", it.as_secs_f64()));
     let pids: Vec<String> =
-        cluster.processes(node).iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
+        cluster.processes(node)?.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
     say(&format!(
         "{} leads{after}. To lose it with its Patroni, as if its machine were gone:\n  kill -9 {}",
         cluster.name(node),
         pids.join(" ")
     ));
+    Ok(())
 }

@@ -8,7 +8,7 @@ use payonce::config::{Settings, milliseconds};
 use payonce::db::{self, Error, ErrorKind, PgConnection, Purpose, Target};
 use payonce::domain::ledger::{Declined, Outcome};
 use payonce::domain::{Account, Intent};
-use payonce::http::{AddedRoute, SendPayment, SendProblems};
+use payonce::http::{AddedAnswer, AddedRoute, SendPayment, SendProblems};
 use payonce::service::Refusal;
 use payonce::service::posting::post_one;
 use payonce::service::session::{End, Session};
@@ -43,7 +43,7 @@ struct Document;
 
 /// Makes a payment, and kills its database session before COMMIT.
 ///
-/// For operators, and only on the private ledger of `make run`: what is deployed has no such route.
+/// For operators, and only on the private ledger of `make run` or `make cluster`: what is deployed has no such route.
 /// Nothing is paid; the same request can be sent to `/send_payment` afterwards.
 #[utoipa::path(
     post,
@@ -78,14 +78,13 @@ pub(crate) fn route(target: &Target, settings: &Settings) -> AddedRoute {
     });
     AddedRoute {
         path: "/playground/crash",
-        document: document(),
-        answer: Arc::new(move |intent| {
+        answer: AddedAnswer::PostPayment(Arc::new(move |intent| {
             let faults = Arc::clone(&faults);
             Box::pin(async move {
                 let crash = faults.crash(&intent).await?;
                 serde_json::to_string(&crash).map_err(|_| Refusal::Internal)
             })
-        }),
+        })),
     }
 }
 

@@ -4,25 +4,30 @@
 //! With `DATABASE_URL` it serves that database, as the service's own program does: nothing is filled
 //! in, and nothing is broken.
 //!
-//! `payonce-playground cluster` is what `make cluster` starts: the ledger on three servers.
+//! `payonce-playground cluster` is what `make cluster` starts: the ledger on three servers, whose leader can be
+//! killed on demand.
 
 mod cluster;
 mod crash;
+mod failover;
 mod people;
 mod private;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use local_postgres::cluster::Members;
 use local_postgres::{LocalPostgres, Source};
 use payonce::commands::{self, AuditOptions, TokenOptions, say};
 use payonce::config::{AuthMode, Settings};
+use payonce::http::{self, Added};
 use payonce::process::{self, Ledger, Prepared, Serving, Signals};
-use payonce::{http, telemetry};
+use payonce::telemetry;
 use serde::Deserialize;
+use utoipa::openapi::OpenApi;
 
 /// payonce on a private ledger to play with, or on that of `DATABASE_URL`.
 #[derive(Parser)]
@@ -36,7 +41,7 @@ struct Cli {
 enum Command {
     /// Serves HTTP (the default).
     Serve {
-        /// Of `cluster` for its processes: the directory by which the next one finds them where it is killed.
+        /// Of `cluster` for its processes: where it lives. By this the next one finds them where it was killed.
         #[arg(long, hide = true)]
         cluster: Option<PathBuf>,
     },
@@ -93,7 +98,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let command = cli.command.unwrap_or(Command::Serve { cluster: None });
     if matches!(command, Command::Openapi) {
-        return commands::openapi(Some(crash::document())).map(|()| ExitCode::SUCCESS);
+        return commands::openapi(Some(document())).map(|()| ExitCode::SUCCESS);
     }
     let (mut settings, own): (_, PlaygroundSettings) = Settings::load_beside(&SETTINGS)?;
     if let Command::Token(options) = &command {
@@ -121,10 +126,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let ledger = Ledger::of(&settings)?;
     let code = runtime.block_on(async {
         match (signals, command) {
-            (Some(signals), _) => serve(&settings, &ledger, server.as_ref(), signals).await,
-            (None, Command::Audit(options)) => commands::audit(&ledger, &options).await,
+            (Some(signals), Command::Serve { cluster }) => {
+                serve(&settings, &ledger, server.as_ref(), cluster.as_deref(), signals).await
+            }
+            (_, Command::Audit(options)) => commands::audit(&ledger, &options).await,
             // Commands without a database were done above.
-            (None, _) => Ok(ExitCode::SUCCESS),
+            _ => Ok(ExitCode::SUCCESS),
         }
     });
     process::shut_down(runtime);
@@ -145,16 +152,32 @@ async fn serve(
     settings: &Settings,
     ledger: &Ledger,
     server: Option<&LocalPostgres>,
+    cluster: Option<&Path>,
     signals: Signals,
 ) -> Result<ExitCode> {
     let prepare = prepare(settings, ledger, server.is_some());
-    let added = server.map(|_| crash::route(&ledger.target, settings));
+    let members = cluster.map(Members::of).transpose()?;
+    // Nobody else depends on the ledger.
+    let is_ours = server.is_some() || members.is_some();
+    let added = is_ours.then(|| faults(settings, ledger, members));
     let greet = |serving: &Serving| {
         if let Some(server) = server {
             greet(serving.addresses(), server, settings.auth.mode);
         }
     };
     commands::serve(settings, signals, prepare, added.as_ref(), greet).await
+}
+
+/// The faults on demand.
+fn faults(settings: &Settings, ledger: &Ledger, members: Option<Members>) -> Added {
+    let mut routes = failover::routes(members);
+    routes.push(crash::route(&ledger.target, settings));
+    Added { document: document(), routes }
+}
+
+/// Their part of the API document.
+fn document() -> OpenApi {
+    crash::document().merge_from(failover::document())
 }
 
 async fn prepare(settings: &Settings, ledger: &Ledger, is_private: bool) -> Result<Prepared> {

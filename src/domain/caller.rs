@@ -93,7 +93,7 @@ impl Caller {
         self.may_read(payment.from) || self.may_read(payment.to)
     }
 
-    /// Whether he may do with a payment what a program adds to the service, and see both accounts.
+    /// Whether he may do what a program adds to the service, be it with a payment between others.
     #[must_use]
     pub fn may_use_added_routes(self) -> bool {
         self == Self::Operator

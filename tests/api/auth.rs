@@ -92,7 +92,7 @@ async fn everybody_may_do_what_is_his_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn only_an_operator_may_crash_a_payment() {
+async fn only_an_operator_may_break_something_or_see_what_can_be() {
     let home = Home::new();
     let mut command = home.command();
     command.env("PAYONCE_AUTH__MODE", "jwt").env("PAYONCE_AUTH__JWT_SECRET", SECRET);
@@ -105,6 +105,11 @@ async fn only_an_operator_may_crash_a_payment() {
     // The payee's balance would be in the answer.
     crash(Some(&owner_of(1))).await.assert_problem(403, "forbidden");
     assert_eq!(crash(Some(&operator())).await.status, 200);
+    for (method, path) in [("GET", "/playground/cluster"), ("POST", "/playground/failover")] {
+        app.ask(None, method, path, None).await.assert_problem(401, "unauthenticated");
+        app.ask(Some(&owner_of(1)), method, path, None).await.assert_problem(403, "forbidden");
+        assert_eq!(app.ask(Some(&operator()), method, path, None).await.status, 200);
+    }
 }
 
 #[tokio::test]

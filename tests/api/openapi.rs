@@ -60,9 +60,10 @@ async fn the_playgrounds_document_has_the_faults_besides_and_the_services_has_no
         document["paths"].as_object().unwrap().keys().cloned().collect()
     };
     let more: Vec<String> = paths(&playground).difference(&paths(&service)).cloned().collect();
-    assert_eq!(more, ["/playground/crash"]);
+    assert_eq!(more, ["/playground/cluster", "/playground/crash", "/playground/failover"]);
     assert!(paths(&service).is_subset(&paths(&playground)));
     assert!(!service.to_string().contains("crash"));
+    assert!(!service.to_string().contains("failover"));
 }
 
 async fn assert_paths_exist(app: &App, document: &Value) {

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::harness::{App, Home, payment};
+use crate::harness::{Answer, App, Home, payment};
 
 #[tokio::test]
 async fn a_session_that_is_killed_before_commit_leaves_both_balances_as_they_were() {
@@ -42,13 +42,32 @@ async fn what_would_not_be_written_is_refused_and_not_crashed() {
 }
 
 #[tokio::test]
+async fn a_ledger_on_one_server_has_no_leader_to_lose_and_says_what_has() {
+    let home = Home::new();
+    let app = home.start();
+    let cluster = app.get("/playground/cluster").await;
+    assert_eq!(cluster.status, 200, "{}", cluster.text);
+    assert_eq!((&cluster.json["servers"], &cluster.json["leader"]), (&json!([]), &json!(null)));
+    let failover = Answer::of(app.request("POST", "/playground/failover")).await;
+    assert_eq!((failover.status, &failover.json["killed"]), (200, &json!(null)));
+    for answer in [cluster, failover] {
+        assert!(answer.json["obstacle"].as_str().unwrap().contains("make cluster"));
+    }
+    assert!(home.postgres_runs());
+}
+
+#[tokio::test]
 async fn the_service_that_is_deployed_knows_no_such_route() {
     let app = App::start().await;
     app.open_many(2, 1_000).await;
     let crash = app.post("/playground/crash", &payment(1, 2, 500, "k")).await;
     crash.assert_problem(404, "not_found");
+    app.get("/playground/cluster").await.assert_problem(404, "not_found");
+    let failover = Answer::of(app.request("POST", "/playground/failover")).await;
+    failover.assert_problem(404, "not_found");
     assert_eq!(app.balance(1).await, 1_000);
-    assert!(app.get("/openapi.json").await.json["paths"]["/playground/crash"].is_null());
+    let document = app.get("/openapi.json").await.json;
+    assert!(!document.to_string().contains("/playground/"));
 }
 
 /// What `make cluster` starts.

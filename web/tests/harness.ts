@@ -131,37 +131,15 @@ export async function startService({
   withTokens = false,
   databaseUrl,
 }: Settings = {}): Promise<Service> {
-  const binary = process.env.PAYONCE_BIN;
-  if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-page`');
-  if (!existsSync(path.join(OUT, 'index.html')))
-    throw new Error('there is no page: run `make test-page`');
-  const dataDir = await mkdtemp(path.join(tmpdir(), 'payonce-web-'));
-  // As root the private Postgres runs as somebody else, who must be able to enter.
-  await chmod(dataDir, 0o755);
-  const env = { ...process.env };
-  for (const name of Object.keys(env)) {
-    if (/^(PAYONCE_|OTEL_|PG)|^(HOST|DATABASE_URL)$/.test(name)) delete env[name];
-  }
-  Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
-  if (databaseUrl) env.DATABASE_URL = databaseUrl;
+  const program = await programOfItsOwn();
+  const { dataDir } = program;
+  if (databaseUrl) program.env.DATABASE_URL = databaseUrl;
   if (withTokens) {
-    Object.assign(env, { PAYONCE_AUTH__MODE: 'jwt', PAYONCE_AUTH__JWT_SECRET: SECRET });
+    Object.assign(program.env, { PAYONCE_AUTH__MODE: 'jwt', PAYONCE_AUTH__JWT_SECRET: SECRET });
   }
-  const token = async (...options: string[]) => {
-    const { stdout } = await promisify(execFile)(path.resolve(binary), ['token', ...options], {
-      env,
-    });
-    return stdout.trim();
-  };
+  const token = async (...options: string[]) => (await program.run('token', ...options)).trim();
   const operator = withTokens ? `Bearer ${await token('--operator')}` : undefined;
-  const child = spawn(path.resolve(binary), {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const log: string[] = [];
-  createInterface({ input: child.stderr }).on('line', (line) => log.push(line));
-  const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  const origin = await greeting(child, exited, log);
+  const { origin, log, stop } = await program.start([], /listens on (http:\/\/127\.0\.0\.1:\d+)/);
   const call = async (method: string, target: string, body?: unknown) => {
     const response = await fetch(origin + target, {
       method,
@@ -210,25 +188,90 @@ export async function startService({
     },
     token,
     log,
-    stop: async () => {
-      child.kill('SIGTERM');
-      await exited;
-      await rm(dataDir, { recursive: true, force: true });
+    stop,
+  };
+}
+
+/** What `make cluster` runs: the page comes from one of its two services. */
+export interface ClusterOfItsOwn extends Pick<Service, 'origin' | 'log' | 'stop'> {
+  /** Checks the ledger's invariants, and fails where one does not hold. */
+  audit(): Promise<void>;
+}
+
+/** Starts it, and waits until its leader can be lost. */
+export async function startCluster(): Promise<ClusterOfItsOwn> {
+  const program = await programOfItsOwn();
+  program.env.PAYONCE_CLUSTER_DIR = path.join(program.dataDir, 'cluster');
+  const started = await program.start(
+    ['cluster'],
+    /in front, .*?(http:\/\/127\.0\.0\.1:\d+)[^]*psql '(\S+)'[^]*All three are in step/,
+  );
+  const [, , databaseUrl] = started.said;
+  return {
+    ...started,
+    audit: async () => {
+      program.env.DATABASE_URL = databaseUrl;
+      await program.run('audit');
+    },
+  };
+}
+
+/** The playground's program, with a directory of its own and without settings of one's shell. */
+async function programOfItsOwn() {
+  const binary = process.env.PAYONCE_BIN;
+  if (!binary) throw new Error('PAYONCE_BIN is not set: run `make test-page`');
+  if (!existsSync(path.join(OUT, 'index.html')))
+    throw new Error('there is no page: run `make test-page`');
+  const dataDir = await mkdtemp(path.join(tmpdir(), 'payonce-web-'));
+  // As root the private Postgres runs as somebody else, who must be able to enter.
+  await chmod(dataDir, 0o755);
+  const env = { ...process.env };
+  for (const name of Object.keys(env)) {
+    if (/^(PAYONCE_|OTEL_|PG)|^(HOST|DATABASE_URL)$/.test(name)) delete env[name];
+  }
+  Object.assign(env, { PORT: '0', PAYONCE_DATA_DIR: dataDir, PAYONCE_PAGE__DIR: OUT });
+  const program = path.resolve(binary);
+  return {
+    dataDir,
+    /** May be added to before it is started. */
+    env,
+    /** Runs another of its commands, and returns what that prints. */
+    run: async (...args: string[]) => (await promisify(execFile)(program, args, { env })).stdout,
+    /** Starts it, and waits until it has said what is awaited, in which its origin comes first. */
+    start: async (args: string[], awaited: RegExp) => {
+      const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+      const log: string[] = [];
+      createInterface({ input: child.stderr }).on('line', (line) => log.push(line));
+      const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
+      const said = await greeting(child, awaited, exited, log);
+      return {
+        said,
+        origin: said[1] ?? '',
+        log,
+        stop: async () => {
+          child.kill('SIGTERM');
+          await exited;
+          await rm(dataDir, { recursive: true, force: true });
+        },
+      };
     },
   };
 }
 
 async function greeting(
   child: ChildProcess,
+  awaited: RegExp,
   exited: Promise<number | null>,
   log: string[],
-): Promise<string> {
+): Promise<RegExpExecArray> {
   assert.ok(child.stdout);
   const lines = createInterface({ input: child.stdout });
-  const found = new Promise<string>((resolve) => {
+  let text = '';
+  const found = new Promise<RegExpExecArray>((resolve) => {
     lines.on('line', (line) => {
-      const origin = /listens on (http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1];
-      if (origin) resolve(origin);
+      text += `${line}\n`;
+      const match = awaited.exec(text);
+      if (match) resolve(match);
     });
   });
   const failed = exited.then((code) => {

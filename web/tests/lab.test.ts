@@ -108,6 +108,14 @@ test('follow: a reader that is killed again and again sees every payment once, i
   assert.match(findings['Seen twice'] ?? '', /✓ 0\b/);
 });
 
+test('failover: a ledger on one server is told from one that fails, and what it takes is said', async () => {
+  const other = await newPage(browser);
+  await other.goto(`${service.origin}/lab/`);
+  const experiment = other.locator('[data-experiment=failover]');
+  await experiment.locator('button').first().click();
+  await experiment.getByRole('alert').getByText('make cluster').waitFor();
+});
+
 test('an experiment can be run again', async () => {
   await run('pagination');
   await run('idempotency');

@@ -16,55 +16,37 @@
 //!
 //! All servers listen on loopback, without passwords: it is for a machine of one's own.
 
+mod members;
 mod patroni;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
+use std::ops::Deref;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::binaries::{Binaries, Source};
 use crate::owner::{self, Owner};
 use crate::processes::{self, Paused, Pid};
 use crate::{ROLE, cluster_version};
+pub use members::{Members, WHOLE_MAX};
+use members::{NAMES, Port};
 use patroni::Patroni;
 
 /// What all nodes have in common, as it is deployed.
 const SHARED: &str = include_str!("../../../deploy/cluster/cluster.yml");
 
-const NAMES: [&str; 3] = ["db1", "db2", "db3"];
-
-/// Ports are taken from here: above those of known services, below those of outgoing connections, which could
-/// hold the port of a server that is to start again.
-const PORTS: std::ops::Range<u16> = 12_000..30_000;
-
 /// How long processes may take to end in order.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// How long all three servers may take until they follow one leader.
-pub const WHOLE_MAX: Duration = Duration::from_mins(5);
-
-/// Lines of a log that are shown where something went wrong.
-const LINES_SHOWN: usize = 20;
-
 const POLL: Duration = Duration::from_millis(50);
-
-/// What listens on a node.
-#[derive(Clone, Copy)]
-enum Port {
-    EtcdPeers,
-    Etcd,
-    Patroni,
-    Postgres,
-}
 
 /// A process of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +58,10 @@ pub enum Part {
 
 /// A cluster whose processes are ours. They are killed where it is not stopped.
 pub struct Cluster {
-    home: PathBuf,
+    members: Members,
     owner: Owner,
     binaries: Binaries,
     patroni: Patroni,
-    first_port: u16,
     nodes: Vec<Node>,
     _lock: File,
 }
@@ -119,8 +100,8 @@ impl Cluster {
         let patroni = Patroni::find(tools, owner)?;
         end_leftovers(&home)?;
         let nodes = NAMES.iter().map(|_| Node { etcd: None, patroni: None }).collect();
-        let first_port = first_port(&home)?;
-        let mut cluster = Self { home, owner, binaries, patroni, first_port, nodes, _lock: lock };
+        let members = Members::settle(home)?;
+        let mut cluster = Self { members, owner, binaries, patroni, nodes, _lock: lock };
         for node in 0..NAMES.len() {
             cluster.write_config(node, settings)?;
             cluster.start_etcd(node)?;
@@ -131,41 +112,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How many servers it has. They are numbered from 0.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Where it keeps its files.
-    #[must_use]
-    pub fn home(&self) -> &Path {
-        &self.home
-    }
-
     /// `Postgres 15.18`, for people.
     #[must_use]
     pub fn version(&self) -> &str {
         self.binaries.version()
-    }
-
-    /// `db1`.
-    #[must_use]
-    pub fn name(&self, node: usize) -> &'static str {
-        NAMES.get(node).copied().unwrap_or_default()
-    }
-
-    /// A connection URL of one server, for a role that is there.
-    #[must_use]
-    pub fn url_of(&self, node: usize, role: &str) -> String {
-        format!("postgres://{role}@{}/{ROLE}?sslmode=disable", self.address(node, Port::Postgres))
-    }
-
-    /// A connection URL that names all servers.
-    #[must_use]
-    pub fn url(&self, role: &str) -> String {
-        let addresses = self.addresses(Port::Postgres).join(",");
-        format!("postgres://{role}@{addresses}/{ROLE}?sslmode=disable")
     }
 
     /// The role that owns everything, a superuser.
@@ -174,101 +124,12 @@ impl Cluster {
         ROLE
     }
 
-    /// The port of a server.
-    #[must_use]
-    pub fn postgres_port(&self, node: usize) -> u16 {
-        self.port(node, Port::Postgres)
-    }
-
-    /// The server that takes writes, if one does.
-    #[must_use]
-    pub fn leader(&self) -> Option<usize> {
-        self.one_that_is("/primary", "primary")
-    }
-
-    /// The server that commits wait for, if there is one.
-    #[must_use]
-    pub fn synchronous(&self) -> Option<usize> {
-        self.one_that_is("/synchronous", "replica")
-    }
-
-    fn one_that_is(&self, path: &str, role: &str) -> Option<usize> {
-        (0..self.size()).find(|node| patroni::is(self.port(*node, Port::Patroni), path, role))
-    }
-
-    /// Whether one server leads, the others follow it, and commits wait for one of these. The leader is asked, who
-    /// sees them: in etcd a node that was killed goes on as it was for `ttl`.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        let Some(leader) = self.leader() else {
-            return false;
-        };
-        let seen = patroni::document(self.port(leader, Port::Patroni), "/patroni");
-        let seen = seen.unwrap_or_default();
-        let followers = seen.get("replication").and_then(Value::as_array);
-        let follows = |name: &&str| {
-            followers.into_iter().flatten().any(|follower| {
-                let says = |key: &str, value: &str| follower.get(key).is_some_and(|it| it == value);
-                says("application_name", name) && says("state", "streaming")
-            })
-        };
-        NAMES.iter().filter(|name| **name != self.name(leader)).all(follows)
-            && self.synchronous().is_some()
-    }
-
-    /// Waits until [`Self::is_whole`].
-    ///
-    /// # Errors
-    /// It does not become so within five minutes: the end of each node's log.
-    pub fn wait_until_whole(&self) -> Result<()> {
-        let began = Instant::now();
-        while !self.is_whole() {
-            if began.elapsed() > WHOLE_MAX {
-                let logs = (0..self.size()).map(|node| end_of(&self.dir(node).join("patroni.log")));
-                let logs: Vec<String> = logs.collect();
-                bail!("the cluster does not come together:\n{}", logs.join("\n\n"));
-            }
-            std::thread::sleep(POLL);
-        }
-        Ok(())
-    }
-
-    /// What Patroni keeps in etcd: settings that all nodes share.
-    ///
-    /// # Errors
-    /// No node answers.
-    pub fn shared_settings(&self) -> Result<Value> {
-        let leader = self.leader().context("nobody leads")?;
-        patroni::document(self.port(leader, Port::Patroni), "/config")
-    }
-
-    /// Has a server that commits wait for lead, in order. Returns which.
-    ///
-    /// # Errors
-    /// There is none, or Patroni refuses.
-    pub fn switch_over(&self) -> Result<usize> {
-        let leader = self.leader().context("nobody leads")?;
-        let next = self.synchronous().context("commits wait for no server")?;
-        let port = self.port(leader, Port::Patroni);
-        patroni::switch_over(port, self.name(leader), self.name(next))?;
-        Ok(next)
-    }
-
-    /// The processes whose end a node does not survive: Patroni, and Postgres' postmaster.
-    #[must_use]
-    pub fn processes(&self, node: usize) -> Vec<Pid> {
-        let patroni = self.nodes.get(node).and_then(|node| node.patroni.as_ref());
-        let patroni = patroni.map(Pid::from_child);
-        // Not one behind the other: Patroni would start Postgres again.
-        patroni.into_iter().chain(processes::postmaster(&self.dir(node).join("data"))).collect()
-    }
-
     /// `kill -9` of a server with its Patroni.
     ///
     /// # Errors
     /// They do not end.
     pub fn kill_node(&mut self, node: usize) -> Result<()> {
-        processes::kill(&self.processes(node))?;
+        self.kill(node)?;
         end(self.nodes.get_mut(node).and_then(|node| node.patroni.take()))
     }
 
@@ -277,7 +138,7 @@ impl Cluster {
     /// # Errors
     /// The system's.
     pub fn pause_node(&self, node: usize) -> Result<Paused> {
-        Paused::stop(&self.processes(node))
+        Paused::stop(&self.processes(node)?)
     }
 
     /// Starts a server's Patroni, which starts the server.
@@ -361,33 +222,6 @@ impl Cluster {
         stop_all(self.nodes.iter_mut().filter_map(|node| node.etcd.take()).collect())
     }
 
-    fn dir(&self, node: usize) -> PathBuf {
-        self.home.join(self.name(node))
-    }
-
-    fn port(&self, node: usize, port: Port) -> u16 {
-        let row = match port {
-            Port::EtcdPeers => 0,
-            Port::Etcd => 3,
-            Port::Patroni => 6,
-            Port::Postgres => 9,
-        };
-        let node = u16::try_from(node).unwrap_or_default();
-        self.first_port.saturating_add(row).saturating_add(node)
-    }
-
-    fn address(&self, node: usize, port: Port) -> String {
-        format!("{}:{}", Ipv4Addr::LOCALHOST, self.port(node, port))
-    }
-
-    fn addresses(&self, port: Port) -> Vec<String> {
-        (0..self.size()).map(|node| self.address(node, port)).collect()
-    }
-
-    fn http(&self, node: usize, port: Port) -> String {
-        format!("http://{}", self.address(node, port))
-    }
-
     /// Writes what Patroni is told about a node.
     fn write_config(&self, node: usize, settings: &[(&str, &str)]) -> Result<()> {
         let dir = self.dir(node);
@@ -442,13 +276,22 @@ impl Cluster {
             .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
             .collect();
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("LC_ALL", "C").env("HOME", &self.home).envs(added);
+        command.env("LC_ALL", "C").env("HOME", self.home()).envs(added);
         command.current_dir("/").process_group(0);
         self.owner.run_as(&mut command);
         let log = File::create(log)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let name = command.get_program().to_string_lossy().into_owned();
         command.spawn().with_context(|| format!("{name} cannot be started"))
+    }
+}
+
+/// A cluster whose processes are ours is asked as any other.
+impl Deref for Cluster {
+    type Target = Members;
+
+    fn deref(&self) -> &Members {
+        &self.members
     }
 }
 
@@ -470,25 +313,6 @@ fn end_leftovers(home: &Path) -> Result<()> {
     });
     let told: Vec<PathBuf> = of_nodes.chain([home.to_owned()]).collect();
     processes::kill(&processes::with_argument(&told)?)
-}
-
-/// The first of this cluster's ports: it is drawn once, because etcd keeps who has which.
-fn first_port(home: &Path) -> Result<u16> {
-    let file = home.join("port");
-    if let Ok(text) = fs::read_to_string(&file) {
-        return text.trim().parse().with_context(|| format!("{} holds no port", file.display()));
-    }
-    let mut hasher = DefaultHasher::new();
-    (home, std::process::id(), SystemTime::now()).hash(&mut hasher);
-    let room = usize::from(PORTS.end.saturating_sub(PORTS.start));
-    let drawn = hasher.finish().checked_rem(u64::try_from(room)?).unwrap_or_default();
-    let count = u16::try_from(NAMES.len().saturating_mul(4))?;
-    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let mut firsts = PORTS.cycle().skip(usize::try_from(drawn)?).take(room);
-    let first = firsts.find(|first| (*first..first.saturating_add(count)).all(is_free));
-    let first = first.context("there are no free ports")?;
-    fs::write(&file, first.to_string())?;
-    Ok(first)
 }
 
 /// `kill -9` of a child, if there is one.
@@ -517,12 +341,4 @@ fn stop_all(children: Vec<Child>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The last lines of a log.
-fn end_of(log: &Path) -> String {
-    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    let shown = lines.len().saturating_sub(LINES_SHOWN);
-    format!("{}:\n{}", log.display(), lines.get(shown..).unwrap_or_default().join("\n"))
 }

@@ -11,6 +11,7 @@ export type Account = components['schemas']['Account'];
 export type NamedAccount = components['schemas']['NamedAccount'];
 export type Problem = components['schemas']['Problem'];
 export type Crash = components['schemas']['Crash'];
+export type Cluster = components['schemas']['Cluster'];
 
 /** A payment as a person wants it. Unlike in the document, the page always has a key. */
 export interface Intent {

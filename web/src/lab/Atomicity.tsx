@@ -31,7 +31,7 @@ async function crashed(body: ReturnType<typeof request>): Promise<Crash> {
   const { data } = await call.catch((error: unknown) => {
     if (error instanceof ApiFailure && error.problem?.code === 'not_found') {
       throw new Surprise(
-        'This service does not offer the fault: only the playground that `make run` starts does, on its private ledger.',
+        'This service does not offer the fault: only the playground of `make run` and `make cluster` does, on its private ledger.',
       );
     }
     throw error;

@@ -4,6 +4,7 @@ import { usePeople } from '../people/people';
 import { useIsOperator } from '../session/session';
 import { Atomicity } from './Atomicity';
 import { CancelAgainstPay } from './CancelAgainstPay';
+import { Failover } from './Failover';
 import { Follow } from './Follow';
 import { Idempotency } from './Idempotency';
 import { Locks } from './Locks';
@@ -19,7 +20,7 @@ export function Lab() {
     <>
       <div className="max-w-2xl py-4 sm:py-8">
         <h1 className="text-3xl font-bold tracking-tight text-balance sm:text-4xl">
-          Seven promises, seven experiments
+          Eight promises, eight experiments
         </h1>
         <p className="mt-3 text-lg text-muted">
           Each runs against the real service and its real database, with accounts of its own. What
@@ -35,6 +36,7 @@ export function Lab() {
         <CancelAgainstPay />
         <OneRequest />
         <Follow />
+        <Failover />
       </div>
     </>
   );

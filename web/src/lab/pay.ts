@@ -9,6 +9,9 @@ import { Surprise } from './useExperiment';
 /** A browser opens so many connections to one server; more requests would wait in the browser. */
 export const CONNECTIONS = 6;
 
+/** The pause before a retry, where the service asks for none. */
+const PAUSE_MS = 1_000;
+
 export function request(from: number, to: number, amount: number, note: string): Intent {
   return {
     from,
@@ -34,6 +37,41 @@ export async function pay(body: Intent): Promise<PaidAnswer> {
     );
   }
   return { ...answer, payment };
+}
+
+/**
+ * Sends the same again until it is paid for certain; `again` hears of each try that was not, which may have been all the
+ * same. It gives up when `signal` says so.
+ */
+export async function payForCertain(
+  body: Intent,
+  again: () => void,
+  signal: AbortSignal,
+): Promise<PaidAnswer> {
+  for (;;) {
+    const answer = await sendOnce(body, signal);
+    if (answer?.payment) return { ...answer, payment: answer.payment };
+    const problem = answer?.problem;
+    if (problem && !problem.retryable) throw new Surprise(plainWords(problem.code, problem.detail));
+    signal.throwIfAborted();
+    again();
+    await pause(answer?.retryAfterMs ?? PAUSE_MS, signal);
+  }
+}
+
+/** Rejects when `signal` says so. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    signal.addEventListener('abort', stop);
+  });
 }
 
 /** Does all the work, as much at one time as there are connections; results in the order given. */
