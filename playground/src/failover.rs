@@ -63,8 +63,8 @@ fn read() {}
 /// Kills the server that leads, with its Patroni, as if its machine were gone.
 ///
 /// For operators, and only on the private ledger of `make run` or `make cluster`: what is deployed has no such route.
-/// Nothing is killed where the others are not in step with it, or where there is one server alone. After 20
-/// to 30 s another one leads; the one that was killed is started again.
+/// Nothing is killed where the others are not in step with it, or where there is one server alone. After some
+/// 20 s another one leads, and the one that was killed is started again.
 #[utoipa::path(
     post,
     path = "/playground/failover",
