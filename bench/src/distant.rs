@@ -31,6 +31,8 @@ struct Place {
     round_trip_us: Option<u64>,
     rows: Vec<Row>,
     log_bytes: Vec<f64>,
+    /// Microseconds of a processor.
+    replay: Vec<f64>,
 }
 
 pub async fn run(knobs: &Knobs) -> Result<Verdict> {
@@ -40,7 +42,7 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     seed(&database).await?;
     let distance = Distance::to(stand.server().socket_dir().join(".s.PGSQL.5432"))?;
     let way = Way::Address(distance.address);
-    let standby = [block_in_place(|| Standby::start(stand.server(), NAME, &way))?];
+    let standby = block_in_place(|| Standby::start(stand.server(), NAME, &way))?;
     let service = stand.serve(&database).await?;
 
     let mut places = vec![Place::new("none that is waited for".to_owned(), None)];
@@ -55,17 +57,17 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
         for place in &mut places {
             distance.set(Duration::from_micros(place.round_trip_us.unwrap_or_default()))?;
             let name = if place.round_trip_us.is_some() { NAME } else { "" };
-            wait_for(&database, name, &standby).await?;
+            wait_for(&database, name, std::slice::from_ref(&standby)).await?;
             for row in 0..CONNECTIONS.len() {
-                place.measure(row, &stand, &service, &database, knobs.seconds).await?;
+                place.measure(row, &stand, &service, &database, &standby, knobs.seconds).await?;
             }
         }
     }
     service.stop().await?;
     database.audit().await?;
     println!("The audit is clean.");
-    wait_for(&database, "", &standby).await?;
-    block_in_place(|| standby.into_iter().try_for_each(Standby::stop))?;
+    wait_for(&database, "", std::slice::from_ref(&standby)).await?;
+    block_in_place(|| standby.stop())?;
     stand.stop()?;
 
     let mut head = vec!["standby".to_owned()];
@@ -73,14 +75,14 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
         let of = if connections == 1 { "1 connection" } else { &format!("{connections}") };
         head.extend([format!("{of}: payments/s"), "p50 ms".to_owned(), "p99 ms".to_owned()]);
     }
-    head.push("log bytes a payment".to_owned());
+    head.extend(["log bytes a payment".to_owned(), "replay us".to_owned()]);
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let cells: Vec<Vec<String>> = places.iter().map(Place::cells).collect();
     let text = format!(
         "{}\nThe standby runs on the same two cores. Its distance is that of a wire that holds each byte back for half of \
          the time in each direction; what there and back takes was measured. Commits wait until the standby \
-         has written them to its disk (`synchronous_commit = on`). Medians of {} rounds of {} s; the log is that of \
-         the last crowd.\n\n{}",
+         has written them to its disk (`synchronous_commit = on`). Medians of {} rounds of {} s; the log, and \
+         the time of the one process that replays it there, are those of the last crowd.\n\n{}",
         results::circumstances(COMMAND, &setting),
         knobs.rounds,
         knobs.seconds,
@@ -96,7 +98,7 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
 impl Place {
     fn new(name: String, round_trip_us: Option<u64>) -> Self {
         let rows = CONNECTIONS.map(|_| Row::default()).into();
-        Self { name, round_trip_us, rows, log_bytes: Vec::new() }
+        Self { name, round_trip_us, rows, log_bytes: Vec::new(), replay: Vec::new() }
     }
 
     async fn measure(
@@ -105,6 +107,7 @@ impl Place {
         stand: &Stand,
         service: &Service,
         database: &Database,
+        standby: &Standby,
         seconds: u32,
     ) -> Result<()> {
         let connections = CONNECTIONS.get(row).copied().context("no such row")?;
@@ -112,13 +115,16 @@ impl Place {
         let crowd = Crowd { threads: connections.min(2), connections, seconds };
         let position = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn";
         let before = database.number(position).await?;
+        let replayed_s = standby.replay_s()?;
         let meter = stand.meter(Serving::Processes(vec![service.pid]))?;
         let load = wrk::run(service, &requests, crowd).await?;
         let used = meter.stop()?;
         let written = database.number(position).await? - before;
         println!("  {}, {connections}: {:.0}", self.name, load.per_second);
         if Some(&connections) == CONNECTIONS.last() {
+            let replay_s = standby.replay_s()? - replayed_s;
             self.log_bytes.push(written / load.done);
+            self.replay.push(replay_s * 1_000_000.0 / load.done);
         }
         let row = self.rows.get_mut(row).context("no such row")?;
         row.runs.push(Run { load, used });
@@ -132,7 +138,9 @@ impl Place {
             cells.push(decimals(row.spread(|run| run.load.latency.p50).median));
             cells.push(decimals(row.spread(|run| run.load.latency.p99).median));
         }
-        cells.push(decimals(Spread::of(self.log_bytes.clone()).median));
+        for figure in [&self.log_bytes, &self.replay] {
+            cells.push(decimals(Spread::of(figure.clone()).median));
+        }
         cells
     }
 }

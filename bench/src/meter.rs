@@ -90,19 +90,24 @@ fn read(postmaster: u32, serving: &Serving) -> Result<Times> {
 }
 
 fn of_children(postmaster: u32) -> Result<f64> {
-    let mut sum = 0.0;
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // Any process may have ended since it was listed.
-        if let Ok(stat) = Stat::of(pid)
-            && stat.parent == postmaster
-        {
-            sum += stat.own;
-        }
-    }
-    Ok(sum)
+    Ok(children(postmaster)?.iter().map(|(_, stat)| stat.own).sum())
+}
+
+/// Seconds of processor time of the child that says in its title what it is for.
+pub fn of_child(postmaster: u32, title: &str) -> Result<f64> {
+    let is_it = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(title))
+    };
+    let found = children(postmaster)?.into_iter().find(|(pid, _)| is_it(pid));
+    Ok(found.with_context(|| format!("no process of the server is \"{title}\""))?.1.own)
+}
+
+fn children(postmaster: u32) -> Result<Vec<(u32, Stat)>> {
+    let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| name.to_str()?.parse().ok());
+    // Any process may have ended since it was listed.
+    let all = pids.filter_map(|pid| Some((pid, Stat::of(pid).ok()?)));
+    Ok(all.filter(|(_, stat)| stat.parent == postmaster).collect())
 }
 
 /// Seconds of processor time from `/proc/PID/stat`.

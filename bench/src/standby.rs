@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 use local_postgres::LocalPostgres;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::meter::of_child;
 use crate::stand::Database;
 
 const START_MAX: Duration = Duration::from_mins(1);
@@ -45,6 +46,11 @@ impl Standby {
     /// The directory of its socket.
     pub fn socket_dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Seconds of processor time that replaying the log took so far. One process does it, on one core.
+    pub fn replay_s(&self) -> Result<f64> {
+        of_child(self.process.id(), "startup recovering")
     }
 
     /// Stops it before its primary, which would wait for it.

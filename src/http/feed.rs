@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -72,7 +73,11 @@ pub(super) async fn feed(
     let after = query.after.as_deref().map(|it| position("after", it)).transpose()?;
     let after = after.unwrap_or(Position::START);
     let limit = limit(query.limit.as_deref(), SIZE, SIZE_MAX)?;
-    let wait = wait(query.wait_ms.as_deref())?;
+    let mut wait = wait(query.wait_ms.as_deref())?;
+    if request.method() == Method::HEAD {
+        // A payment that is waited for is content.
+        wait = Duration::ZERO;
+    }
     let found = match service.feed.page(after, limit, wait, stopping.waits_end()).await? {
         FeedPage::Payments(found) => found,
         FeedPage::BeyondTheEnd(last) => return Err(beyond_the_end("after", last)),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::http::Method;
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, body, web};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -88,7 +88,12 @@ pub(super) async fn events(
     // nginx, and proxies that do as it does, would keep events until there are many.
     response.insert_header((X_ACCEL_BUFFERING, "no"));
     if request.method() == Method::HEAD {
-        return Ok(response.finish());
+        // It takes no stream's place, and needs no reader.
+        let last = service.feed.last_position().await?;
+        return match seen.filter(|seen| *seen > last) {
+            Some(_) => Err(beyond_the_end(HEADER, last)),
+            None => Ok(response.body(body::None::new())),
+        };
     }
     let payments = match service.live.follow(account, seen).await? {
         Begun::Stream(payments) => payments,

@@ -46,7 +46,7 @@ problems!(StatementProblems: WITH_CALLER, [INVALID_REQUEST, ACCOUNT_NOT_FOUND]);
 ///
 /// The columns of CSV are `time`, `type` (`opening_balance`, `sent`, `received` or `closing_balance`), `payment_id`,
 /// `account_id` and `account_name` (of the other account), `amount` and `balance` (as in `-12.50`), `note`, `refund_of`,
-/// `payment_request_id` and `by`. A text that a spreadsheet would take for a formula begins with an apostrophe.
+/// `payment_request_id` and `by`. An apostrophe stands before what a spreadsheet would take for a formula.
 #[utoipa::path(
     get,
     path = "/accounts/{id}/statement",
@@ -238,18 +238,24 @@ fn decimal(cents: i64) -> String {
     format!("{sign}{}.{:02}", cents.div_euclid(100), cents.rem_euclid(100))
 }
 
-/// A text that no spreadsheet takes for a formula: programs differ in whether spaces before it count, and in whether
-/// the wide forms of these characters do.
+/// A text that no spreadsheet takes for a formula: an apostrophe stands before what would begin one, at the
+/// beginning, and after each semicolon, which separates cells in languages whose decimals have a comma.
 fn defused(text: Option<&str>) -> Cow<'_, str> {
-    const FORMULAS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
     let text = text.unwrap_or_default();
-    let is_blank = |c: char| c.is_whitespace() || c.is_control();
-    if text.starts_with(char::is_control) || text.trim_start_matches(is_blank).starts_with(FORMULAS)
-    {
-        format!("'{text}").into()
-    } else {
-        text.into()
+    let cells = || text.split_inclusive(';');
+    if !cells().any(begins_formula) {
+        return text.into();
     }
+    let defused = cells().flat_map(|cell| [if begins_formula(cell) { "'" } else { "" }, cell]);
+    defused.collect::<String>().into()
+}
+
+/// Programs differ in whether spaces and quotes before it count, and in whether the wide forms of these characters do.
+fn begins_formula(cell: &str) -> bool {
+    const FORMULAS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    let is_passed_over = |c: char| c.is_whitespace() || c.is_control() || c == '"';
+    cell.starts_with(char::is_control)
+        || cell.trim_start_matches(is_passed_over).starts_with(FORMULAS)
 }
 
 /// How a statement is written.

@@ -1,16 +1,18 @@
-//! What was backed up comes back, sound, and goes on. The commands are those of `docs/operating.md`,
-//! read from there.
+//! What was backed up comes back, sound, and goes on; so does what `pg_upgrade` moves. The commands are those of
+//! `docs/operating.md`, read from there. `pg_upgrade` goes to a new cluster of the same major version, so that one is enough:
+//! what a ledger could depend on is another there as well (the system identifier, the log, numbers of files).
 
 use std::path::Path;
 use std::process::Command;
 
 use local_postgres::{LocalPostgres, Purpose, Source};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::harness::{
     ALLOW_LOST_COMMITS, Answer, App, BINARY, Database, bare_command, documented, eventually,
 };
+use crate::webhooks::{PRIVATE, Receiver, add_for, change, until_noted};
 
 fn directory() -> tempfile::TempDir {
     local_postgres::directory("payonce-test-").unwrap()
@@ -78,11 +80,26 @@ impl Cluster {
 
     fn serve(&self, migrates: bool) -> App {
         let mut command = bare_command();
+        command.envs([PRIVATE]);
         command.env("PAYONCE_DATABASE__MIGRATE_ON_START", migrates.to_string());
         command.env("DATABASE_URL", self.url("payonce_service"));
         command.env("PAYONCE_DATABASE__MIGRATE_URL", self.url("payonce_owner"));
         command.env(ALLOW_LOST_COMMITS, "true");
         App::spawn(command, self.ledger())
+    }
+
+    /// A shell of the user who runs the server, for whom the server's files are.
+    fn owners_shell(&self) -> Command {
+        let mut shell = self.server.command("/usr/bin/env");
+        shell.arg("bash").env("PGHOST", self.server.socket_dir()).env("PGUSER", "payonce");
+        shell.current_dir(self.server.home());
+        shell
+    }
+
+    /// By which servers and services tell one cluster from another.
+    async fn identifier(&self) -> i64 {
+        let identifier = "SELECT system_identifier FROM pg_control_system()";
+        Database::at(self.server.url()).count(identifier).await
     }
 
     fn assert_sound(&self) {
@@ -158,15 +175,6 @@ async fn the_feed_goes_on_in_a_new_cluster_and_every_position_stays() {
     for n in 0..20 {
         app.pay(1, 2, 1, &format!("before-{n}")).await.assert_paid();
     }
-    let feed = async |app: &App, payments: usize| {
-        let mut page = Value::Null;
-        eventually("every payment has a position", async || {
-            page = app.get("/feed?limit=1000").await.json;
-            page["payments"].as_array().unwrap().len() == payments
-        })
-        .await;
-        page["payments"].as_array().unwrap().clone()
-    };
     let before = feed(&app, 23).await;
     // One whose position is not in the dump.
     let mut other = database.session().await;
@@ -182,9 +190,84 @@ async fn the_feed_goes_on_in_a_new_cluster_and_every_position_stays() {
     let after = feed(&app, 44).await;
     assert_eq!(after[..23], before);
     assert_eq!(after[23]["id"], waiting.json["id"]);
-    let positions: Vec<_> = after.iter().map(|it| it["position"].as_u64().unwrap()).collect();
-    assert_eq!(positions, (1..=44).collect::<Vec<_>>());
     cluster.assert_sound();
+}
+
+#[tokio::test]
+async fn after_pg_upgrade_the_feed_its_webhooks_and_keys_go_on_where_they_were() {
+    let directory = directory();
+    let old = Cluster::start(&directory.path().join("old"));
+    let mut roles = shell();
+    roles.envs(old.environment(directory.path()));
+    run(roles, "deploy/postgres/roles.sh", old.server.binaries());
+    let mut app = old.serve(true);
+    app.open_many(3, 1_000).await;
+    feed(&app, 3).await;
+    let receiver = Receiver::start().await;
+    let webhook = add_for(&app, &receiver).await;
+    let mut earlier = Vec::new();
+    for n in 0..10 {
+        earlier.push(app.pay(1, 2, 1, &format!("before-{n}")).await);
+    }
+    until_noted(&app, &webhook, 13).await;
+    // Two that nobody was told of, of which one has no position either.
+    change(&app, &webhook, &json!({"status": "disabled"})).await;
+    earlier.push(app.pay(1, 2, 1, "before-10").await);
+    let before = feed(&app, 14).await;
+    let mut other = old.ledger().session().await;
+    sqlx::raw_sql("BEGIN; SELECT FROM feed_state FOR UPDATE").execute(&mut other).await.unwrap();
+    earlier.push(app.pay(1, 2, 1, "before-11").await);
+    earlier.iter().for_each(Answer::assert_paid);
+    app.kill();
+    drop((app, other));
+
+    let new_home = old.server.home().join("new");
+    let (old_data, new_data) = (old.server.cluster(), new_home.join("cluster"));
+    let (programs, identifier) = (old.server.binaries().to_owned(), old.identifier().await);
+    let mut upgrade = old.owners_shell();
+    upgrade.env("OLD_DATA", &old_data).env("NEW_DATA", &new_data);
+    upgrade.env("OLD_PROGRAMS", &programs).env("NEW_PROGRAMS", &programs);
+    old.server.stop().unwrap();
+    run(upgrade, &documented("pg-upgrade"), &programs);
+    // The settings of both are the same, as is the version.
+    std::fs::copy(old_data.join("postgresql.conf"), new_data.join("postgresql.conf")).unwrap();
+
+    let new = Cluster::start(&new_home);
+    assert_ne!(new.identifier().await, identifier);
+    new.assert_sound();
+    crate::rights::assert_harmless(&new.url("payonce_service")).await;
+    let app = new.serve(false);
+    for (n, answer) in earlier.iter().enumerate() {
+        let replayed = app.pay(1, 2, 1, &format!("before-{n}")).await;
+        assert!(replayed.is_replay());
+        assert_eq!(replayed.text, answer.text);
+    }
+    for n in 0..10 {
+        app.pay(2, 3, 1, &format!("after-{n}")).await.assert_paid();
+    }
+    let after = feed(&app, 25).await;
+    assert_eq!(after[..14], before);
+    assert_eq!(after[14]["id"], earlier[11].json["id"]);
+    change(&app, &webhook, &json!({"status": "active"})).await;
+    until_noted(&app, &webhook, 25).await;
+    assert_eq!(receiver.positions(), (4..=25).collect::<Vec<_>>(), "each once, in their order");
+    new.assert_sound();
+    drop(app);
+    new.server.stop().unwrap();
+}
+
+/// The feed once it has so many payments, which have the positions 1, 2, 3, ...
+async fn feed(app: &App, payments: usize) -> Vec<Value> {
+    let mut page = Value::Null;
+    eventually("every payment has a position", async || {
+        page = app.get("/feed?limit=1000").await.json;
+        page["payments"].as_array().unwrap().len() == payments
+    })
+    .await;
+    let page = page["payments"].as_array().unwrap().clone();
+    let positions: Vec<_> = page.iter().map(|it| it["position"].as_u64().unwrap()).collect();
+    assert_eq!(positions, (1..=payments as u64).collect::<Vec<_>>());
+    page
 }
 
 #[tokio::test]
@@ -200,10 +283,9 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     std::fs::write(&conf, format!("{conf_text}\n{settings}")).unwrap();
     primary.server.stop().unwrap();
     let primary = Cluster::start(&home);
-    let as_owner = |server: &LocalPostgres| {
-        let mut shell = server.command("/usr/bin/env");
-        shell.arg("bash").env("BACKUP", &backup).env("PGHOST", server.socket_dir());
-        shell.env("PGUSER", "payonce");
+    let as_owner = |cluster: &Cluster| {
+        let mut shell = cluster.owners_shell();
+        shell.env("BACKUP", &backup);
         shell
     };
 
@@ -216,7 +298,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     let binaries = primary.server.binaries().to_owned();
     // As on one day and the next.
     for _ in 0..2 {
-        run(as_owner(&primary.server), &documented("base-backup"), &binaries);
+        run(as_owner(&primary), &documented("base-backup"), &binaries);
     }
     let mut copies: Vec<_> = backup.read_dir().unwrap().map(|it| it.unwrap().path()).collect();
     copies.retain(|path| !path.ends_with("log"));
@@ -243,7 +325,7 @@ async fn a_ledger_is_recovered_to_a_point_in_time_and_what_came_later_is_paid_ag
     drop((app, session));
 
     let restored_home = primary.server.home().join("restored");
-    let mut recover = as_owner(&primary.server);
+    let mut recover = as_owner(&primary);
     recover.env("PGDATA", restored_home.join("cluster")).env("TARGET", &target);
     recover.env("BASE", copies.last().unwrap());
     run(recover, &documented("point-in-time"), &binaries);

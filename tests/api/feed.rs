@@ -6,7 +6,9 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::harness::{App, Database, eventually, operator, owner_of, payment_of, refund};
+use crate::harness::{
+    Answer, App, Database, PATIENCE, eventually, operator, owner_of, payment_of, refund,
+};
 
 /// The feed from after a position on, once it has so many payments.
 async fn follow(app: &App, mut after: i64, count: usize) -> Vec<Value> {
@@ -129,6 +131,24 @@ async fn the_answer_is_empty_when_the_wait_is_over() {
     follow(&app, 0, 1).await;
     let page = app.get("/feed?after=1&wait_ms=20").await;
     assert_eq!(page.json, serde_json::json!({"payments": [], "next": 1}));
+}
+
+#[tokio::test]
+async fn the_head_of_the_feed_is_that_of_get_and_waits_for_nothing() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    follow(&app, 0, 2).await;
+    for after in [0, 1, 2, 3] {
+        let path = format!("/feed?after={after}");
+        let waiting = app.request("HEAD", &format!("{path}&wait_ms=30000"));
+        // No payment ends the wait.
+        let head = tokio::time::timeout(PATIENCE / 2, Answer::of(waiting)).await.unwrap();
+        let get = app.get(&path).await;
+        assert_eq!((head.status, head.text.as_str()), (get.status, ""));
+        assert_eq!(head.header("content-type"), get.header("content-type"));
+        let length = get.text.len().to_string();
+        assert_eq!(head.header("content-length"), Some(length.as_str()));
+    }
 }
 
 #[tokio::test]

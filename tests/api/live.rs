@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
+use reqwest::header::HeaderMap;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -409,10 +410,40 @@ async fn a_stream_is_for_the_accounts_holder_and_operators() {
         app.ask(Some(&owner_of(2)), "PUT", "/send_payment", Some(&pay)).await.assert_paid();
         let payment = events.payment().await;
         assert!(payment["balance_after"].as_i64().unwrap() > 1_000, "the account's: {payment}");
-        let head = refusal(app.request("HEAD", path).bearer_auth(&who)).await;
-        assert_eq!((head.status, head.text.as_str()), (200, ""));
-        assert_eq!(head.header("content-type"), Some("text/event-stream"));
     }
+}
+
+#[tokio::test]
+async fn the_head_of_a_stream_is_that_of_get_and_takes_no_place() {
+    let app = App::start_with(&[("PAYONCE_LIVE__STREAMS_PER_ACCOUNT_MAX", "1")]).await;
+    app.open_many(2, 1_000).await;
+    numbered(&app).await;
+    let path = "/accounts/1/events";
+    let head =
+        async |after: i64| refusal(app.request("HEAD", path).header("last-event-id", after)).await;
+    let fields = |headers: &HeaderMap| {
+        // The time is another, and HEAD need not say how content would be sent.
+        let of_each = ["date", "x-request-id", "transfer-encoding"];
+        let mut fields = headers.clone();
+        of_each.iter().for_each(|name| drop(fields.remove(*name)));
+        fields
+    };
+    for _ in 0..3 {
+        assert_eq!(head(2).await.status, 200);
+        assert_eq!(streams(&app).await, 0);
+    }
+    app.pay(1, 2, 1, "k").await.assert_paid();
+    numbered(&app).await;
+    assert_eq!(metric(&app, "payonce_live_reads_total").await, 0, "nobody reads for a head");
+
+    let (events, _) = Events::of(&app, 1).await;
+    for after in [0, 3] {
+        let head = head(after).await;
+        assert_eq!((head.status, head.text.as_str()), (200, ""), "the only place is taken");
+        assert_eq!(fields(&head.headers), fields(events.response.headers()));
+    }
+    let missing = refusal(app.request("HEAD", "/accounts/9/events")).await;
+    assert_eq!([head(4).await.status, missing.status], [400, 404]);
 }
 
 #[tokio::test]

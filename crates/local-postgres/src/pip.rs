@@ -8,17 +8,24 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// Installs packages beside their final place and renames that, so that an interrupted installation is
-/// never mistaken for a whole one. `wanted` are arguments of `pip install`.
+/// never mistaken for a whole one. `wanted` are arguments of `pip install`; packages that are built
+/// from sources are built with the versions that `build_with` names, a file of constraints.
 pub(crate) fn install<S: AsRef<OsStr>>(
     python: &Path,
     wanted: impl IntoIterator<Item = S>,
+    build_with: Option<&Path>,
     dir: &Path,
 ) -> Result<()> {
     let unfinished = dir.with_extension("unfinished");
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished)?;
     }
-    let output = Command::new(python)
+    let mut pip = Command::new(python);
+    if let Some(file) = build_with {
+        // The second one is for pip 25.3 and later.
+        pip.env("PIP_CONSTRAINT", file).env("PIP_BUILD_CONSTRAINT", file);
+    }
+    let output = pip
         .args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"])
         .arg("--target")
         .arg(&unfinished)

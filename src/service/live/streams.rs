@@ -32,6 +32,8 @@ struct Open {
     accounts: HashMap<AccountId, OfAccount>,
     count: usize,
     last_id: u64,
+    /// Streams up to this one have followed another feed.
+    cut_off_id: u64,
     has_reader: bool,
 }
 
@@ -125,9 +127,11 @@ impl Streams {
         self.reached.send_replace(Some(reached));
     }
 
-    /// Cuts off all that take part: the feed is another one than they have followed.
+    /// Cuts off all that there are: the feed is another one than they have followed. Those that have no channel are
+    /// refused one.
     pub fn cut_off(&self) {
         let mut open = self.lock();
+        open.cut_off_id = open.last_id;
         for _ in open.accounts.values_mut().flat_map(|it| it.channels.drain(..)) {
             METRICS.live_stream_ended(End::Failed.name());
         }
@@ -164,10 +168,11 @@ impl Place {
         *self.streams.reached.borrow()
     }
 
-    /// A channel through which all payments come from now on, and how far the reader has come.
+    /// A channel through which all payments come from now on, and how far the reader has come; `None` where the feed is
+    /// another one by now.
     pub fn connect(&self) -> Option<(Receiver<Arc<FeedPayment>>, Position)> {
         let mut open = self.streams.lock();
-        let reached = self.reached()?;
+        let reached = self.reached().filter(|_| self.id > open.cut_off_id)?;
         let (channel, receiver) = mpsc::channel(WAITING_MAX);
         open.accounts.entry(self.account).or_default().channels.push((self.id, channel));
         Some((receiver, reached))
@@ -190,3 +195,6 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

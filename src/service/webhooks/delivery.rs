@@ -100,7 +100,7 @@ impl Courier {
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(IDLE_TIMEOUT);
         if !may_be_private {
-            client = client.https_only(true).dns_resolver(PublicAddresses);
+            client = client.dns_resolver(PublicAddresses);
         }
         Ok(Self { client: client.build()?, may_be_private })
     }

@@ -17,6 +17,9 @@ use crate::pip;
 /// The packages, each with its hashes.
 const REQUIREMENTS: &str = include_str!("../../../../deploy/cluster/requirements.txt");
 
+/// One of them is built from its sources.
+const BUILD_WITH: &str = "setuptools==80.9.0\nwheel==0.45.1\n";
+
 /// Where else than on the `PATH` there may be a Python: root's own may be one that nobody else can run.
 const SYSTEM_PYTHON_DIR: &str = "/usr/bin";
 
@@ -44,7 +47,7 @@ impl Patroni {
         made.with_context(|| format!("{} cannot be made", tools.display()))?;
         let (python, version) = find_python(run_as)?;
         let mut hasher = DefaultHasher::new();
-        (REQUIREMENTS, &python, version).hash(&mut hasher);
+        (REQUIREMENTS, BUILD_WITH, &python, version).hash(&mut hasher);
         let packages = tools.join(format!("patroni-{:016x}", hasher.finish()));
         let door = File::create(tools.join("patroni.lock"))?;
         door.lock().context("the lock file of Patroni's packages cannot be locked")?;
@@ -52,8 +55,11 @@ impl Patroni {
             eprintln!("Installing Patroni (40 MB) for this project.");
             let file = tools.join("requirements.txt");
             fs::write(&file, REQUIREMENTS)?;
+            let build_with = tools.join("build-with.txt");
+            fs::write(&build_with, BUILD_WITH)?;
             let wanted = ["--require-hashes".as_ref(), "--requirement".as_ref(), file.as_os_str()];
-            pip::install(&python, wanted, &packages).context("Patroni cannot be installed")?;
+            pip::install(&python, wanted, Some(&build_with), &packages)
+                .context("Patroni cannot be installed")?;
         }
         Ok(Self { python, packages })
     }
