@@ -294,6 +294,7 @@ async fn a_webhook_is_told_of_what_comes_after_it_was_added() {
 async fn a_webhook_of_some_accounts_is_told_of_their_payments_alone() {
     let app = start(&[]).await;
     app.open(3, 1_000).await;
+    eventually("it has its position", async || positions(&app).await == 3).await;
     let receiver = Receiver::start().await;
     let webhook = add(&app, &json!({"url": receiver.url, "accounts": [3, 3, 77]})).await;
     assert_eq!(webhook["accounts"], json!([3, 77]));
