@@ -109,7 +109,7 @@ test('an unfinished payment resumes on the page of the lab, too', async () => {
   wire.fate = 'passes';
   await page.reload();
   await page.getByRole('link', { name: 'Lab' }).click();
-  await page.getByRole('heading', { name: 'Seven promises, seven experiments' }).waitFor();
+  await page.getByRole('heading', { name: 'Eight promises, eight experiments' }).waitFor();
   await eventually('it is paid', async () => (await service.balance(id)) === 9_500);
   await assertPaidOnce(id);
 });
