@@ -128,14 +128,17 @@ impl Members {
         let seen = patroni::document(self.port(leader, Port::Patroni), "/patroni");
         let seen = seen.unwrap_or_default();
         let followers = seen.get("replication").and_then(Value::as_array);
-        let follows = |name: &&str| {
-            followers.into_iter().flatten().any(|follower| {
+        let timeline = seen.get("timeline");
+        let follows = |node: usize| {
+            let streams = followers.into_iter().flatten().any(|follower| {
                 let says = |key: &str, value: &str| follower.get(key).is_some_and(|it| it == value);
-                says("application_name", name) && says("state", "streaming")
-            })
+                says("application_name", self.name(node)) && says("state", "streaming")
+            });
+            // A former leader streams for a moment before it is rewound, on its own timeline.
+            let own = patroni::document(self.port(node, Port::Patroni), "/patroni");
+            streams && timeline.is_some() && own.is_ok_and(|own| own.get("timeline") == timeline)
         };
-        NAMES.iter().filter(|name| **name != self.name(leader)).all(follows)
-            && self.synchronous().is_some()
+        (0..self.size()).filter(|node| *node != leader).all(follows) && self.synchronous().is_some()
     }
 
     /// Waits until [`Self::is_whole`].
