@@ -1,9 +1,10 @@
-import { answered, api, ApiFailure, readSignal, type Crash } from '../api/client';
+import { api, readSignal, type Crash } from '../api/client';
 import { formatCents } from '../money';
 import { balanceOf, labAccounts } from './accounts';
 import { Experiment, Finding, Findings } from './Experiment';
 import { pay, request } from './pay';
-import { Surprise, useExperiment } from './useExperiment';
+import { offered } from './playground';
+import { useExperiment } from './useExperiment';
 
 const AMOUNT_CENTS = 500;
 
@@ -26,17 +27,11 @@ async function experiment(tell: (seen: Seen) => void) {
 }
 
 /** Has the payment's database session killed just before it commits. */
-async function crashed(body: ReturnType<typeof request>): Promise<Crash> {
-  const call = answered(api.POST('/playground/crash', { body, signal: readSignal() }));
-  const { data } = await call.catch((error: unknown) => {
-    if (error instanceof ApiFailure && error.problem?.code === 'not_found') {
-      throw new Surprise(
-        'This service does not offer the fault: only the playground of `make run` and `make cluster` does, on its private ledger.',
-      );
-    }
-    throw error;
-  });
-  return data;
+function crashed(body: ReturnType<typeof request>): Promise<Crash> {
+  return offered(
+    api.POST('/playground/crash', { body, signal: readSignal() }),
+    'This service does not offer the fault: only the playground of `make run` and `make cluster` does, on its private ledger.',
+  );
 }
 
 export function Atomicity() {

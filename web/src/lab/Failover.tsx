@@ -1,9 +1,11 @@
-import { answered, api, ApiFailure, readSignal, type Cluster, type Payment } from '../api/client';
+import { answered, api, readSignal, type Cluster, type Payment } from '../api/client';
 import { readPage, type Cursor } from '../history/pages';
 import { formatCents } from '../money';
+import { pause } from '../pause';
 import { balanceOf, labAccount, labAccounts } from './accounts';
 import { Count, Experiment, Finding, Findings, Legend } from './Experiment';
-import { pause, payForCertain, request } from './pay';
+import { payForCertain, request } from './pay';
+import { offered } from './playground';
 import { Surprise, useExperiment } from './useExperiment';
 
 const CLIENTS = 4;
@@ -133,17 +135,11 @@ async function experiment(tell: (seen: Seen) => void) {
   });
 }
 
-async function readCluster(): Promise<Cluster> {
-  const call = api.GET('/playground/cluster', { signal: readSignal(), cache: 'no-store' });
-  const { data } = await answered(call).catch((error: unknown) => {
-    if (error instanceof ApiFailure && error.problem?.code === 'not_found') {
-      throw new Surprise(
-        'This service kills nobody: only the playground that `make cluster` starts does, on three servers of its own.',
-      );
-    }
-    throw error;
-  });
-  return data;
+function readCluster(): Promise<Cluster> {
+  return offered(
+    api.GET('/playground/cluster', { signal: readSignal(), cache: 'no-store' }),
+    'This service kills nobody: only the playground that `make cluster` starts does, on three servers of its own.',
+  );
 }
 
 /** Which server it was. */

@@ -4,6 +4,7 @@ import type { Intent } from '../api/client';
 import { sendOnce, type Answer } from '../api/send';
 import { plainWords } from '../api/problems';
 import { newKey } from '../intent/key';
+import { pause } from '../pause';
 import { Surprise } from './useExperiment';
 
 /** A browser opens so many connections to one server; more requests would wait in the browser. */
@@ -57,21 +58,6 @@ export async function payForCertain(
     again();
     await pause(answer?.retryAfterMs ?? PAUSE_MS, signal);
   }
-}
-
-/** Rejects when `signal` says so. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop);
-      resolve();
-    }, ms);
-    signal.addEventListener('abort', stop);
-  });
 }
 
 /** Does all the work, as much at one time as there are connections; results in the order given. */

@@ -2,6 +2,7 @@ import { useQueryClient } from '@tanstack/react-query';
 import { useEffect } from 'react';
 import { ApiFailure } from '../api/client';
 import { lookNow } from '../history/useHistory';
+import { pause } from '../pause';
 import { watch } from './events';
 import { tellLive } from './live';
 
@@ -32,7 +33,7 @@ export function useFollow(account: number) {
             oneAtATime(() => lookNow(client, account)),
           ),
         )
-        // It was stopped before it was its turn.
+        // It was stopped: before it was its turn, or in a pause.
         .catch(() => {});
     };
     begin();
@@ -81,16 +82,6 @@ async function follow(account: number, signal: AbortSignal, look: () => void) {
     await pause(Math.max(wantedMs, pauseMs * (0.5 + Math.random() / 2)), signal);
     pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 /** Looks, and once more after that where it was asked to meanwhile: many payments do not break a look off. */
