@@ -67,7 +67,7 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     database.audit().await?;
     println!("The audit is clean.");
     wait_for(&database, "", std::slice::from_ref(&standby)).await?;
-    block_in_place(|| standby.stop())?;
+    standby.stop().await?;
     stand.stop()?;
 
     let mut head = vec!["standby".to_owned()];

@@ -69,7 +69,9 @@ pub async fn run(knobs: &Knobs) -> Result<Verdict> {
     }
     database.audit().await?;
     println!("The audit is clean.");
-    block_in_place(|| standbys.into_iter().try_for_each(Standby::stop))?;
+    for standby in standbys {
+        standby.stop().await?;
+    }
     stand.stop()?;
 
     let targets = targets(&rows);

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 use local_postgres::LocalPostgres;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,7 +15,6 @@ use crate::stand::Database;
 
 const START_MAX: Duration = Duration::from_mins(1);
 const STOP_MAX: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
 
 /// It is killed where it is not stopped.
 pub struct Standby {
@@ -30,10 +29,7 @@ impl Standby {
     pub fn start(primary: &LocalPostgres, name: &str, way: &Way) -> Result<Self> {
         let dir = primary.home().join(name);
         let source = format!("{way} user=payonce application_name={name}");
-        let mut copy = primary.command("pg_basebackup");
-        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
-        let copied = copy.args(["--dbname", &source, "--pgdata"]).arg(&dir).output()?;
-        ensure!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        primary.copy(&source, &dir)?;
         let log = primary.home().join(format!("{name}.log"));
         let file = File::create(&log)?;
         let mut server = primary.command("postgres");
@@ -54,14 +50,12 @@ impl Standby {
     }
 
     /// Stops it before its primary, which would wait for it.
-    pub fn stop(mut self) -> Result<()> {
+    pub async fn stop(mut self) -> Result<()> {
         self.signal(Signal::INT)?;
-        let began = Instant::now();
-        while self.process.try_wait()?.is_none() {
-            ensure!(began.elapsed() < STOP_MAX, "a standby does not stop: {}", self.said());
-            std::thread::sleep(POLL);
-        }
-        Ok(())
+        let process = &mut self.process;
+        let has_ended = async || Ok(process.try_wait()?.is_some());
+        let ended = testbed::until("a standby has stopped", STOP_MAX, has_ended).await;
+        ended.with_context(|| self.said())
     }
 
     fn said(&self) -> String {
@@ -108,11 +102,8 @@ pub async fn wait_for(database: &Database, name: &str, standbys: &[Standby]) -> 
     let settled = format!(
         "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = '{state}'"
     );
-    let began = Instant::now();
-    while database.value(&settled).await? != standbys.len().to_string() {
-        let said: String = standbys.iter().map(Standby::said).collect();
-        ensure!(began.elapsed() < START_MAX, "a standby does not follow: {said}");
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
+    let wanted = standbys.len().to_string();
+    let all_follow = async || Ok(database.value(&settled).await? == wanted);
+    let follow = testbed::until("all standbys follow", START_MAX, all_follow).await;
+    follow.with_context(|| standbys.iter().map(Standby::said).collect::<String>())
 }

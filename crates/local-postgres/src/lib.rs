@@ -142,6 +142,17 @@ impl LocalPostgres {
         command
     }
 
+    /// Copies a running server into a new data directory. A server that is started there follows the one that was
+    /// copied, which `source` tells how to reach, as libpq takes it.
+    ///
+    /// # Errors
+    /// `pg_basebackup` failed.
+    pub fn copy(&self, source: &str, data: &Path) -> Result<()> {
+        let mut copy = self.command("pg_basebackup");
+        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
+        run(copy.args(["--dbname", source, "--pgdata"]).arg(data))
+    }
+
     /// `Postgres 15.18`, for people.
     #[must_use]
     pub fn version(&self) -> &str {

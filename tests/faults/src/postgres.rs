@@ -197,10 +197,7 @@ impl Postgres {
         }
         let source =
             format!("host={} user=payonce application_name={name}", primary.socket_dir().display());
-        let mut copy = self.programs.command("pg_basebackup");
-        copy.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast"]);
-        copy.args(["--dbname", &source, "--pgdata"]).arg(self.cluster());
-        block_in_place(|| run(&mut copy))?;
+        block_in_place(|| self.programs.copy(&source, &self.cluster()))?;
         self.start().await
     }
 
