@@ -53,6 +53,8 @@ async function experiment(tell: (seen: Seen) => void) {
         // What comes after the kill is not seen: it has to come again.
         if (signal.aborted) return;
         after = payment.position;
+        // The payment that opened the account may get its position only now.
+        if (!payers.includes(payment.from_id)) return;
         life.push(payment);
         tell({ ...seen });
         if (life.length >= SEEN_MAX || count() >= PAYMENTS) kill.abort();
