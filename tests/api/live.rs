@@ -615,8 +615,8 @@ async fn one_reader_serves_all_streams_and_there_is_none_without() {
     assert_eq!(read().await, reads);
     numbered(&app).await;
     let last = app.database.count("SELECT last_position FROM feed_state").await;
-    let (mut events, begin) = Events::of(&app, 1).await;
-    assert_eq!(begin, last, "not where the reader before was");
+    let (mut events, after) = Events::of(&app, 1).await;
+    assert_eq!(after, last, "not where the reader before was");
     app.pay(1, 2, 1, "again").await.assert_paid();
     assert_eq!(position(&events.payment().await), last + 1);
 }

@@ -45,10 +45,10 @@ async fn statement(app: &App, id: i64, query: &str) -> Value {
 
 /// The lines of a statement in CSV, each by its columns.
 async fn lines(app: &App, id: i64, query: &str) -> Vec<BTreeMap<String, String>> {
-    lines_of(app.get(&format!("/accounts/{id}/statement?{query}")).await)
+    lines_of(&app.get(&format!("/accounts/{id}/statement?{query}")).await)
 }
 
-fn lines_of(answer: Answer) -> Vec<BTreeMap<String, String>> {
+fn lines_of(answer: &Answer) -> Vec<BTreeMap<String, String>> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
     assert_eq!(answer.text.matches('\n').count(), answer.text.matches("\r\n").count());
@@ -187,6 +187,7 @@ async fn a_payment_whose_time_was_drawn_but_which_is_not_committed_is_never_miss
             .assert_problem(400, "invalid_request");
         // Up to the last payment that was committed everything is over; and for the others all of it.
         assert_eq!(balance_at(&app, 1, opened).await, 1_000);
+        at(&app, 1, opened + 1).await.assert_problem(400, "invalid_request");
         assert_eq!(balance_at(&app, 3, asked).await, 1_000);
         let until_then = statement(&app, 1, "").await;
         assert_eq!(us_of(&until_then["until"]), opened + 1);
@@ -402,7 +403,7 @@ async fn a_statement_says_which_request_was_paid_and_who_asked_without_a_formula
     let kim = operator_called("=kim");
     let pay = payment_of(&request);
     app.ask(Some(&kim), "PUT", "/send_payment", Some(&pay)).await.assert_paid();
-    let all = lines_of(app.ask(Some(&kim), "GET", "/accounts/1/statement", None).await);
+    let all = lines_of(&app.ask(Some(&kim), "GET", "/accounts/1/statement", None).await);
     let sent = all.iter().find(|line| line["type"] == "sent").unwrap();
     assert_eq!((&*sent["by"], &*sent["payment_request_id"]), ("'=kim", id_of(&request)));
 }
