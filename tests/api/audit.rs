@@ -394,6 +394,29 @@ async fn a_batch_that_becomes_visible_late_waits_for_its_position_and_is_no_viol
 }
 
 #[tokio::test]
+async fn payments_that_are_older_than_the_feed_are_in_no_batch_until_they_are_numbered() {
+    let database = ledger().await;
+    let as_before = "DELETE FROM feed_state; DELETE FROM feed_entries; DELETE FROM payment_batches;
+                     UPDATE payments SET batch_id = NULL";
+    database.execute(as_before).await;
+    let (ok, report) = database.audit();
+    assert!(ok, "{report:#}");
+    let plant = "UPDATE payments SET batch_id = 999 WHERE idempotency_key = 'one'";
+    database.execute(plant).await;
+    assert_named(&database.audit(), plant, 13, "is in no batch");
+    database.execute("UPDATE payments SET batch_id = NULL").await;
+
+    database.execute("CALL number_payments_before_the_feed()").await;
+    for (ok, report) in [database.audit(), since(&database, 0)] {
+        assert!(ok, "{report:#}");
+        assert_eq!(report["position"], 7);
+    }
+    let plant = "UPDATE payment_batches SET payment_ids = payment_ids[:6]";
+    database.execute(plant).await;
+    assert_named(&database.audit(), plant, 13, "is in no batch");
+}
+
+#[tokio::test]
 async fn a_position_that_is_not_there_is_refused() {
     let database = ledger().await;
     let refused = |position: i64| {

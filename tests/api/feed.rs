@@ -180,6 +180,32 @@ async fn one_who_waits_is_told_when_the_ledger_is_one_of_an_earlier_moment() {
 }
 
 #[tokio::test]
+async fn one_who_waits_at_a_process_that_gives_no_positions_is_told_of_it_as_well() {
+    let apps = App::start_two().await;
+    apps[0].open_many(2, 1_000).await;
+    follow(&apps[0], 0, 2).await;
+    for (app, after) in apps.iter().zip(2..) {
+        // Now it knows an end.
+        tokio::join!(follow(app, after, 1), async {
+            app.pay(1, 2, 1, &format!("k{after}")).await.assert_paid();
+        });
+    }
+    let waiting = apps
+        .each_ref()
+        .map(|app| tokio::spawn(app.request("GET", "/feed?after=4&wait_ms=30000").send()));
+    for app in &apps {
+        eventually("it waits", async || {
+            app.get("/metrics").await.text.contains("payonce_requests_under_way 2\n")
+        })
+        .await;
+    }
+    apps[0].database.go_back_to(1).await;
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 400);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_position_limit_or_wait_is_refused() {
     let app = App::start().await;
     for query in [

@@ -23,6 +23,9 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_payonce");
 /// How long a condition is awaited before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long an answer, or more of one, is waited for: a test fails, and does not hang. None takes so long by design.
+const ANSWER_MAX: Duration = Duration::from_mins(2);
+
 /// A database of this test's own.
 #[derive(Clone)]
 pub struct Database {
@@ -329,7 +332,8 @@ impl App {
     pub fn spawn(command: Command, database: Database) -> Self {
         let service = Service::start(command, tempfile::tempfile().unwrap()).unwrap();
         let (base, admin) = (service.origin.clone(), service.admin.clone());
-        Self { base, admin, database, service, client: reqwest::Client::new() }
+        let client = reqwest::Client::builder().read_timeout(ANSWER_MAX).build().unwrap();
+        Self { base, admin, database, service, client }
     }
 
     pub fn pid(&self) -> rustix::process::Pid {

@@ -321,6 +321,26 @@ async fn a_reader_that_comes_again_and_again_misses_nothing_and_sees_nothing_twi
 }
 
 #[tokio::test]
+async fn one_who_has_seen_more_than_the_reader_of_this_process_sees_nothing_twice() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    numbered(&app).await;
+    let _keeps_the_reader = Events::of(&app, 1).await;
+    // As where another process has given out positions that this one's reader has not reached.
+    let ends_at = async |last: i64| {
+        app.database.execute(&format!("UPDATE feed_state SET last_position = {last}")).await;
+    };
+    ends_at(4).await;
+    let mut events = Events::after(&app, 2, 4).await;
+    ends_at(2).await;
+    for n in 3..=5 {
+        app.pay(1, 2, n, &format!("k{n}")).await.assert_paid();
+    }
+    let seen = events.payment().await;
+    assert_eq!((position(&seen), &seen["amount"]), (5, &json!(5)));
+}
+
+#[tokio::test]
 async fn however_much_was_missed_comes_in_order_before_what_is_new() {
     let app = App::start().await;
     app.open_many(2, 1_000_000).await;
@@ -593,9 +613,12 @@ async fn one_reader_serves_all_streams_and_there_is_none_without() {
     app.pay(1, 2, 1, "last").await.assert_paid();
     app.get("/feed?after=0").await;
     assert_eq!(read().await, reads);
-    let (mut events, _) = Events::of(&app, 1).await;
+    numbered(&app).await;
+    let last = app.database.count("SELECT last_position FROM feed_state").await;
+    let (mut events, after) = Events::of(&app, 1).await;
+    assert_eq!(after, last, "not where the reader before was");
     app.pay(1, 2, 1, "again").await.assert_paid();
-    events.payment().await;
+    assert_eq!(position(&events.payment().await), last + 1);
 }
 
 #[tokio::test]

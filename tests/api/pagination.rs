@@ -152,6 +152,8 @@ async fn a_part_of_a_history_is_asked_for_as_the_whole_is() {
     // A part of a microsecond later is later.
     let paid = get("direction=sent").await.json[0]["created_at"].as_str().unwrap().to_owned();
     assert_eq!(get(&format!("since={paid}")).await.json[0]["note"], "n0");
+    let received = app.get(&format!("/payment_history/2?since={paid}")).await;
+    assert_eq!(received.json[0]["note"], "n0");
     assert_eq!(get(&format!("since={}", paid.replace('Z', "1Z"))).await.text, "[]");
     for wrong in ["direction=", "direction=both", "direction=SENT", "since=", "since=yesterday"] {
         get(wrong).await.assert_problem(400, "invalid_request");

@@ -7,7 +7,10 @@ use payonce::domain::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::harness::{Answer, App, Database, operator, owner_of, refund};
+use crate::harness::{
+    Answer, App, Database, id_of, operator, operator_called, owner_of, payment_of, refund,
+    request_for_money,
+};
 
 /// The database's clock, in microseconds since 1970.
 async fn now_us(database: &Database) -> i64 {
@@ -42,7 +45,10 @@ async fn statement(app: &App, id: i64, query: &str) -> Value {
 
 /// The lines of a statement in CSV, each by its columns.
 async fn lines(app: &App, id: i64, query: &str) -> Vec<BTreeMap<String, String>> {
-    let answer = app.get(&format!("/accounts/{id}/statement?{query}")).await;
+    lines_of(&app.get(&format!("/accounts/{id}/statement?{query}")).await)
+}
+
+fn lines_of(answer: &Answer) -> Vec<BTreeMap<String, String>> {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
     assert_eq!(answer.text.matches('\n').count(), answer.text.matches("\r\n").count());
@@ -181,6 +187,7 @@ async fn a_payment_whose_time_was_drawn_but_which_is_not_committed_is_never_miss
             .assert_problem(400, "invalid_request");
         // Up to the last payment that was committed everything is over; and for the others all of it.
         assert_eq!(balance_at(&app, 1, opened).await, 1_000);
+        at(&app, 1, opened + 1).await.assert_problem(400, "invalid_request");
         assert_eq!(balance_at(&app, 3, asked).await, 1_000);
         let until_then = statement(&app, 1, "").await;
         assert_eq!(us_of(&until_then["until"]), opened + 1);
@@ -386,6 +393,30 @@ async fn a_spreadsheet_finds_no_formula_in_a_statement() {
     let unchanged: Vec<&str> =
         payments.iter().skip(1).map(|it| it["note"].as_str().unwrap()).collect();
     assert_eq!(unchanged, notes);
+}
+
+#[tokio::test]
+async fn a_statement_says_which_request_was_paid_and_who_asked_without_a_formula_either() {
+    let app = App::start_with_tokens(2).await;
+    let body = request_for_money(1, 2, 5);
+    let request = app.ask(Some(&owner_of(2)), "POST", "/payment_requests", Some(&body)).await.json;
+    let kim = operator_called("=kim");
+    let pay = payment_of(&request);
+    app.ask(Some(&kim), "PUT", "/send_payment", Some(&pay)).await.assert_paid();
+    let all = lines_of(&app.ask(Some(&kim), "GET", "/accounts/1/statement", None).await);
+    let sent = all.iter().find(|line| line["type"] == "sent").unwrap();
+    assert_eq!((&*sent["by"], &*sent["payment_request_id"]), ("'=kim", id_of(&request)));
+}
+
+#[tokio::test]
+async fn a_statement_until_a_moment_before_the_account_was_there_is_empty_and_begins_then() {
+    let app = App::start().await;
+    app.open(1, 5).await;
+    let found = statement(&app, 1, "until=2001-01-01T00:00:00Z").await;
+    let then = "2001-01-01T00:00:00.000000Z";
+    let expected = json!({"account": 1, "since": then, "until": then, "opening_balance": 0,
+                          "payments": [], "closing_balance": 0});
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

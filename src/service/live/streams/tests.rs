@@ -16,6 +16,8 @@ fn a_stream_that_has_followed_another_feed_gets_no_channel_of_this_one() {
     let (mut channel, _) = taking_part.connect().unwrap();
     streams.cut_off();
     assert!(channel.try_recv().is_err() && channel.is_closed());
+    let (early, _) = streams.enter(account).unwrap();
+    assert!(early.connect().is_none(), "where the other one ended says nothing of this one");
     // The reader has found the end of this one.
     streams.hand_out(Vec::new(), Position::trusted(4_000));
     assert!(catching_up.connect().is_none() && taking_part.connect().is_none());
