@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 
 use super::auth::{Authenticated, require};
 use super::error::ApiError;
-use super::query::{limit, query};
+use super::query::{limit, query, unsigned};
 use super::shapes::{self, problems};
 use super::state::Stopping;
 use crate::auth::Identity;
@@ -104,8 +104,8 @@ pub(super) fn beyond_the_end(parameter: &str, last: Position) -> ApiError {
 }
 
 fn wait(asked: Option<&str>) -> Result<Duration, ApiError> {
-    let wait_ms = asked.map_or(Some(0), |text| text.parse().ok());
-    let wait_ms: Option<u32> = wait_ms.filter(|wait_ms| *wait_ms <= WAIT_MS_MAX);
+    let wait_ms: Option<u32> = asked.map_or(Some(0), unsigned);
+    let wait_ms = wait_ms.filter(|wait_ms| *wait_ms <= WAIT_MS_MAX);
     wait_ms.map(|wait_ms| Duration::from_millis(wait_ms.into())).ok_or_else(|| {
         ApiError::invalid_request(format!("wait_ms is an integer from 0 to {WAIT_MS_MAX}."))
     })

@@ -67,8 +67,13 @@ pub(super) fn limit(asked: Option<&str>, default: u16, max: u16) -> Result<u16, 
     let Some(text) = asked else {
         return Ok(default.min(max));
     };
-    let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+    let limit = unsigned(text).filter(|limit| (1..=max).contains(limit));
     limit.ok_or_else(|| ApiError::invalid_request(format!("limit is an integer from 1 to {max}.")))
+}
+
+/// The number that digits alone write: Rust's own parser takes a plus sign, too.
+pub(super) fn unsigned<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Adds a link to the next page (RFC 8288).

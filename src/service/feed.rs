@@ -106,12 +106,21 @@ impl Feed {
 }
 
 impl Tail {
-    /// Waits until there is a position after this one.
+    /// Waits until there is a position after this one; or until the end goes back, as where another server answers that
+    /// does not have what the one before it had.
     pub async fn passes(&self, position: Position) {
         self.waiting.send_modify(|waiting| *waiting = waiting.saturating_add(1));
         let _waiting = Waiting(self);
+        let mut farthest = Position::START;
         // The sender is in `self`: it does not end before the wait.
-        let _ = self.known.subscribe().wait_for(|known| *known > position).await;
+        let _ = self
+            .known
+            .subscribe()
+            .wait_for(|known| {
+                farthest = farthest.max(*known);
+                *known > position || *known < farthest
+            })
+            .await;
     }
 
     /// From now on this is the end that is known.

@@ -162,6 +162,24 @@ async fn a_position_that_is_not_there_yet_is_refused() {
 }
 
 #[tokio::test]
+async fn one_who_waits_is_told_when_the_ledger_is_one_of_an_earlier_moment() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    follow(&app, 0, 2).await;
+    let clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let before_us = app.database.count(clock).await;
+    let waiting = tokio::spawn(app.request("GET", "/feed?after=2&wait_ms=30000").send());
+    let looked = format!(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'payonce reader'
+           AND query LIKE '%feed_state%' AND extract(epoch FROM query_start) * 1000000 > {before_us})"
+    );
+    app.database.until(&looked).await;
+    app.database.go_back_to(1).await;
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 400);
+}
+
+#[tokio::test]
 async fn what_is_no_position_limit_or_wait_is_refused() {
     let app = App::start().await;
     for query in [
@@ -171,7 +189,9 @@ async fn what_is_no_position_limit_or_wait_is_refused() {
         "after=9007199254740992",
         "limit=0",
         "limit=1001",
+        "limit=%2B1",
         "wait_ms=30001",
+        "wait_ms=%2B1",
         "wait_ms=-1",
         "wait_ms=x",
         "before=1",

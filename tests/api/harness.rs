@@ -124,6 +124,12 @@ impl Database {
         .await;
     }
 
+    /// The feed ends at an earlier position, as where a copy of the ledger of that moment takes its place.
+    pub async fn go_back_to(&self, position: i64) {
+        let set = "UPDATE feed_state SET settled_position = 0, settled_batch = 0, last_position =";
+        self.execute(&format!("{set} {position}")).await;
+    }
+
     /// Runs `payonce audit`: whether the ledger is sound, and the report.
     pub fn audit(&self) -> (bool, Value) {
         let output = command(self).args(["audit", "--json"]).output().unwrap();

@@ -548,6 +548,17 @@ async fn a_client_that_takes_too_little_is_cut_off_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn streams_are_cut_off_when_the_ledger_is_one_of_an_earlier_moment() {
+    let app = App::start().await;
+    app.open_many(2, 1_000).await;
+    numbered(&app).await;
+    let (mut events, begin) = Events::of(&app, 1).await;
+    app.database.go_back_to(begin - 1).await;
+    assert!(events.try_next().await.is_err(), "its client is to begin anew");
+    assert_eq!(ended(&app, "failed").await, 1);
+}
+
+#[tokio::test]
 async fn one_reader_serves_all_streams_and_there_is_none_without() {
     const STREAMS: i64 = 50;
     let app = App::start_with(&[MANY]).await;

@@ -758,31 +758,56 @@ async fn accounts_that_are_added_during_a_delivery_are_told_of_from_the_position
 }
 
 #[tokio::test]
+async fn a_delivery_during_which_the_secret_is_rotated_is_noted() {
+    let app = start(&[(PAUSES, "0")]).await;
+    let receiver = Receiver::replying(&[FAILED, OK]).await;
+    let webhook = add_for(&app, &receiver).await;
+    receiver.hold();
+    receiver.permits.add_permits(1);
+    pay(&app, 1, "k").await;
+    receiver.until(2).await;
+    let rotated = change(&app, &webhook, &json!({"rotate_secret": true})).await;
+    assert_eq!((&rotated["position"], &rotated["failures"]), (&json!(2), &json!(1)));
+    receiver.go_on();
+    until_noted(&app, &webhook, 3).await;
+    let noted = now(&app, &webhook).await;
+    for (member, value) in
+        [("failures", json!(0)), ("next_attempt_at", Value::Null), ("last_failure", Value::Null)]
+    {
+        assert_eq!(noted[member], value, "{member}");
+    }
+    assert_eq!(receiver.positions(), [3, 3]);
+}
+
+#[tokio::test]
 async fn a_change_of_what_is_told_ends_no_pause_and_another_address_does() {
-    let app = start(&[(PAUSES, "3600")]).await;
-    let (failing, well) = (Receiver::replying(&[FAILED]).await, Receiver::start().await);
+    let app = start(&[(PAUSES, "0,3600")]).await;
+    let [failing, moved] =
+        [Receiver::replying(&[FAILED]).await, Receiver::replying(&[FAILED]).await];
     let webhook = add_for(&app, &failing).await;
     let old = webhook["secret"].as_str().unwrap();
     pay(&app, 1, "k").await;
-    let failed = until_failed(&app, &webhook, 1).await;
+    let failed = until_failed(&app, &webhook, 2).await;
     for body in [json!({"accounts": [1, 2]}), json!({"rotate_secret": true})] {
         let changed = change(&app, &webhook, &body).await;
         for member in ["failures", "next_attempt_at", "last_failure", "position"] {
             assert_eq!(changed[member], failed[member], "{member} after {body}");
         }
     }
-    let moved = change(&app, &webhook, &json!({"url": well.url})).await;
+    let changed = change(&app, &webhook, &json!({"url": moved.url})).await;
     for (member, value) in [
         ("failures", json!(0)),
         ("next_attempt_at", Value::Null),
         ("last_failure", Value::Null),
         ("accounts", json!([1, 2])),
     ] {
-        assert_eq!(moved[member], value, "{member}");
+        assert_eq!(changed[member], value, "{member}");
     }
-    let delivery = well.until(1).await.remove(0);
-    assert!(delivery.is_signed_with(old), "for a day beside the new one");
-    assert_eq!(failing.positions(), [3]);
+    // Its failures are counted anew: after as many as before there is another attempt.
+    let failed = until_failed(&app, &webhook, 2).await;
+    assert_eq!(failed["status"], "active");
+    assert!(moved.delivered()[0].is_signed_with(old), "for a day beside the new one");
+    assert_eq!([failing.positions(), moved.positions()], [[3, 3], [3, 3]]);
 }
 
 #[tokio::test]

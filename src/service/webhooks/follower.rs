@@ -113,7 +113,7 @@ impl Follower {
                 biased;
                 changed = self.endpoints.changed() => match changed {
                     Ok(()) => {
-                        self.take_up_change();
+                        self.take_up_change().await;
                         continue;
                     }
                     Err(_) => return,
@@ -134,16 +134,21 @@ impl Follower {
     }
 
     /// With other accounts it goes on from where the database says: it may have passed over what is about them.
-    fn take_up_change(&mut self) {
+    ///
+    /// The database may not know of the last delivery: its note was of the webhook before the change.
+    async fn take_up_change(&mut self) {
         let new = Arc::clone(&self.endpoints.borrow_and_update());
         if new.revision != self.endpoint.revision {
-            self.failures = new.failures;
-            self.due = after(new.due_in);
+            self.failures = self.failures.min(new.failures);
+            self.due = if self.failures == 0 { Instant::now() } else { after(new.due_in) };
         }
         if new.accounts != self.endpoint.accounts {
             self.position = new.position;
         }
         self.endpoint = new;
+        if self.position > self.endpoint.position {
+            self.report(Report::Reached(self.reached(self.position, self.failures == 0))).await;
+        }
     }
 
     async fn go_through(&mut self, page: &[FeedPayment]) -> Then {
