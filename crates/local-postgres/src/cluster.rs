@@ -253,8 +253,6 @@ impl Cluster {
                     "replication": {"username": "replicator"},
                 },
                 "pg_hba": [may("all"), may("replication")],
-                // A copy that is made does not wait until a checkpoint has taken its time.
-                "basebackup": [{"checkpoint": "fast"}],
                 "parameters": parameters,
             },
         });
