@@ -78,7 +78,7 @@ build-bench:
 	cargo build --release --locked --workspace --bins
 
 .PHONY: bench
-bench: build-bench ## Payments and reads per second against pgbench and the statements alone (7 minutes).
+bench: build-bench ## Payments and reads per second against pgbench and the statements alone (13 minutes).
 	cargo run --release --locked --quiet --package payonce-bench -- throughput
 
 .PHONY: bench-growth
