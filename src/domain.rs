@@ -21,6 +21,8 @@ mod text;
 mod timestamp;
 mod webhook;
 
+use std::str::FromStr;
+
 pub use account::{Account, AccountId, AccountStatus, AccountThen};
 pub use caller::Caller;
 pub use cursor::Cursor;
@@ -68,4 +70,9 @@ impl Invalid {
             Self::Amount | Self::SameAccount => self,
         }
     }
+}
+
+/// The number that digits alone write. Rust's own parsers take a plus sign, too.
+pub(crate) fn unsigned<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }

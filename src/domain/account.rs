@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Balance, Invalid, Timestamp};
+use super::{Balance, Invalid, Timestamp, unsigned};
 
 /// An account's number, 0 to 2^53 - 1. Number 0 is the bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -49,10 +49,9 @@ impl FromStr for AccountId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // i64's own parser takes "+1" and "01"; here an id has one spelling.
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_plain = digits && (text == "0" || !text.starts_with('0'));
-        Self::new(text.parse().ok().filter(|_| is_plain).unwrap_or(-1))
+        // An id has one spelling: "01" is none.
+        let is_plain = text == "0" || !text.starts_with('0');
+        Self::new(unsigned(text).filter(|_| is_plain).unwrap_or(-1))
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{AccountId, CENTS_MAX, Invalid, Payment, PaymentView};
+use super::{AccountId, CENTS_MAX, Invalid, Payment, PaymentView, unsigned};
 
 /// The place of a payment in the feed: 1, 2, 3, ... It never changes; of two payments that share an account the earlier
 /// has the smaller one.
@@ -38,8 +38,7 @@ impl FromStr for Position {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let found = text.parse().ok().filter(|it| digits && (0..=CENTS_MAX).contains(it));
+        let found = unsigned(text).filter(|it| (0..=CENTS_MAX).contains(it));
         let invalid = || Invalid::value(format!("a position is an integer from 0 to {CENTS_MAX}"));
         found.map(Self).ok_or_else(invalid)
     }

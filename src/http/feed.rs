@@ -11,11 +11,11 @@ use utoipa::IntoParams;
 
 use super::auth::{Authenticated, require};
 use super::error::ApiError;
-use super::query::{limit, query, unsigned};
+use super::query::{limit, query};
 use super::shapes::{self, problems};
 use super::state::Stopping;
 use crate::auth::Identity;
-use crate::domain::{FeedPaymentView, Position};
+use crate::domain::{FeedPaymentView, Position, unsigned};
 use crate::service::Service;
 use crate::service::feed::FeedPage;
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::body::{Integer, integer};
 use super::error::ApiError;
-use crate::domain::{AccountId, Invalid, Timestamp};
+use crate::domain::{AccountId, Invalid, Timestamp, unsigned};
 
 /// The brief's page: ten payments.
 pub(super) const PAGE_SIZE: u16 = 10;
@@ -69,11 +69,6 @@ pub(super) fn limit(asked: Option<&str>, default: u16, max: u16) -> Result<u16, 
     };
     let limit = unsigned(text).filter(|limit| (1..=max).contains(limit));
     limit.ok_or_else(|| ApiError::invalid_request(format!("limit is an integer from 1 to {max}.")))
-}
-
-/// The number that digits alone write: Rust's own parser takes a plus sign, too.
-pub(super) fn unsigned<T: FromStr>(text: &str) -> Option<T> {
-    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Adds a link to the next page (RFC 8288).
