@@ -192,6 +192,15 @@ pub async fn until_noted(app: &App, webhook: &Value, position: i64) {
     eventually("it is noted", async || now(app, webhook).await["position"] == position).await;
 }
 
+/// Nothing has failed, or nothing any more.
+fn assert_counts_no_failure(webhook: &Value) {
+    for (member, value) in
+        [("failures", json!(0)), ("next_attempt_at", Value::Null), ("last_failure", Value::Null)]
+    {
+        assert_eq!(webhook[member], value, "{member}");
+    }
+}
+
 /// In how many seconds the next attempt is due.
 fn due_in(webhook: &Value) -> i64 {
     let text = webhook["next_attempt_at"].as_str().unwrap();
@@ -369,9 +378,7 @@ async fn a_failed_delivery_is_tried_again_after_growing_pauses_and_the_others_wa
     change(&app, &webhook, &json!({"status": "active"})).await;
     until_noted(&app, &webhook, 4).await;
     assert_eq!(receiver.positions(), [3, 3, 3, 3, 4]);
-    let well = now(&app, &webhook).await;
-    assert_eq!((&well["failures"], &well["last_failure"]), (&json!(0), &Value::Null));
-    assert_eq!(well["next_attempt_at"], Value::Null);
+    assert_counts_no_failure(&now(&app, &webhook).await);
     eventually("nothing is undelivered", async || {
         metric(&app, "payonce_webhook_oldest_undelivered_seconds").await == "0"
     })
@@ -770,12 +777,7 @@ async fn a_delivery_during_which_the_secret_is_rotated_is_noted() {
     assert_eq!((&rotated["position"], &rotated["failures"]), (&json!(2), &json!(1)));
     receiver.go_on();
     until_noted(&app, &webhook, 3).await;
-    let noted = now(&app, &webhook).await;
-    for (member, value) in
-        [("failures", json!(0)), ("next_attempt_at", Value::Null), ("last_failure", Value::Null)]
-    {
-        assert_eq!(noted[member], value, "{member}");
-    }
+    assert_counts_no_failure(&now(&app, &webhook).await);
     assert_eq!(receiver.positions(), [3, 3]);
 }
 
@@ -795,14 +797,8 @@ async fn a_change_of_what_is_told_ends_no_pause_and_another_address_does() {
         }
     }
     let changed = change(&app, &webhook, &json!({"url": moved.url})).await;
-    for (member, value) in [
-        ("failures", json!(0)),
-        ("next_attempt_at", Value::Null),
-        ("last_failure", Value::Null),
-        ("accounts", json!([1, 2])),
-    ] {
-        assert_eq!(changed[member], value, "{member}");
-    }
+    assert_counts_no_failure(&changed);
+    assert_eq!(changed["accounts"], json!([1, 2]));
     // Its failures are counted anew: after as many as before there is another attempt.
     let failed = until_failed(&app, &webhook, 2).await;
     assert_eq!(failed["status"], "active");

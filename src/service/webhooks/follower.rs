@@ -140,7 +140,7 @@ impl Follower {
         let new = Arc::clone(&self.endpoints.borrow_and_update());
         if new.revision != self.endpoint.revision {
             self.failures = self.failures.min(new.failures);
-            self.due = if self.failures == 0 { Instant::now() } else { after(new.due_in) };
+            self.due = after(new.due_in);
         }
         if new.accounts != self.endpoint.accounts {
             self.position = new.position;
