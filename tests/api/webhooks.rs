@@ -211,7 +211,7 @@ fn due_in(webhook: &Value) -> i64 {
 async fn start(settings: &[(&str, &str)]) -> App {
     let app = App::start_with(&[&[PRIVATE], settings].concat()).await;
     app.open_many(2, 1_000_000).await;
-    eventually("the openings have positions", async || positions(&app).await == 2).await;
+    until_numbered(&app, 2).await;
     app
 }
 
@@ -221,8 +221,9 @@ fn another(app: &App, settings: &[(&str, &str)]) -> App {
 }
 
 /// The last position of the feed.
-async fn positions(app: &App) -> i64 {
-    app.database.count("SELECT last_position FROM feed_state").await
+/// Awaits that so many payments have their positions: a webhook that is added then is told of those after them.
+async fn until_numbered(app: &App, payments: i64) {
+    app.database.until(&format!("SELECT last_position = {payments} FROM feed_state")).await;
 }
 
 async fn pay(app: &App, count: i64, key: &str) {
@@ -291,7 +292,7 @@ async fn a_delivery_is_the_payment_of_the_feed_as_a_message_of_standard_webhooks
 async fn a_webhook_is_told_of_what_comes_after_it_was_added() {
     let app = start(&[]).await;
     pay(&app, 3, "before").await;
-    eventually("they have positions", async || positions(&app).await == 5).await;
+    until_numbered(&app, 5).await;
     let receiver = Receiver::start().await;
     let webhook = add_for(&app, &receiver).await;
     assert_eq!(webhook["position"], 5);
@@ -303,7 +304,7 @@ async fn a_webhook_is_told_of_what_comes_after_it_was_added() {
 async fn a_webhook_of_some_accounts_is_told_of_their_payments_alone() {
     let app = start(&[]).await;
     app.open(3, 1_000).await;
-    eventually("it has its position", async || positions(&app).await == 3).await;
+    until_numbered(&app, 3).await;
     let receiver = Receiver::start().await;
     let webhook = add(&app, &json!({"url": receiver.url, "accounts": [3, 3, 77]})).await;
     assert_eq!(webhook["accounts"], json!([3, 77]));
@@ -745,14 +746,14 @@ async fn accounts_that_are_added_during_a_delivery_are_told_of_from_the_position
 {
     let app = start(&[]).await;
     app.open(3, 1_000).await;
-    eventually("it has its position", async || positions(&app).await == 3).await;
+    until_numbered(&app, 3).await;
     let receiver = Receiver::start().await;
     let webhook = add(&app, &json!({"url": receiver.url, "accounts": [3]})).await;
     change(&app, &webhook, &json!({"status": "disabled"})).await;
     for (key, from) in [("a", 1), ("b", 3), ("c", 1)] {
         app.pay(from, 2, 1, key).await.assert_paid();
     }
-    eventually("they have their positions", async || positions(&app).await == 6).await;
+    until_numbered(&app, 6).await;
     receiver.hold();
     change(&app, &webhook, &json!({"status": "active"})).await;
     // It has passed over the one before.
@@ -858,6 +859,7 @@ async fn what_one_process_is_told_the_one_that_sends_knows_soon() {
 async fn while_there_is_no_webhook_nothing_is_done_for_any() {
     let app = start(&[]).await;
     pay(&app, 10, "k").await;
+    until_numbered(&app, 12).await;
     app.database.until(&senders(0)).await;
     let receiver = Receiver::start().await;
     let webhook = add_for(&app, &receiver).await;
